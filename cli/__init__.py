@@ -1,0 +1,1 @@
+"""How every command of the project starts and ends."""

@@ -1,0 +1,77 @@
+"""Runs a command: flags in, one clear line on stderr and an exit code out.
+
+Exit codes: 0 done; 1 failed; 2 bad flags; 42 interrupted with the finished work kept, so that the
+same command goes on where it stopped.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+FAILED = 1
+BAD_FLAGS = 2
+PREEMPTED = 42
+
+
+class PreemptedError(Exception):
+    """The run was asked to stop; a checkpoint is written, the same command goes on from it."""
+
+
+class FlagsError(ValueError):
+    """A flag's value that only shows to be wrong once the flags are seen together."""
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Parses the flags, calls `main` with the positional arguments and exits with its code."""
+    app.run(lambda argv: sys.exit(_exit_code(main, argv[1:])), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Like absl's own parser, but a wrong flag exits with 2 and `--help` with 0."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _complain(f"{error}. Pass --help to see the flags.")
+        sys.exit(BAD_FLAGS)
+    except SystemExit:  # absl prints the help and then exits with 1.
+        sys.exit(0)
+
+
+def _exit_code(main: Callable[[list[str]], None], arguments: list[str]) -> int:
+    try:
+        main(arguments)
+    except FlagsError as error:
+        return _fail(error, BAD_FLAGS)
+    except PreemptedError as error:
+        return _fail(error, PREEMPTED)
+    except KeyboardInterrupt:
+        _complain("Interrupted. Finished work is kept: start the same command again to go on.")
+        return PREEMPTED
+    except Exception as error:  # The one place that turns a failure into a line for a person.
+        return _fail(error, FAILED)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    if logging.get_verbosity() >= logging.DEBUG:
+        traceback.print_exception(error)
+    _complain(_one_line(error))
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    """The message, on one line; errors that nobody phrased for a person also say their type."""
+    message = " ".join(str(error).split())
+    phrased = isinstance(error, ValueError | OSError | RuntimeError | PreemptedError)
+    phrased = phrased and type(error).__module__.partition(".")[0] not in ("tensorflow", "keras")
+    if phrased and message:
+        return message
+    hint = "Run it again with --verbosity=1 for the traceback."
+    return f"{type(error).__name__}: {message[:500]} {hint}"
+
+
+def _complain(message: Any) -> None:
+    print(f"Error: {message}", file=sys.stderr, flush=True)

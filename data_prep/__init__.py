@@ -1,0 +1,1 @@
+"""From photographs with annotations to sharded TFRecords."""

@@ -1,0 +1,217 @@
+"""Turns photographs with annotations into sharded TFRecords: `python -m data_prep.build`.
+
+source -> label policy -> splits -> plan -> shards, one by one or in parallel -> commit
+"""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from cli import command
+from data_prep import coco, commit, folder, labels, plan, runners, synthetic
+from data_prep.config import LABEL_POLICIES, SOURCES, SPLITS_BY, BuildConfig
+from data_prep.photographs import Rejection, Source
+from data_prep.shards import ShardResult, ShardTask
+from tfrecords import naming
+from tfrecords.manifest import Manifest
+
+FLAGS = flags.FLAGS
+
+_DEFAULT = BuildConfig  # Each default stands once, in the dataclass.
+
+flags.DEFINE_string("data_dir", None, "Where the dataset goes.", required=True)
+flags.DEFINE_enum(
+    "source", _DEFAULT.source, SOURCES, "Drawn animals, COCO detections, or one folder per class."
+)
+flags.DEFINE_string(
+    "coco_dir", _DEFAULT.coco_dir, "Holds annotations/instances_*.json and the image folders."
+)
+flags.DEFINE_list("annotations", list(_DEFAULT.annotations), "COCO files, in place of --coco_dir.")
+flags.DEFINE_string("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
+flags.DEFINE_string(
+    "folder_dir", _DEFAULT.folder_dir, "Holds a folder per class, or train/ and val/ with one each."
+)
+flags.DEFINE_integer(
+    "synthetic_images", _DEFAULT.synthetic_images, "How many animals to draw.", lower_bound=1
+)
+flags.DEFINE_integer("seed", _DEFAULT.seed, "Of the drawn animals.")
+flags.DEFINE_list("classes", list(_DEFAULT.classes), "Category names; `all` takes every one.")
+flags.DEFINE_enum(
+    "label_policy",
+    _DEFAULT.label_policy,
+    LABEL_POLICIES,
+    "single: photographs with exactly one of the classes; largest: the largest instance decides; "
+    "crop: every instance is cut out.",
+)
+flags.DEFINE_float(
+    "min_area",
+    _DEFAULT.min_area,
+    "Smallest share of the image that the labelled instance (its box) must cover.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_float(
+    "crop_margin",
+    _DEFAULT.crop_margin,
+    "Added on each side of a crop, as a share of the box.",
+    lower_bound=0.0,
+)
+flags.DEFINE_enum(
+    "split_by",
+    _DEFAULT.split_by,
+    SPLITS_BY,
+    "hash: stratified, by a salted hash of the image's content; source: as the source has it.",
+)
+flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share of `val`, for hash.")
+flags.DEFINE_float("test_fraction", _DEFAULT.test_fraction, "Share of `test`, for hash.")
+flags.DEFINE_string("salt", _DEFAULT.salt, "Another salt gives another split and another order.")
+flags.DEFINE_integer(
+    "image_size",
+    _DEFAULT.image_size,
+    "Short side as stored, in pixels; 0 keeps the original bytes.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "num_shards",
+    _DEFAULT.num_shards,
+    "Shards of each split; unset: chosen from --shard_mib.",
+    lower_bound=1,
+)
+flags.DEFINE_integer("shard_mib", _DEFAULT.shard_mib, "A shard's size in MiB.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_workers", _DEFAULT.num_workers, "Processes; unset: this machine's cores.", lower_bound=1
+)
+flags.DEFINE_float(
+    "max_bad_fraction",
+    _DEFAULT.max_bad_fraction,
+    "Above this share of unusable images the build fails.",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Builds what the flags ask for and says what came of it."""
+    if arguments:
+        raise command.FlagsError(f"Only flags are taken. Received: {' '.join(arguments)}.")
+    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(BuildConfig)}
+    values |= {"classes": tuple(FLAGS.classes), "annotations": tuple(FLAGS.annotations)}
+    try:
+        config = BuildConfig(**values)
+    except ValueError as error:
+        raise command.FlagsError(str(error)) from error
+    manifest = build(config)
+    for split, counts in manifest.counts.items():
+        of_classes = ", ".join(f"{name} {count}" for name, count in counts.items())
+        print(f"{split:>6}: {manifest.num_examples(split)} examples ({of_classes})")
+    print(f"{manifest.rejected} photographs rejected; digest {manifest.digest}")
+    print(f"Dataset in {config.data_dir}")
+
+
+def build(config: BuildConfig) -> Manifest:
+    """Builds the dataset; one that was interrupted is completed.
+
+    Raises:
+        ValueError: if the source, or what is left of it, cannot make a dataset.
+    """
+    source = read_source(config)
+    candidates, dropped = labels.choose(
+        source.photographs,
+        policy=config.label_policy,
+        min_area=config.min_area,
+        crop_margin=config.crop_margin,
+    )
+    if source.bad_boxes:
+        dropped["box_outside_or_empty"] = len(source.bad_boxes)
+    _check_every_class(Counter(c.label for c in candidates), source.classes, dropped)
+
+    data_dir = Path(config.data_dir)
+    (data_dir / naming.BUILD_STATE).mkdir(parents=True, exist_ok=True)
+    digests, missing = plan.digest_photographs(candidates)
+    rejections = source.bad_boxes + missing
+    num_photographs = len({candidate.photograph.path for candidate in candidates})
+    _check_rejections(data_dir, rejections, num_photographs, config.max_bad_fraction)
+    candidates = [c for c in candidates if c.photograph.path in digests]
+    tasks = plan.plan_shards(config, candidates, digests)
+
+    commit.uncommit(data_dir)
+    results = _build_shards(tasks, config.num_workers or runners.default_num_workers())
+    rejections += [rejection for result in results for rejection in result.rejections]
+    _check_rejections(data_dir, rejections, num_photographs, config.max_bad_fraction)
+    for split, counts in commit.count_examples(results, source.classes).items():
+        if not sum(counts.values()):
+            raise ValueError(f"No example is left for the split {split!r}. See rejected.jsonl.")
+        if split == "train":
+            labels_left = Counter({source.classes.index(name): n for name, n in counts.items()})
+            _check_every_class(labels_left, source.classes, dropped)
+    return commit.commit(
+        data_dir,
+        results,
+        classes=source.classes,
+        options=dataclasses.asdict(config),
+        dropped=dropped,
+        rejections=rejections,
+        photographs=[candidate.photograph for candidate in candidates],
+    )
+
+
+def read_source(config: BuildConfig) -> Source:
+    """Reads the photographs that the config names; the synthetic ones are drawn first."""
+    if config.source == "folder":
+        return folder.read_folders(str(config.folder_dir), config.classes)
+    if config.source == "coco" and config.annotations:
+        return coco.read_annotations(config.annotations, str(config.images_dir), config.classes)
+    if config.source == "coco":
+        return coco.read_coco_dir(str(config.coco_dir), config.classes)
+    drawn = Path(config.data_dir) / "synthetic_coco"
+    synthetic.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
+    return coco.read_coco_dir(str(drawn), config.classes)
+
+
+def _build_shards(tasks: Sequence[ShardTask], num_workers: int) -> list[ShardResult]:
+    examples = sum(len(task.examples) for task in tasks)
+    shown = tqdm(total=examples, unit="image", disable=not sys.stderr.isatty())
+    results = []
+    with shown:
+        for result in runners.run(tasks, num_workers):
+            results.append(result)
+            shown.update(result.shard.examples + len(result.rejections))
+    return results
+
+
+def _check_every_class(counts: Counter[int], classes: Sequence[str], dropped: Counter[str]) -> None:
+    empty = [name for label, name in enumerate(classes) if not counts[label]]
+    if empty:
+        rules = ", ".join(f"{rule}: {count}" for rule, count in dropped.items()) or "nothing"
+        raise ValueError(
+            f"No example is left for {', '.join(empty)}. Left out by the rules: {rules}. Take "
+            "fewer --classes, or loosen --label_policy or --min_area."
+        )
+
+
+def _check_rejections(
+    data_dir: Path, rejections: Sequence[Rejection], num_photographs: int, allowed: float
+) -> None:
+    """Fails above the allowed share of unusable photographs, with the list on disk."""
+    reasons = {r.file: r.reason for r in rejections if r.annotation_id is None}
+    if len(reasons) <= allowed * num_photographs:
+        return
+    commit.write_rejections(data_dir, rejections)
+    file, reason = min(reasons.items())
+    raise ValueError(
+        f"{len(reasons)} of {num_photographs} photographs are unusable, more than "
+        f"--max_bad_fraction={allowed}. The first: {file}: {reason}. All are in "
+        f"{data_dir / naming.REJECTED}. Mend them, or allow a larger share."
+    )
+
+
+def run() -> None:
+    """The console script."""
+    command.run(main)
+
+
+if __name__ == "__main__":
+    run()

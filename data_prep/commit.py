@@ -1,0 +1,145 @@
+"""Completes a dataset: what TFDS and the trainer need beside the shards, the manifest last."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from data_prep.photographs import Photograph, Rejection
+from data_prep.shards import ShardResult
+from tfrecords import files, naming
+from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
+
+_DESCRIPTION = "Photographs of animals, each labelled with one class, made from COCO detections."
+_CITATION = """@inproceedings{lin2014microsoft,
+  title={Microsoft {COCO}: Common objects in context},
+  author={Lin, Tsung-Yi and Maire, Michael and Belongie, Serge and Hays, James and Perona, Pietro
+    and Ramanan, Deva and Doll{\\'a}r, Piotr and Zitnick, C Lawrence},
+  booktitle={European Conference on Computer Vision},
+  year={2014}
+}"""
+
+
+def uncommit(data_dir: Path) -> None:
+    """Takes away what says that the dataset is complete, before its first shard changes."""
+    for name in (naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES):
+        (data_dir / name).unlink(missing_ok=True)
+
+
+def commit(
+    data_dir: Path,
+    results: Sequence[ShardResult],
+    *,
+    classes: Sequence[str],
+    options: Mapping[str, Any],
+    dropped: Mapping[str, int],
+    rejections: Sequence[Rejection],
+    photographs: Iterable[Photograph],
+) -> Manifest:
+    """Writes every file beside the shards and returns the manifest."""
+    results = sorted(results, key=lambda result: result.shard.file)
+    shards = [result.shard for result in results]
+    manifest = Manifest(
+        version=VERSION,
+        classes=list(classes),
+        counts=count_examples(results, classes),
+        shards=shards,
+        digest=dataset_digest(shards),
+        options=dict(options),
+        dropped=dict(sorted(dropped.items())),
+        rejected=len({rejection.file for rejection in rejections}),
+    )
+    _remove_leftovers(data_dir, {shard.file for shard in shards})
+    write_rejections(data_dir, rejections)
+    used = {image_id for result in results for image_id in result.image_ids}
+    _write_attribution(data_dir, [p for p in photographs if p.image_id in used])
+    _write_tfds_metadata(data_dir, manifest)
+    write_manifest(data_dir, manifest)
+    return manifest
+
+
+def count_examples(
+    results: Iterable[ShardResult], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Returns {split: {class: number of examples}}, every class in every split."""
+    counts: dict[str, Counter[int]] = {}
+    for result in results:
+        counts.setdefault(naming.split_of(result.shard.file), Counter()).update(result.counts)
+    return {
+        split: {name: of_label[label] for label, name in enumerate(classes)}
+        for split, of_label in sorted(counts.items())
+    }
+
+
+def write_rejections(data_dir: Path, rejections: Iterable[Rejection]) -> None:
+    """Writes `rejected.jsonl`: a line for each photograph or box that could not be used."""
+    lines = sorted(msgspec.json.encode(rejection) + b"\n" for rejection in rejections)
+    files.write_atomically(data_dir / naming.REJECTED, b"".join(lines))
+
+
+def _remove_leftovers(data_dir: Path, shards: set[str]) -> None:
+    """Removes shards of an earlier build that this one does not have, and cut-off writes."""
+    state = data_dir / naming.BUILD_STATE
+    for path in (*data_dir.glob(naming.SHARD_GLOB), *state.iterdir()):
+        if path.name.removesuffix(".json") not in shards:
+            path.unlink()
+
+
+def _write_attribution(data_dir: Path, photographs: Iterable[Photograph]) -> None:
+    """Writes `attribution.csv`: whose photographs these are."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(("image_id", "license", "url"))
+    rows.writerows(sorted((p.image_id, p.license, p.url) for p in photographs))
+    files.write_atomically(data_dir / naming.ATTRIBUTION, out.getvalue())
+
+
+def _write_tfds_metadata(data_dir: Path, manifest: Manifest) -> None:
+    """Lets `tfds.builder_from_directory` read the dataset."""
+    import tensorflow_datasets as tfds  # Brings TensorFlow: seconds that a mistyped flag can spare.
+
+    label = tfds.features.ClassLabel(names=manifest.classes)
+    objects = {
+        "bbox": tfds.features.BBoxFeature(),
+        "label": label,
+        "is_crowd": np.bool_,
+        "area": np.float32,
+    }
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+            "image/filename": tfds.features.Text(),
+            "image/id": np.int64,
+            "label": label,
+            "objects": tfds.features.Sequence(objects),
+        }
+    )
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=naming.DATASET, data_dir=data_dir, filetype_suffix="tfrecord"
+    )
+    splits = []
+    for split in manifest.counts:
+        shards = [s for s in manifest.shards if naming.split_of(s.file) == split]
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[shard.examples for shard in shards],
+                num_bytes=sum(shard.bytes for shard in shards),
+                filename_template=template,
+            )
+        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=data_dir,
+        features=features,
+        split_infos=splits,
+        check_data=False,  # The manifest's digests vouch for more than one read example would.
+        description=_DESCRIPTION,
+        homepage="https://cocodataset.org",
+        citation=_CITATION,
+        supervised_keys=("image", "label"),
+    )

@@ -1,0 +1,82 @@
+"""What a build is asked for: one frozen, validated record."""
+
+import dataclasses
+
+COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
+ALL_CLASSES = ("all",)
+
+SOURCES = ("synthetic", "coco", "folder")
+LABEL_POLICIES = ("single", "largest", "crop")
+SPLITS_BY = ("hash", "source")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Options of `python -m data_prep.build`; its `--help` says what each one means.
+
+    Raises:
+        ValueError: if an option is out of range, or if two do not go together.
+    """
+
+    data_dir: str
+    source: str = "synthetic"
+    coco_dir: str | None = None
+    annotations: tuple[str, ...] = ()
+    images_dir: str | None = None
+    folder_dir: str | None = None
+    synthetic_images: int = 400
+    seed: int = 0
+    classes: tuple[str, ...] = COCO_ANIMALS
+    label_policy: str = "single"
+    min_area: float = 0.0
+    crop_margin: float = 0.1
+    split_by: str = "hash"
+    val_fraction: float = 0.2
+    test_fraction: float = 0.0
+    salt: str = "coco_animals"
+    image_size: int = 256
+    num_shards: int | None = None
+    shard_mib: int = 64
+    num_workers: int | None = None
+    max_bad_fraction: float = 0.01
+
+    def __post_init__(self) -> None:
+        self._check_choice("source", SOURCES)
+        self._check_choice("label_policy", LABEL_POLICIES)
+        self._check_choice("split_by", SPLITS_BY)
+        for name in ("min_area", "val_fraction", "test_fraction", "max_bad_fraction"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "must be between 0 and 1")
+        for name in ("synthetic_images", "shard_mib", "num_shards", "num_workers"):
+            value = getattr(self, name)
+            self._check(name, value is None or value >= 1, "must be 1 or more")
+        self._check("crop_margin", self.crop_margin >= 0, "must be 0 or more")
+        self._check("image_size", self.image_size >= 0, "must be 0 (as it is) or more")
+        self._check("classes", len(set(self.classes)) == len(self.classes) > 0,
+                    "must name each class once")  # fmt: skip
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "val_fraction + test_fraction must leave something to train on. Received: "
+                f"{self.val_fraction} + {self.test_fraction}."
+            )
+        self._check_source()
+
+    def _check_source(self) -> None:
+        if self.source == "coco" and not (self.coco_dir or (self.annotations and self.images_dir)):
+            raise ValueError(
+                "source=coco needs --coco_dir, or --annotations together with --images_dir. "
+                f"Received: coco_dir={self.coco_dir}, annotations={','.join(self.annotations)}, "
+                f"images_dir={self.images_dir}."
+            )
+        if self.source == "coco" and self.coco_dir and self.annotations:
+            raise ValueError(
+                "--annotations and --images_dir stand in place of --coco_dir. Received both."
+            )
+        if self.source == "folder" and not self.folder_dir:
+            raise ValueError("source=folder needs --folder_dir. Received none.")
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        self._check(name, getattr(self, name) in choices, f"must be one of {', '.join(choices)}")
+
+    def _check(self, name: str, holds: bool, expectation: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} {expectation}. Received: {name}={getattr(self, name)!r}.")

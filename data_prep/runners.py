@@ -1,0 +1,39 @@
+"""Maps `build_shard` over the tasks: in this process, or in a pool of processes."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+
+from data_prep.shards import ShardResult, ShardTask, build_shard
+
+
+def default_num_workers() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
+    """Yields results as they come; their order means nothing, since each names its shard."""
+    if num_workers == 1 or len(tasks) == 1:
+        yield from map(build_shard, tasks)
+        return
+    # Spawned workers import this module and what it needs, and never TensorFlow; forked ones would
+    # inherit the threads' locks of whatever the parent has loaded.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        min(num_workers, len(tasks)), context, initializer=_ignore_interrupts
+    ) as pool:
+        futures = [pool.submit(build_shard, task) for task in tasks]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)  # Shards under way end; no more start.
+            raise
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group; the parent alone decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,149 @@
+"""Builds one shard: the unit of work, of retry and of resume. Imports no TensorFlow.
+
+Any engine can map `build_shard` over the tasks: only paths go in and only numbers come out.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from data_prep import labels
+from data_prep.photographs import Rejection
+from tfrecords import files, images, naming, schema, writer
+from tfrecords.manifest import Shard
+from tfrecords.schema import Box, Object
+
+
+class ExampleSpec(msgspec.Struct, frozen=True):
+    """One example to be written.
+
+    Attributes:
+        path: Of the photograph.
+        content: Hex sha256 of the photograph's bytes.
+        filename: Of the photograph, as the example stores it.
+        image_id: The source's id of the photograph.
+        label: Index into the classes.
+        size: (width, height) of the annotated image, in pixels.
+        objects: Every instance of the classes in the photograph.
+        crop: What to cut out, in shares of the photograph.
+    """
+
+    path: str
+    content: str
+    filename: str
+    image_id: int
+    label: int
+    size: tuple[int, int]
+    objects: tuple[Object, ...]
+    crop: Box | None
+
+
+class ShardTask(msgspec.Struct, frozen=True):
+    """Everything that decides a shard's bytes, and where they go."""
+
+    data_dir: str
+    file: str
+    image_size: int
+    examples: list[ExampleSpec]
+
+    @property
+    def inputs_digest(self) -> str:
+        """Of all that decides the shard's bytes; where the files lie does not."""
+        examples = [msgspec.structs.replace(example, path="") for example in self.examples]
+        inputs = (images.JPEG_QUALITY, self.image_size, examples)
+        return hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
+
+
+class ShardResult(msgspec.Struct, frozen=True):
+    """What came of a task; kept on disk, so that a later build can trust the finished shard.
+
+    Attributes:
+        inputs_digest: Of the task.
+        shard: The manifest's entry.
+        counts: {label: number of examples}.
+        image_ids: Of the examples, in order.
+        rejections: The photographs that could not be used.
+    """
+
+    inputs_digest: str
+    shard: Shard
+    counts: dict[int, int]
+    image_ids: list[int]
+    rejections: list[Rejection]
+
+
+def build_shard(task: ShardTask) -> ShardResult:
+    """Writes the shard, unless it is already there from the same inputs and undamaged."""
+    finished = _finished(task)
+    if finished is not None:
+        return finished
+    rejections: list[Rejection] = []
+    written: list[ExampleSpec] = []
+    path = Path(task.data_dir) / task.file
+    shard = writer.write_shard(path, _records(task, written, rejections))
+    result = ShardResult(
+        inputs_digest=task.inputs_digest,
+        shard=shard,
+        counts=dict(Counter(example.label for example in written)),
+        image_ids=[example.image_id for example in written],
+        rejections=rejections,
+    )
+    files.write_atomically(_state_file(task), msgspec.json.encode(result))
+    return result
+
+
+def _records(
+    task: ShardTask, written: list[ExampleSpec], rejections: list[Rejection]
+) -> Iterator[bytes]:
+    for example in task.examples:
+        try:
+            yield _record(example, task.image_size)
+            written.append(example)
+        except images.UnusableImageError as error:
+            rejections.append(Rejection(example.filename, str(error)))
+
+
+def _record(example: ExampleSpec, image_size: int) -> bytes:
+    photograph = Path(example.path).read_bytes()
+    if hashlib.sha256(photograph).hexdigest() != example.content:
+        raise OSError(f"The photograph changed during the build. Received: {example.path}.")
+    boxes = [instance.box for instance in example.objects]
+    if example.crop is not None:
+        boxes.append(example.crop)
+    if boxes:
+        boxes = images.upright_boxes(photograph, boxes, example.size)
+    crop = boxes.pop() if example.crop is not None else None
+    objects = [
+        msgspec.structs.replace(instance, box=box)
+        for instance, box in zip(example.objects, boxes, strict=True)
+    ]
+    if crop is not None:
+        objects = labels.objects_in(objects, crop)
+    return schema.serialize_example(
+        images.store_jpeg(photograph, image_size, crop),
+        filename=example.filename,
+        image_id=example.image_id,
+        label=example.label,
+        objects=objects,
+    )
+
+
+def _finished(task: ShardTask) -> ShardResult | None:
+    """The result of an earlier build, if its inputs were the same and the bytes still are."""
+    path = Path(task.data_dir) / task.file
+    try:
+        result = msgspec.json.decode(_state_file(task).read_bytes(), type=ShardResult)
+        if result.inputs_digest != task.inputs_digest or path.stat().st_size != result.shard.bytes:
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return result if digest == result.shard.sha256 else None
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _state_file(task: ShardTask) -> Path:
+    return Path(task.data_dir) / naming.BUILD_STATE / f"{task.file}.json"

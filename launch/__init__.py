@@ -1,0 +1,1 @@
+"""From a command to machines: job files for cloud VMs, Slurm and Kubernetes."""

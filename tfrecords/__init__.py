@@ -1,0 +1,1 @@
+"""The on-disk contract: examples, shards and the manifest that vouches for them."""

@@ -1,0 +1,27 @@
+"""Writes a file so that it is either complete under its name or not there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from etils import epath
+
+
+@contextmanager
+def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
+    """Opens a temporary neighbour of `path`, which takes the name once all bytes are written."""
+    path = epath.Path(path)
+    incomplete = path.with_name(f"{path.name}.incomplete")
+    try:
+        with incomplete.open("wb") as file:
+            yield file
+        incomplete.replace(path)
+    except BaseException:
+        incomplete.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: epath.PathLike, content: bytes | str) -> None:
+    """Writes bytes, or text as UTF-8."""
+    with atomic_writer(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)

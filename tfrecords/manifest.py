@@ -1,0 +1,90 @@
+"""The manifest: what a dataset holds and the digests that vouch for it. Its presence means done."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from etils import epath
+
+from tfrecords import files, naming
+
+VERSION = 1
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One shard file: its name, its number of examples, its size in bytes, its sha256."""
+
+    file: str
+    examples: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A complete dataset.
+
+    Attributes:
+        version: Of this format.
+        classes: Names; an example's label is an index into them.
+        counts: {split: {class: number of examples}}.
+        shards: Every shard of every split.
+        digest: Of all shards' bytes: equal digests mean equal datasets.
+        options: Every option of the build.
+        dropped: {rule: number of photographs or instances that it left out}.
+        rejected: Number of photographs that could not be used.
+    """
+
+    version: int
+    classes: list[str]
+    counts: dict[str, dict[str, int]]
+    shards: list[Shard]
+    digest: str
+    options: dict[str, Any]
+    dropped: dict[str, int]
+    rejected: int
+
+    def num_examples(self, split: str) -> int:
+        """Number of examples of a split."""
+        return sum(self.counts[split].values())
+
+    def files(self, split: str) -> list[str]:
+        """File names of a split's shards, in order."""
+        if split not in self.counts:
+            raise ValueError(
+                f"The dataset has no such split. Received: split={split!r}. "
+                f"It has: {', '.join(self.counts)}."
+            )
+        return sorted(s.file for s in self.shards if naming.split_of(s.file) == split)
+
+
+def dataset_digest(shards: Iterable[Shard]) -> str:
+    """sha256 over the shards' names and sha256s, in the order of the names."""
+    lines = sorted(f"{shard.file} {shard.sha256}\n" for shard in shards)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_manifest(data_dir: epath.PathLike, manifest: Manifest) -> None:
+    """Completes the dataset: the last file to be written."""
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    files.write_atomically(epath.Path(data_dir) / naming.MANIFEST, content + b"\n")
+
+
+def read_manifest(data_dir: epath.PathLike) -> Manifest:
+    """Reads the manifest of a complete dataset.
+
+    Raises:
+        ValueError: if there is none, or if it cannot be read.
+    """
+    path = epath.Path(data_dir) / naming.MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise ValueError(
+            f"No complete dataset: there is no {naming.MANIFEST}. Received: data_dir={data_dir}. "
+            "Build one with `python -m data_prep.build --data_dir=...`."
+        ) from None
+    except msgspec.DecodeError as error:
+        raise ValueError(
+            f"The manifest cannot be read. Received: {path} ({error}). Build the dataset again."
+        ) from error

@@ -1,0 +1,21 @@
+"""The name of every file of a dataset; TFDS's own pattern for shards."""
+
+DATASET = "coco_animals"
+MANIFEST = "manifest.json"
+REJECTED = "rejected.jsonl"
+ATTRIBUTION = "attribution.csv"
+DATASET_INFO = "dataset_info.json"  # This one and the next are TFDS's names.
+FEATURES = "features.json"
+BUILD_STATE = ".build"  # What a later build needs to know of each finished shard.
+
+SHARD_GLOB = f"{DATASET}-*.tfrecord-*"
+
+
+def shard_name(split: str, index: int, num_shards: int) -> str:
+    """`coco_animals-train.tfrecord-00002-of-00008` for ("train", 2, 8)."""
+    return f"{DATASET}-{split}.tfrecord-{index:05d}-of-{num_shards:05d}"
+
+
+def split_of(shard: str) -> str:
+    """The split of a shard's file name: the inverse of `shard_name`."""
+    return shard.removeprefix(f"{DATASET}-").partition(".tfrecord-")[0]
