@@ -4,12 +4,18 @@ Exit codes: 0 done; 1 failed; 2 bad flags; 42 interrupted with the finished work
 same command goes on where it stopped.
 """
 
+import dataclasses
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from absl import app, flags, logging
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 FAILED = 1
 BAD_FLAGS = 2
@@ -27,6 +33,24 @@ class FlagsError(ValueError):
 def run(main: Callable[[list[str]], None]) -> None:
     """Parses the flags, calls `main` with the positional arguments and exits with its code."""
     app.run(lambda argv: sys.exit(_exit_code(main, argv[1:])), flags_parser=_parse_flags)
+
+
+def refuse_arguments(arguments: Sequence[str]) -> None:
+    """For a command that takes flags alone."""
+    if arguments:
+        raise FlagsError(f"Only flags are taken. Received: {' '.join(arguments)}.")
+
+
+def config_from_flags(config_class: type[Config]) -> Config:
+    """Returns a config dataclass whose fields are read from the flags of the same names."""
+    values = {
+        field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(config_class)
+    }
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    try:
+        return config_class(**values | lists)
+    except ValueError as error:
+        raise FlagsError(str(error)) from error
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

@@ -95,14 +95,8 @@ flags.DEFINE_float(
 
 def main(arguments: list[str]) -> None:
     """Builds what the flags ask for and says what came of it."""
-    if arguments:
-        raise command.FlagsError(f"Only flags are taken. Received: {' '.join(arguments)}.")
-    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(BuildConfig)}
-    values |= {"classes": tuple(FLAGS.classes), "annotations": tuple(FLAGS.annotations)}
-    try:
-        config = BuildConfig(**values)
-    except ValueError as error:
-        raise command.FlagsError(str(error)) from error
+    command.refuse_arguments(arguments)
+    config = command.config_from_flags(BuildConfig)
     manifest = build(config)
     for split, counts in manifest.counts.items():
         of_classes = ", ".join(f"{name} {count}" for name, count in counts.items())

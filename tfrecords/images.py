@@ -145,8 +145,8 @@ def _shrink(image: Image.Image, image_size: int) -> Image.Image:
     short = min(image.size)
     if not image_size or short <= image_size:
         return image
-    size = tuple(max(1, round(side * image_size / short)) for side in image.size)
-    return image.resize(size, Image.Resampling.BICUBIC)
+    width, height = (max(1, round(side * image_size / short)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _encode(image: Image.Image) -> bytes:

@@ -11,9 +11,21 @@ _FEATURES = {
 }
 
 
-def read_serialized(paths: Sequence[str]) -> tf.data.Dataset:
-    """Serialized examples, shard after shard: the order is always the same."""
-    return tf.data.TFRecordDataset(list(paths), buffer_size=8 * 2**20)
+def read_serialized(
+    paths: Sequence[str] | tf.data.Dataset, num_parallel_reads: int | None = None
+) -> tf.data.Dataset:
+    """Serialized examples, in an order that the order of the paths decides alone.
+
+    Args:
+        paths: Of the shards.
+        num_parallel_reads: Shards to read at once, a record from each in turn; None reads one
+            shard after the other.
+    """
+    if not isinstance(paths, tf.data.Dataset):
+        paths = list(paths)
+    return tf.data.TFRecordDataset(
+        paths, buffer_size=8 * 2**20, num_parallel_reads=num_parallel_reads
+    )
 
 
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

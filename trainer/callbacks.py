@@ -1,0 +1,189 @@
+"""What happens around the steps of `fit`: validation, history, progress, checkpoints."""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import keras
+from etils import epath
+
+from cli.command import PreemptedError
+from tfrecords import files
+from trainer.checkpoints import Checkpoints, Progress
+from trainer.signals import StopSignals
+
+Logs = MutableMapping[str, Any]
+Clock = Callable[[], float]
+
+HISTORY_COLUMNS = (
+    "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
+    "images_per_second", "seconds",
+)  # fmt: skip
+
+
+class Validation(keras.callbacks.Callback):
+    """Adds val_loss and val_accuracy to an epoch's logs, each example counted exactly once.
+
+    Keras's own validation would average padded batches, and replicas of unequal share, wrongly.
+    """
+
+    def __init__(self, evaluate: Callable[[], tuple[float, float]]) -> None:
+        super().__init__()
+        self._evaluate = evaluate
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Evaluates."""
+        logs["val_loss"], logs["val_accuracy"] = self._evaluate()
+
+
+class HistoryLog(keras.callbacks.Callback):
+    """Adds a row to the progress at each epoch's end, and writes all rows to history.csv."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        path: epath.Path,
+        *,
+        images_per_epoch: int,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._progress = progress
+        self._path = path
+        self._images_per_epoch = images_per_epoch
+        self._clock = clock
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Starts the epoch's clock, or goes on with it after a resume."""
+        self._start = self._clock() - self._progress.seconds
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Counts the step and its time."""
+        self._progress.step += 1
+        self._progress.seconds = self._clock() - self._start
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Adds the row."""
+        row = {
+            "epoch": epoch + 1,
+            "step": self._progress.step,
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "images_per_second": self._images_per_epoch / max(self._progress.seconds, 1e-9),
+            "seconds": self._clock() - self._start,
+            **{
+                name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")
+            },
+        }
+        self._progress.history.append(row)
+        self._progress.seconds = 0.0
+        write_history(self._path, self._progress.history)
+
+
+def write_history(path: epath.Path, history: list[dict[str, float]]) -> None:
+    """Writes history.csv: a row an epoch."""
+    out = io.StringIO()
+    rows = csv.DictWriter(out, HISTORY_COLUMNS, lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(history)
+    files.write_atomically(path, out.getvalue())
+
+
+class Checkpointing(keras.callbacks.Callback):
+    """Saves at each epoch's end, every so many steps, and when a signal asks to stop.
+
+    Comes last in the list: an epoch's row must be in the progress before it is saved.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        *,
+        steps_per_epoch: int,
+        every: int | None,
+        stop: StopSignals,
+    ) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._progress = progress
+        self._steps_per_epoch = steps_per_epoch
+        self._every = every
+        self._stop = stop
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Gives an epoch that was cut off the metrics of its first part back; fit reset them."""
+        for variable, value in zip(self.model.metrics_variables, self._progress.metrics):  # noqa: B905
+            variable.assign(value)
+        self._progress.metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves in the middle of an epoch; its last step is left to the epoch's end."""
+        step = self._progress.step
+        if step % self._steps_per_epoch == 0:
+            return
+        if self._stop.requested or (self._every and step % self._every == 0):
+            self._progress.metrics = [float(v) for v in self.model.metrics_variables]
+            self._save()
+            self._progress.metrics = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves, the epoch's row included."""
+        self._save()
+
+    def _save(self) -> None:
+        self._checkpoints.save(self.model, self._progress)
+        if self._stop.requested:
+            raise PreemptedError(
+                f"Stopped by a signal; a checkpoint of step {self._progress.step} is written. "
+                "Start the same command again to go on."
+            )
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """Prints a line a period, and one an epoch: for a log file, where a bar would be noise."""
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        period: float = 30.0,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._steps = steps_per_epoch
+        self._period = period
+        self._clock = clock
+        self._printed = clock()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Remembers the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Prints, if the period is over."""
+        if self._clock() - self._printed >= self._period:
+            self._print(f"step {batch + 1}/{self._steps}", logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Prints the epoch's figures."""
+        self._print("done", logs)
+
+    def _print(self, place: str, logs: Logs) -> None:
+        self._printed = self._clock()
+        figures = " ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        print(f"epoch {self._epoch + 1}/{self._epochs} {place}: {figures}", flush=True)
+
+
+def progress_display(
+    epochs: int, steps_per_epoch: int
+) -> tuple[int, list[keras.callbacks.Callback]]:
+    """Returns fit's `verbose` and the callbacks for it: a bar on a terminal, lines elsewhere."""
+    if sys.stdout.isatty():
+        return 1, []
+    return 0, [ProgressLines(epochs=epochs, steps_per_epoch=steps_per_epoch)]

@@ -1,0 +1,79 @@
+"""What a training run is asked for: one frozen, validated record. Standard library only."""
+
+import dataclasses
+
+HEADS = ("flatten", "gap")
+OPTIMIZERS = ("sgd", "adamw")
+NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
+IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
+
+# How fast and how safely a run goes, not what comes out of it: these may change on resume.
+_MACHINE_OPTIONS = ("workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Options of `python -m trainer.main`; its `--help` says what each one means.
+
+    Raises:
+        ValueError: if an option is out of range, or if two do not go together.
+    """
+
+    data_dir: str
+    workdir: str
+    num_gpus: int | None = None
+    cpu_replicas: int = 1
+    batch_size: int = 32
+    epochs: int = 20
+    learning_rate: float = 1e-4
+    optimizer: str = "sgd"
+    freeze_layers: int = 15
+    head: str = "flatten"
+    weights: str = "imagenet"
+    seed: int = 0
+    deterministic: bool = False
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "cpu_replicas", "checkpoint_every"):
+            value = getattr(self, name)
+            self._check(name, value is None or value >= 1, "must be 1 or more")
+        self._check("num_gpus", self.num_gpus is None or self.num_gpus >= 0, "must be 0 or more")
+        self._check("learning_rate", 0 < self.learning_rate < float("inf"), "must be above 0")
+        self._check("seed", 0 <= self.seed < 2**31, "must be between 0 and 2147483647")
+        self._check(
+            "freeze_layers",
+            0 <= self.freeze_layers <= NUM_VGG_LAYERS,
+            f"must be between 0 and {NUM_VGG_LAYERS}, the layers of VGG16",
+        )
+        self._check("head", self.head in HEADS, f"must be one of {', '.join(HEADS)}")
+        self._check(
+            "optimizer", self.optimizer in OPTIMIZERS, f"must be one of {', '.join(OPTIMIZERS)}"
+        )
+        if self.cpu_replicas > 1 and self.num_gpus != 0:
+            raise ValueError(
+                "cpu_replicas goes with --num_gpus=0. "
+                f"Received: cpu_replicas={self.cpu_replicas}, num_gpus={self.num_gpus}."
+            )
+        if self.num_gpus == 0:
+            self.check_replicas(self.cpu_replicas)
+        elif self.num_gpus:
+            self.check_replicas(self.num_gpus)
+
+    def check_replicas(self, num_replicas: int) -> None:
+        """Refuses a number of replicas that the global batch cannot be shared among evenly."""
+        if self.batch_size % num_replicas:
+            fits = max(self.batch_size // num_replicas, 1) * num_replicas
+            raise ValueError(
+                "batch_size must divide evenly over the replicas. Received: "
+                f"batch_size={self.batch_size}, num_replicas={num_replicas}. Use {fits}."
+            )
+
+    def recipe(self) -> dict[str, str | int | float | bool | None]:
+        """The options that decide what comes out: a workdir holds one run of one recipe."""
+        options = dataclasses.asdict(self)
+        return {name: value for name, value in options.items() if name not in _MACHINE_OPTIONS}
+
+    def _check(self, name: str, holds: bool, expectation: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} {expectation}. Received: {name}={getattr(self, name)!r}.")

@@ -1,0 +1,40 @@
+"""The tf.distribute strategy over the GPUs, or over logical CPU devices in place of them."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.distribute.Strategy:
+    """Returns a MirroredStrategy. Call it once in a process, before TensorFlow computes anything.
+
+    Args:
+        num_gpus: GPUs to use; None takes every visible one, the CPU where there is none.
+        cpu_replicas: Logical CPU devices to use where no GPU is.
+
+    Raises:
+        ValueError: if fewer GPUs are visible.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])
+    if num_gpus:
+        for gpu in gpus[:num_gpus]:
+            tf.config.experimental.set_memory_growth(gpu, True)  # Leaves room for a neighbour.
+        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(num_gpus)])
+    tf.config.set_visible_devices([], "GPU")
+    [cpu] = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration()] * cpu_replicas
+    tf.config.set_logical_device_configuration(cpu, devices)
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(cpu_replicas)])
+
+
+def choose_num_gpus(requested: int | None, visible: Sequence[str]) -> int:
+    """The number of GPUs to use, given the names of the visible ones."""
+    if requested is None:
+        return len(visible)
+    if requested > len(visible):
+        raise ValueError(
+            f"num_gpus is more than are visible. Received: num_gpus={requested}; visible: "
+            f"{', '.join(visible) or 'none'}. Use --num_gpus={len(visible)}."
+        )
+    return requested

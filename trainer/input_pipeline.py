@@ -1,0 +1,111 @@
+"""Feeds shards to the model: an endless stream for training, padded batches for evaluation.
+
+The order of training examples is a pure function of (seed, step): a checkpoint needs only a step.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecords import reader
+from trainer.config import IMAGE_SIZE
+
+# The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
+_CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
+_SHUFFLE_BUFFER = 32_768  # Serialized examples, about 1 GiB; more than that are shuffled in parts.
+_PARALLEL_READS = 4
+
+
+def training_stream(
+    paths: Sequence[str],
+    *,
+    num_examples: int,
+    num_classes: int,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Returns an endless stream of full batches: one permutation of all examples after the other.
+
+    A batch may hold the end of one permutation and the start of the next, so no example is lost,
+    none is repeated within a permutation, and no batch is ragged: a ragged one would be averaged
+    wrongly over replicas.
+
+    Args:
+        paths: Of the shards.
+        num_examples: In all of them.
+        num_classes: Width of the one-hot labels.
+        batch_size: Global, over all replicas.
+        seed: Another seed gives other permutations.
+        start_step: The first batch is the one of this step.
+
+    Yields:
+        (images, labels): RGB uint8 [batch, 224, 224, 3]; one-hot float32 [batch, num_classes].
+    """
+    files = tf.data.Dataset.from_tensor_slices(list(paths))
+
+    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.stateless_uniform([], [seed, epoch], 0, 2**62, dtype=tf.int64)
+        ds = files.shuffle(len(paths), seed=order)
+        ds = reader.read_serialized(ds, num_parallel_reads=min(_PARALLEL_READS, len(paths)))
+        return ds.shuffle(min(num_examples, _SHUFFLE_BUFFER), seed=order)  # Small: still JPEGs.
+
+    done = start_step * batch_size
+    ds = tf.data.Dataset.range(done // num_examples, tf.int64.max).flat_map(permutation)
+    ds = ds.skip(done % num_examples)  # Before decode: skipping costs a read, not a decode.
+    ds = ds.map(
+        lambda serialized: _decode_example(serialized, num_classes),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    ds = ds.batch(batch_size, drop_remainder=True)  # Endless, so nothing is dropped.
+    return ds.prefetch(2)
+
+
+def evaluation_batches(
+    paths: Sequence[str], *, num_examples: int, batch_size: int
+) -> tf.data.Dataset:
+    """Returns the images of a split in the order of its shards, padded with black to full batches.
+
+    A replica without rows would crash, so the last batch is full too; drop all after num_examples.
+
+    Yields:
+        RGB uint8 [batch, 224, 224, 3].
+    """
+    ds = reader.read_serialized(paths)
+    ds = ds.map(
+        lambda serialized: decode_square(reader.parse_example(serialized)["image"]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    black = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
+    ds = ds.concatenate(tf.data.Dataset.from_tensors(black).repeat(-num_examples % batch_size))
+    return ds.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def read_labels(paths: Sequence[str]) -> np.ndarray:
+    """Returns the labels of a split, int64 [num_examples], in the order of `evaluation_batches`."""
+    ds = reader.read_serialized(paths).map(lambda s: reader.parse_example(s)["label"])
+    return np.fromiter(ds.as_numpy_iterator(), np.int64)
+
+
+def decode_square(jpeg: tf.Tensor) -> tf.Tensor:
+    """Returns the centre of a photograph, RGB uint8 [224, 224, 3] in [0, 255], not VGG-centred."""
+    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(jpeg))
+    short = tf.minimum(height, width)
+    side = tf.maximum(short * _CENTRE_NUMERATOR // _CENTRE_DENOMINATOR, 1)
+    window = [(height - side) // 2, (width - side) // 2, side, side]
+    image = tf.io.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.cond(side == IMAGE_SIZE, lambda: image, lambda: _resize(image))
+    return tf.ensure_shape(image, [IMAGE_SIZE, IMAGE_SIZE, 3])
+
+
+def _resize(image: tf.Tensor) -> tf.Tensor:
+    resized = tf.image.resize(image, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def _decode_example(serialized: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
+    example = reader.parse_example(serialized)
+    return decode_square(example["image"]), tf.one_hot(example["label"], num_classes)

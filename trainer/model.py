@@ -1,0 +1,114 @@
+"""VGG16 with a new head, its first layers frozen: the model as the seed has it."""
+
+import keras
+
+from trainer.config import IMAGE_SIZE, NUM_VGG_LAYERS, TrainConfig
+from trainer.dropout import PerExampleDropout
+from trainer.workdir import Workdir
+
+DROPOUT = 0.5
+
+# The means of ImageNet's pixels that VGG16 was trained with (Simonyan and Zisserman, 2014).
+_MINUS_BGR_MEANS = [-103.939, -116.779, -123.68]
+
+
+def build_model(
+    num_classes: int,
+    *,
+    freeze_layers: int = TrainConfig.freeze_layers,
+    head: str = TrainConfig.head,
+    seed: int = TrainConfig.seed,
+    for_training: bool = True,
+) -> keras.Model:
+    """Returns the model, its weights random: photographs in, class probabilities out.
+
+    Args:
+        num_classes: Size of the softmax.
+        freeze_layers: How many of VGG16's 19 layers, its input among them, do not train.
+        head: `flatten` keeps every place of the last feature map, `gap` averages over them.
+        seed: Of the head's initial weights and of dropout.
+        for_training: Whether dropout is the one that no number of replicas changes. The saved
+            model has Keras's own, so that it loads without this project.
+
+    The input is RGB, uint8 or float, [batch, 224, 224, 3] in [0, 255]; preprocessing is inside. The
+    output is float32, [batch, num_classes].
+
+    Raises:
+        ValueError: if freeze_layers is not between 0 and 19.
+    """
+    if not 0 <= freeze_layers <= NUM_VGG_LAYERS:
+        raise ValueError(
+            f"freeze_layers must be between 0 and {NUM_VGG_LAYERS}. "
+            f"Received: freeze_layers={freeze_layers}."
+        )
+    images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
+    base = keras.applications.VGG16(
+        include_top=False, weights=None, input_tensor=_preprocess(images)
+    )
+    for layer in vgg_layers(base)[:freeze_layers]:
+        layer.trainable = False
+
+    dropout = PerExampleDropout if for_training else keras.layers.Dropout
+    glorot = keras.initializers.GlorotUniform
+    x = _pool(head, base.output)
+    x = keras.layers.Dense(256, "relu", kernel_initializer=glorot(seed), name="dense")(x)
+    x = dropout(DROPOUT, seed=seed, name="dropout")(x)
+    probabilities = keras.layers.Dense(
+        num_classes,
+        "softmax",
+        kernel_initializer=glorot(seed + 1),
+        dtype="float32",  # Also under mixed precision: a softmax needs the bits.
+        name="probabilities",
+    )(x)
+    return keras.Model(images, probabilities, name="vgg16_animals")
+
+
+def _preprocess(rgb: keras.KerasTensor) -> keras.KerasTensor:
+    """What keras.applications.vgg16.preprocess_input computes, as two layers instead of six."""
+    bgr = keras.ops.flip(rgb, axis=-1)
+    return keras.layers.Rescaling(1.0, offset=_MINUS_BGR_MEANS, name="minus_means")(bgr)
+
+
+def _pool(head: str, features: keras.KerasTensor) -> keras.KerasTensor:
+    if head == "gap":
+        return keras.layers.GlobalAveragePooling2D(name="gap")(features)
+    return keras.layers.Flatten(name="flatten")(features)
+
+
+def vgg_layers(model: keras.Model) -> list[keras.Layer]:
+    """VGG16's own 19 layers, in order: the input, then block1_conv1 to block5_pool."""
+    blocks = [layer for layer in model.layers if layer.name.startswith("block")]
+    return [model.layers[0], *blocks]
+
+
+def for_inference(model: keras.Model, config: TrainConfig) -> keras.Model:
+    """Returns a copy that any Keras loads, without the project and without training state."""
+    copy = build_model(
+        model.output_shape[-1],
+        freeze_layers=config.freeze_layers,
+        head=config.head,
+        for_training=False,
+    )
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def load_model(workdir: Workdir) -> keras.Model:
+    """Loads the trained model of a run.
+
+    Raises:
+        ValueError: if the run has none yet.
+    """
+    if not workdir.model.exists():
+        raise ValueError(
+            f"The workdir holds no trained model. Received: {workdir.root}. "
+            "Train one with `python -m trainer.main --workdir=...`."
+        )
+    return keras.models.load_model(str(workdir.model), compile=False)
+
+
+def create_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+    """SGD with momentum 0.9, as the seed has it, or AdamW."""
+    if config.optimizer == "adamw":
+        return keras.optimizers.AdamW(config.learning_rate)
+    return keras.optimizers.SGD(config.learning_rate, momentum=0.9)
