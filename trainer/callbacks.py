@@ -67,10 +67,11 @@ class HistoryLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Adds the row."""
+        optimizer = self.model.optimizer
         row = {
             "epoch": epoch + 1,
             "step": self._progress.step,
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            "learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
             "images_per_second": self._images_per_epoch / max(self._progress.seconds, 1e-9),
             "seconds": self._clock() - self._start,
             **{
@@ -125,7 +126,9 @@ class Checkpointing(keras.callbacks.Callback):
         if step % self._steps_per_epoch == 0:
             return
         if self._stop.requested or (self._every and step % self._every == 0):
-            self._progress.metrics = [float(v) for v in self.model.metrics_variables]
+            self._progress.metrics = [
+                float(keras.ops.convert_to_numpy(v)) for v in self.model.metrics_variables
+            ]
             self._save()
             self._progress.metrics = []
 

@@ -23,7 +23,7 @@ class PerExampleDropout(keras.layers.Dropout):
         rows, units = keras.ops.shape(inputs)
         uniform = tf.random.stateless_uniform(
             [replicas * rows, units],
-            seed=tf.bitcast(self.seed_generator.next(), tf.int32),
+            seed=tf.cast(self.seed_generator.next(), tf.int64),
             alg="philox",  # The same bits on a CPU and on a GPU.
         )
         kept = uniform[rank * rows : (rank + 1) * rows] >= self.rate

@@ -3,6 +3,7 @@
 The order of training examples is a pure function of (seed, step): a checkpoint needs only a step.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,13 +44,12 @@ def training_stream(
     Yields:
         (images, labels): RGB uint8 [batch, 224, 224, 3]; one-hot float32 [batch, num_classes].
     """
-    files = tf.data.Dataset.from_tensor_slices(list(paths))
 
     def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.stateless_uniform([], [seed, epoch], 0, 2**62, dtype=tf.int64)
-        ds = files.shuffle(len(paths), seed=order)
-        ds = reader.read_serialized(ds, num_parallel_reads=min(_PARALLEL_READS, len(paths)))
-        return ds.shuffle(min(num_examples, _SHUFFLE_BUFFER), seed=order)  # Small: still JPEGs.
+        shuffle = functools.partial(_shuffle, seed=[seed, epoch])
+        files = tf.data.Dataset.from_tensor_slices(shuffle(list(paths)))
+        ds = reader.read_serialized(files, num_parallel_reads=min(_PARALLEL_READS, len(paths)))
+        return ds.batch(_SHUFFLE_BUFFER).map(shuffle).unbatch()  # Small: still JPEGs.
 
     done = start_step * batch_size
     ds = tf.data.Dataset.range(done // num_examples, tf.int64.max).flat_map(permutation)
@@ -61,6 +61,10 @@ def training_stream(
     )
     ds = ds.batch(batch_size, drop_remainder=True)  # Endless, so nothing is dropped.
     return ds.prefetch(2)
+
+
+# tf.data's own shuffle would mix in TensorFlow's global seed; this one knows its arguments alone.
+_shuffle = tf.random.experimental.stateless_shuffle
 
 
 def evaluation_batches(
@@ -81,7 +85,9 @@ def evaluation_batches(
     )
     black = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
     ds = ds.concatenate(tf.data.Dataset.from_tensors(black).repeat(-num_examples % batch_size))
-    return ds.batch(batch_size, drop_remainder=True).prefetch(2)
+    ds = ds.batch(batch_size, drop_remainder=True)
+    ds = ds.apply(tf.data.experimental.assert_cardinality(-(-num_examples // batch_size)))
+    return ds.prefetch(2)
 
 
 def read_labels(paths: Sequence[str]) -> np.ndarray:

@@ -45,7 +45,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
             progress = checkpoints.restore(model)
             if not progress.step:
                 weights.load_weights(model, config.weights)
-        model.summary()
         fit(model, config, train_split, val_split, workdir, checkpoints, progress, stop)
         return finish(model, config, val_split, workdir, progress)
 
@@ -55,6 +54,7 @@ def create_model(config: TrainConfig, num_classes: int) -> keras.Model:
     model = build_model(
         num_classes, freeze_layers=config.freeze_layers, head=config.head, seed=config.seed
     )
+    model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(
         optimizer=create_optimizer(config),
         loss="categorical_crossentropy",
@@ -119,6 +119,7 @@ def fit(
                 steps_per_epoch=steps_per_epoch - done,
                 callbacks=around,
                 verbose=verbose,
+                shuffle=False,  # The stream is.
             )
 
 

@@ -1,0 +1,27 @@
+"""What the model says of one photograph."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A photograph and its probabilities.
+
+    Attributes:
+        name: Of the photograph's file.
+        image: RGB uint8 [height, width, 3] in [0, 255].
+        probabilities: float [num_classes]; they add up to 1.
+        label: Index of the true class, where it is known.
+    """
+
+    name: str
+    image: np.ndarray
+    probabilities: np.ndarray
+    label: int | None = None
+
+    def top(self, k: int) -> list[tuple[int, float]]:
+        """Returns (class index, probability) of the k most probable classes, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(int(i), float(self.probabilities[i])) for i in order]
