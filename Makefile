@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all of their own set-up: a virtual environment, then the install.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+SYNTHETIC := $(DEMO)/data/synthetic_coco
+
+.PHONY: demo test lint clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed  ## Draws animals, builds shards, trains, predicts, reports.
+	$(BIN)/python -m data_prep.build --data_dir=$(DEMO)/data --split_by=source
+	$(BIN)/python -m trainer.main --data_dir=$(DEMO)/data --workdir=$(DEMO)/run \
+	  --flagfile=demo.flags
+	$(BIN)/python -m trainer.predict --workdir=$(DEMO)/run --top_k=3 \
+	  --plot=$(DEMO)/predictions.png $$(ls -d $(SYNTHETIC)/val2017/*.jpg | head -n 8)
+	@echo
+	@echo "Dataset: $(DEMO)/data"
+	@echo "Picture: $(DEMO)/predictions.png"
+	@echo "Report:  $(DEMO)/run/report.html"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,1 @@
+"""Tests of behaviour, on miniatures of everything."""

@@ -1,0 +1,66 @@
+"""A miniature of the model, so that a whole training run takes seconds.
+
+`python tests/miniature.py FLAGS` is `python -m trainer.main FLAGS` with a model of two small dense
+layers behind a coarse average of the photograph: everything but the size is real.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = True, **_: Any) -> Any:
+    """Takes the place of `trainer.model.build_model`."""
+    import keras
+
+    from trainer.dropout import PerExampleDropout
+
+    dropout = PerExampleDropout if for_training else keras.layers.Dropout
+    glorot = keras.initializers.GlorotUniform
+    images = keras.Input((224, 224, 3), name="images")
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.AveragePooling2D(28)(x)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(16, "relu", kernel_initializer=glorot(seed))(x)
+    x = dropout(0.5, seed=seed)(x)
+    x = keras.layers.Dense(num_classes, "softmax", kernel_initializer=glorot(seed + 1))(x)
+    return keras.Model(images, x, name="miniature")
+
+
+def command(*flags: str) -> list[str]:
+    """The command line of a training run of the miniature."""
+    return [sys.executable, str(Path(__file__)), "--weights=none", "--num_gpus=0", *flags]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the repository to import from."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def train(*flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs a training run of the miniature in a process of its own, as each strategy needs."""
+    return subprocess.run(
+        command(*flags), capture_output=True, text=True, env=environment(), check=False
+    )
+
+
+def python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m module` as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True, text=True, env=environment(), check=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    import trainer.main
+    import trainer.model
+    import trainer.train
+
+    trainer.model.build_model = build_miniature
+    trainer.train.build_model = build_miniature
+    trainer.main.run()

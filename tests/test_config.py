@@ -1,0 +1,59 @@
+import dataclasses
+import re
+
+import pytest
+
+from data_prep.config import BuildConfig
+from trainer.config import TrainConfig
+
+SEED_RECIPE = {
+    "batch_size": 32, "epochs": 20, "learning_rate": 1e-4, "optimizer": "sgd", "freeze_layers": 15,
+    "head": "flatten", "weights": "imagenet", "seed": 0, "deterministic": False,
+}  # fmt: skip
+
+
+def test_defaults_are_the_seeds_recipe() -> None:
+    assert TrainConfig(data_dir="d", workdir="w").recipe() == SEED_RECIPE
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"num_gpus": -1}, "num_gpus=-1"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"freeze_layers": 20}, "freeze_layers=20"),
+        ({"head": "attention"}, "head='attention'"),
+        ({"optimizer": "lion"}, "optimizer='lion'"),
+        ({"seed": -1}, "seed=-1"),
+        ({"cpu_replicas": 2}, "cpu_replicas goes with --num_gpus=0"),
+        ({"cpu_replicas": 3, "num_gpus": 0}, "num_replicas=3. Use 30."),
+        ({"num_gpus": 64}, "num_replicas=64. Use 64."),
+    ],
+)
+def test_wrong_option_is_named_with_what_was_received(options, says) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        TrainConfig(data_dir="d", workdir="w", **options)
+
+
+def test_machine_may_change_on_resume_and_the_recipe_may_not() -> None:
+    config = TrainConfig(data_dir="d", workdir="w")
+    elsewhere = dataclasses.replace(
+        config, data_dir="e", workdir="v", num_gpus=0, cpu_replicas=2, checkpoint_every=5
+    )
+    assert elsewhere.recipe() == config.recipe()
+    assert dataclasses.replace(config, learning_rate=1e-3).recipe() != config.recipe()
+
+
+@pytest.mark.parametrize("config_class", [TrainConfig, BuildConfig])
+def test_config_cannot_be_changed_after_it_was_checked(config_class) -> None:
+    required = {
+        field.name: "x"
+        for field in dataclasses.fields(config_class)
+        if field.default is dataclasses.MISSING
+    }
+    config = config_class(**required)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1

@@ -1,0 +1,116 @@
+import io
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfrecords import schema, writer
+from trainer import input_pipeline
+
+NUM_EXAMPLES = 11  # A multiple of nothing that follows.
+
+
+def jpeg(rgb: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(rgb.astype(np.uint8)).save(out, "JPEG", quality=100, subsampling=0)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory) -> list[str]:
+    """Eleven grey squares in three shards; example i is of class i and of brightness 20 i."""
+    directory = tmp_path_factory.mktemp("shards")
+    found = []
+    for shard in range(3):
+        members = range(NUM_EXAMPLES)[shard::3]
+        records = [
+            schema.serialize_example(
+                jpeg(np.full((8, 8, 3), 20 * i)), filename=f"{i}.jpg", image_id=i, label=i,
+                objects=[],
+            )
+            for i in members
+        ]  # fmt: skip
+        writer.write_shard(directory / f"shard-{shard}", records)
+        found.append(str(directory / f"shard-{shard}"))
+    return found
+
+
+def batches(paths: list[str], count: int, **changes: int) -> list[list[int]]:
+    """The labels of the first batches of a stream."""
+    options = {"batch_size": 4, "seed": 0, **changes}
+    stream = input_pipeline.training_stream(
+        paths, num_examples=NUM_EXAMPLES, num_classes=NUM_EXAMPLES, **options
+    )
+    return [labels.numpy().argmax(axis=1).tolist() for _, labels in itertools.islice(stream, count)]
+
+
+def test_stream_is_one_permutation_after_the_other_in_full_batches(paths) -> None:
+    found = batches(paths, 11)  # 44 examples: four permutations.
+    assert {len(batch) for batch in found} == {4}
+    flat = [label for batch in found for label in batch]
+    permutations = [flat[i : i + NUM_EXAMPLES] for i in range(0, 44, NUM_EXAMPLES)]
+    assert all(sorted(p) == list(range(NUM_EXAMPLES)) for p in permutations)
+    assert len({tuple(p) for p in permutations}) == 4
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7])  # Within an epoch, across its end, far beyond.
+def test_stream_goes_on_at_any_step(paths, step) -> None:
+    assert batches(paths, 3, start_step=step) == batches(paths, step + 3)[step:]
+
+
+def test_order_depends_on_the_seed_alone(paths) -> None:
+    found = batches(paths, 6)
+    tf.random.set_seed(1)  # TensorFlow's global seed must not matter.
+    assert batches(paths, 6) == found
+    assert batches(paths, 6, seed=1) != found
+    chain = itertools.chain.from_iterable  # The size of the batches does not change the order.
+    assert list(chain(batches(paths, 6, batch_size=2))) == list(chain(found[:3]))
+
+
+def test_images_stay_uint8_and_belong_to_their_labels(paths) -> None:
+    stream = input_pipeline.training_stream(
+        paths, num_examples=NUM_EXAMPLES, num_classes=NUM_EXAMPLES, batch_size=4, seed=0
+    )
+    images, labels = next(iter(stream))
+    assert images.dtype == tf.uint8
+    assert images.shape == (4, 224, 224, 3)
+    brightness = images.numpy().mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(brightness, 20 * labels.numpy().argmax(axis=1), atol=2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 16])
+def test_evaluation_pads_with_black_and_loses_nothing(paths, batch_size) -> None:
+    found = list(
+        input_pipeline.evaluation_batches(paths, num_examples=NUM_EXAMPLES, batch_size=batch_size)
+    )
+    assert {len(batch) for batch in found} == {batch_size}
+    images = np.concatenate(found)
+    labels = input_pipeline.read_labels(paths)
+    assert Counter(labels.tolist()) == Counter(range(NUM_EXAMPLES))
+    np.testing.assert_allclose(images[:NUM_EXAMPLES].mean(axis=(1, 2, 3)), 20 * labels, atol=2)
+    assert not images[NUM_EXAMPLES:].any()
+
+
+def test_square_is_the_centre_of_the_photograph() -> None:
+    # 256 high, 400 wide: the centre is 224 square, 16 from the top and 88 from the left.
+    photograph = np.random.default_rng(0).integers(0, 256, (32, 50, 3)).repeat(8, 0).repeat(8, 1)
+    stored = jpeg(photograph)
+    whole = tf.io.decode_jpeg(stored, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+    square = input_pipeline.decode_square(stored).numpy()
+    np.testing.assert_array_equal(square, whole[16:240, 88:312])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (64, 48), (700, 512)])
+def test_any_photograph_becomes_a_square(shape) -> None:
+    square = input_pipeline.decode_square(jpeg(np.full((*shape, 3), 77))).numpy()
+    assert square.shape == (224, 224, 3)
+    np.testing.assert_allclose(square, 77, atol=1)
+
+
+def test_grey_jpeg_becomes_rgb() -> None:
+    out = io.BytesIO()
+    Image.new("L", (40, 30), 50).save(out, "JPEG")
+    np.testing.assert_allclose(input_pipeline.decode_square(out.getvalue()).numpy(), 50, atol=1)

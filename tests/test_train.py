@@ -1,0 +1,221 @@
+"""Training runs of the miniature, each in a process of its own."""
+
+import csv
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import miniature
+from trainer.callbacks import HISTORY_COLUMNS
+
+# 41 training examples and batches of 8: six steps, whose last one reaches into the next epoch.
+RECIPE = ("--batch_size=8", "--epochs=4", "--learning_rate=0.05", "--deterministic")
+
+
+def weights_of(workdir: Path) -> list[np.ndarray]:
+    import keras
+
+    return keras.models.load_model(workdir / "model.keras", compile=False).get_weights()
+
+
+def figures_of(workdir: Path) -> list[dict[str, str]]:
+    """history.csv without the columns that tell the time."""
+    with (workdir / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"], row["images_per_second"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_workdir_holds_what_the_contract_promises(uninterrupted: Path) -> None:
+    for name in (
+        "config.json", "checkpoints", "history.csv", "tensorboard", "model.keras", "classes.json",
+        "metrics.json", "report.html",
+    ):  # fmt: skip
+        assert (uninterrupted / name).exists(), name
+    with (uninterrupted / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == HISTORY_COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    metrics = json.loads((uninterrupted / "metrics.json").read_text())
+    assert {
+        "accuracy", "top_5_accuracy", "loss", "num_examples", "per_class", "confusion_matrix",
+        "accuracy_ci95", "expected_calibration_error",
+    } <= metrics.keys()  # fmt: skip
+    # The last row and the final evaluation looked at the same weights and the same examples.
+    assert float(rows[-1]["val_loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
+
+
+def test_training_learns(uninterrupted: Path) -> None:
+    rows = figures_of(uninterrupted)
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_end_at_the_weights_of_one(
+    replicas: int, uninterrupted: Path, dataset: Path, tmp_path: Path
+) -> None:
+    done = miniature.train(
+        f"--data_dir={dataset}", f"--workdir={tmp_path}", f"--cpu_replicas={replicas}", *RECIPE
+    )
+    assert done.returncode == 0, done.stderr
+    for one, several in zip(weights_of(uninterrupted), weights_of(tmp_path), strict=True):
+        np.testing.assert_allclose(several, one, atol=1e-5)
+    for one, several in zip(figures_of(uninterrupted), figures_of(tmp_path), strict=True):
+        assert {k: float(v) for k, v in several.items()} == pytest.approx(
+            {k: float(v) for k, v in one.items()}, abs=1e-5
+        )
+
+
+def wait_for_step(process: subprocess.Popen[str], workdir: Path, step: int) -> None:
+    """Waits until a checkpoint of this step or a later one stands there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        steps = [int(path.stem.removeprefix("step-")) for path in workdir.glob("checkpoints/*.npz")]
+        if max(steps, default=0) >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no checkpoint of step {step} in time")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),  # No warning: the last checkpoint counts.
+        (signal.SIGTERM, 42),  # A machine is taken away: a checkpoint of this very step.
+        (signal.SIGINT, 42),  # Ctrl-C.
+    ],
+)
+def test_stopped_run_resumes_to_the_same_bits(
+    number: int, code: int, uninterrupted: Path, dataset: Path, tmp_path: Path
+) -> None:
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", "--checkpoint_every=1", *RECIPE)
+    with subprocess.Popen(
+        miniature.command(*flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=miniature.environment(),
+    ) as process:
+        wait_for_step(process, tmp_path, 8)  # In the middle of the second epoch.
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert not (tmp_path / "model.keras").exists()
+
+    done = miniature.train(*flags)
+    assert done.returncode == 0, done.stderr
+    assert "starting at step 0" not in done.stdout
+    for whole, resumed in zip(weights_of(uninterrupted), weights_of(tmp_path), strict=True):
+        np.testing.assert_array_equal(resumed, whole)
+    assert figures_of(tmp_path) == figures_of(uninterrupted)
+
+
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    uninterrupted: Path, dataset: Path, tmp_path: Path
+) -> None:
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE)
+    assert miniature.train(*flags).returncode == 0
+    newest = max(tmp_path.glob("checkpoints/*.npz"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    newest.write_bytes(content)
+    done = miniature.train(*flags)
+    assert "Passed over a damaged checkpoint" in done.stderr
+    assert "starting at step 18" in done.stdout
+    for whole, resumed in zip(weights_of(uninterrupted), weights_of(tmp_path), strict=True):
+        np.testing.assert_array_equal(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (("--batch_size=9", "--cpu_replicas=2"), 2, "Use 8."),
+        (("--num_gpus=3",), 1, "num_gpus=3; visible: none"),
+        (("--freeze_layers=20",), 2, "freeze_layers"),
+        (("--data_dir=nowhere",), 1, "data_dir=nowhere"),
+        (("--weights=nowhere.h5",), 1, "nowhere.h5: no such file"),
+        (("--epochs=5",), 1, "epochs: 4 there, 5 here"),  # The workdir holds another run.
+        (("--learning_rate=-1",), 2, "learning_rate=-1"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(
+    flags: tuple[str, ...], code: int, says: str, uninterrupted: Path, dataset: Path, tmp_path: Path
+) -> None:
+    another = any("epochs" in flag for flag in flags)
+    workdir = uninterrupted if another else tmp_path
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE, *flags)
+    assert done.returncode == code, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert says in line
+    assert "Traceback" not in done.stderr
+    assert another or not (tmp_path / "model.keras").exists()
+
+
+def test_evaluate_counts_every_example_once(uninterrupted: Path, dataset: Path) -> None:
+    before = json.loads((uninterrupted / "metrics.json").read_text())
+    flags = (f"--workdir={uninterrupted}", f"--data_dir={dataset}", "--batch_size=7")
+    for split, examples in (("train", 41), ("val", 9)):  # `val` last: as the run had it.
+        done = miniature.python("trainer.evaluate", *flags, f"--split={split}")
+        assert done.returncode == 0, done.stderr
+        printed = json.loads(done.stdout)
+        assert printed == json.loads((uninterrupted / "metrics.json").read_text())
+        assert printed["num_examples"] == examples
+        assert sum(map(sum, printed["confusion_matrix"])) == examples
+    assert printed["loss"] == pytest.approx(before["loss"], rel=1e-5)
+
+
+def test_evaluate_names_the_splits_that_there_are(uninterrupted: Path, dataset: Path) -> None:
+    done = miniature.python(
+        "trainer.evaluate", f"--workdir={uninterrupted}", f"--data_dir={dataset}", "--split=dev"
+    )
+    assert done.returncode == 1
+    assert "split='dev'. It has: train, val." in done.stderr
+
+
+def test_predict_prints_the_seeds_lines_and_goes_on_after_a_bad_image(
+    uninterrupted: Path, dataset: Path, tmp_path: Path
+) -> None:
+    photographs = sorted((dataset / "synthetic_coco" / "val2017").glob("*.jpg"))[:2]
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    images = [str(photographs[0]), str(bad), str(tmp_path / "missing.jpg"), str(photographs[1])]
+    plot = tmp_path / "plot.png"
+    done = miniature.python(
+        "trainer.predict", f"--workdir={uninterrupted}", "--top_k=3", f"--plot={plot}", *images
+    )
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.endswith(".jpg")] == [images[0], images[3]]
+    assert len(lines) == 2 * (1 + 3)
+    assert all(
+        line.startswith("Probability ") and "% of [" in line for line in lines[1:4] + lines[5:8]
+    )
+    assert "bad.jpg: not an image" in done.stderr
+    assert "missing.jpg: No such file or directory" in done.stderr
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_predict_prints_json(uninterrupted: Path, dataset: Path) -> None:
+    photograph = min((dataset / "synthetic_coco" / "val2017").glob("*.jpg"))
+    done = miniature.python(
+        "trainer.predict", f"--workdir={uninterrupted}", "--format=json", str(photograph)
+    )
+    [content] = json.loads(done.stdout)
+    assert content["image"] == str(photograph)
+    probabilities = [entry["probability"] for entry in content["predictions"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert len(probabilities) == 5
