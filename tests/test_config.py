@@ -30,7 +30,7 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"seed": -1}, "seed=-1"),
         ({"cpu_replicas": 2}, "cpu_replicas goes with --num_gpus=0"),
         ({"cpu_replicas": 3, "num_gpus": 0}, "num_replicas=3. Use 30."),
-        ({"num_gpus": 64}, "num_replicas=64. Use 64."),
+        ({"cpu_replicas": 64, "num_gpus": 0}, "num_replicas=64. Use 64."),
     ],
 )
 def test_wrong_option_is_named_with_what_was_received(options, says) -> None:

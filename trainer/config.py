@@ -55,10 +55,8 @@ class TrainConfig:
                 "cpu_replicas goes with --num_gpus=0. "
                 f"Received: cpu_replicas={self.cpu_replicas}, num_gpus={self.num_gpus}."
             )
-        if self.num_gpus == 0:
+        if self.num_gpus == 0:  # How many GPUs there are shows only on the machine that trains.
             self.check_replicas(self.cpu_replicas)
-        elif self.num_gpus:
-            self.check_replicas(self.num_gpus)
 
     def check_replicas(self, num_replicas: int) -> None:
         """Refuses a number of replicas that the global batch cannot be shared among evenly."""
