@@ -18,6 +18,7 @@ def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = Tru
     import keras
 
     from trainer.dropout import PerExampleDropout
+    from trainer.exact_model import ExactModel
 
     dropout = PerExampleDropout if for_training else keras.layers.Dropout
     glorot = keras.initializers.GlorotUniform
@@ -28,7 +29,7 @@ def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = Tru
     x = keras.layers.Dense(16, "relu", kernel_initializer=glorot(seed))(x)
     x = dropout(0.5, seed=seed)(x)
     x = keras.layers.Dense(num_classes, "softmax", kernel_initializer=glorot(seed + 1))(x)
-    return keras.Model(images, x, name="miniature")
+    return (ExactModel if for_training else keras.Model)(images, x, name="miniature")
 
 
 def command(*flags: str) -> list[str]:

@@ -4,6 +4,7 @@ import keras
 
 from trainer.config import IMAGE_SIZE, NUM_VGG_LAYERS, TrainConfig
 from trainer.dropout import PerExampleDropout
+from trainer.exact_model import ExactModel
 from trainer.workdir import Workdir
 
 DROPOUT = 0.5
@@ -27,8 +28,8 @@ def build_model(
         freeze_layers: How many of VGG16's 19 layers, its input among them, do not train.
         head: `flatten` keeps every place of the last feature map, `gap` averages over them.
         seed: Of the head's initial weights and of dropout.
-        for_training: Whether dropout is the one that no number of replicas changes. The saved
-            model has Keras's own, so that it loads without this project.
+        for_training: Whether model and dropout are those that no number of replicas changes. The
+            saved model is made of Keras's own, so that it loads without this project.
 
     The input is RGB, uint8 or float, [batch, 224, 224, 3] in [0, 255]; preprocessing is inside. The
     output is float32, [batch, num_classes].
@@ -60,7 +61,8 @@ def build_model(
         dtype="float32",  # Also under mixed precision: a softmax needs the bits.
         name="probabilities",
     )(x)
-    return keras.Model(images, probabilities, name="vgg16_animals")
+    model_class = ExactModel if for_training else keras.Model
+    return model_class(images, probabilities, name="vgg16_animals")
 
 
 def _preprocess(rgb: keras.KerasTensor) -> keras.KerasTensor:

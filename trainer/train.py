@@ -13,6 +13,7 @@ from trainer.checkpoints import Checkpoints, Progress
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy
 from trainer.evaluation import Split
+from trainer.exact_model import parts_per_replica
 from trainer.model import build_model, create_optimizer, for_inference
 from trainer.signals import StopSignals
 from trainer.workdir import Workdir, write_json
@@ -42,6 +43,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         checkpoints = Checkpoints(workdir.checkpoints)
         with strategy.scope():
             model = create_model(config, num_classes=len(manifest.classes))
+            model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
             progress = checkpoints.restore(model)
             if not progress.step:
                 weights.load_weights(model, config.weights)

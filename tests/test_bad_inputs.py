@@ -1,0 +1,187 @@
+"""The zoo: each kind of bad input ends `data_prep.build` with one clear line and nothing lost."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests import coco_folder, miniature
+from tests.coco_folder import instances, write
+
+Break = Callable[[Path], object]
+
+
+def changed(**changes: object) -> Break:
+    """Writes annotations with some top-level keys replaced, or removed where None."""
+    content = {k: v for k, v in (instances() | changes).items() if v is not None}
+    return lambda root: write(root, content)
+
+
+def with_image(**changes: object) -> Break:
+    content = instances()
+    content["images"][0] |= changes
+    return lambda root: write(root, content)
+
+
+def with_annotation(**changes: object) -> Break:
+    content = instances()
+    content["annotations"][0] |= changes
+    return lambda root: write(root, content)
+
+
+def with_file(content: bytes) -> Break:
+    def break_it(root: Path) -> None:
+        (write(root) / "train2017" / "1.jpg").write_bytes(content)
+
+    return break_it
+
+
+def without_file(root: Path) -> None:
+    (write(root) / "train2017" / "1.jpg").unlink()
+
+
+def bomb(root: Path) -> None:
+    Image.new("1", (30_000, 30_000)).save(write(root) / "train2017" / "1.jpg", "PNG")
+
+
+def nothing(root: Path) -> None:
+    root.mkdir()
+
+
+def only_cats() -> dict[str, object]:
+    content = instances()
+    content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 17]
+    return content
+
+
+def without_width() -> dict[str, object]:
+    content = instances()
+    del content["images"][3]["width"]
+    return content
+
+
+BUILD = {
+    # Folders.
+    "no folder": (lambda root: None, (), 1, "not a directory. Received"),
+    "empty folder": (nothing, (), 1, "holds no annotations/instances_*.json"),
+    # Annotations.
+    "not JSON": (lambda root: write(root, "{oops"), (), 1, "Not JSON"),
+    "empty file": (lambda root: write(root, ""), (), 1, "Not JSON"),
+    "not COCO": (lambda root: write(root, '[{"image": 1}]'), (), 1, "Not COCO detections"),
+    "key missing": (changed(annotations=None), (), 1, "missing required field `annotations`"),
+    "inner key missing": (lambda r: write(r, without_width()), (), 1, "`width` - at `$.images[3]`"),
+    "wrong type": (with_image(id="one"), (), 1, "Expected `int`, got `str` - at `$.images[0].id`"),
+    "no images": (changed(images=[]), (), 1, "No example is left for cat, dog"),
+    "unknown class": (write, ("--classes=cat,dgo",), 1, "no class 'dgo'. Received: classes=dgo. "
+                      "Did you mean 'dog'?"),
+    "class left empty": (lambda r: write(r, only_cats()), (), 1, "No example is left for dog"),
+    "all too small": (write, ("--min_area=0.9",), 1, "smaller_than_min_area: 10"),
+    "one image twice": (with_image(id=2), (), 1, "The image id 2 stands 2 times"),
+    "one annotation twice": (with_annotation(id=2), (), 1, "annotation id 2 stands 2 times"),
+    "no size": (with_image(width=0), (), 1, "at least one pixel wide and high. Received: 0x24"),
+    "leaves the folder": (with_image(file_name="../../x.jpg"), (), 1, "must stay inside the image "
+                          "folder. Received: '../../x.jpg'"),
+    "absolute path": (with_image(file_name="/etc/passwd.."), (), 1, "must stay inside"),
+    # Photographs.
+    "missing": (without_file, (), 1, "1 of 10 photographs are unusable, more than "
+                "--max_bad_fraction=0.01. The first: 1.jpg: not on disk"),
+    "truncated": (with_file(coco_folder.jpeg(1)[:-99]), (), 1, "1.jpg: cannot be decoded"),
+    "empty photograph": (with_file(b""), (), 1, "1.jpg: empty file"),
+    "no photograph": (with_file(b"<html>"), (), 1, "1.jpg: not an image"),
+    "bomb": (bomb, (), 1, "1.jpg: too large"),
+    # Splits.
+    "val left empty": (lambda r: write(r, instances(2)), (), 1, "left for the split 'val'"),
+    "too many shards": (write, ("--num_shards=99",), 1, "num_shards=99, examples="),
+    "no split in source": (lambda r: write(r, name="default"), ("--split_by=source",), 1,
+                           "Use --split_by=hash"),
+    # Flags.
+    "unknown flag": (write, ("--clases=cat",), 2, "clases"),
+    "out of range": (write, ("--min_area=2",), 2, "min_area=2"),
+    "unknown choice": (write, ("--label_policy=best",), 2, "label_policy=best"),
+    "nothing to train on": (write, ("--val_fraction=0.6", "--test_fraction=0.4"), 2, "0.6 + 0.4"),
+    "class twice": (write, ("--classes=cat,cat",), 2, "must name each class once"),
+    "stray argument": (write, ("stray",), 2, "Received: stray"),
+    "coco without a folder": (write, ("--coco_dir=",), 2, "source=coco needs --coco_dir"),
+}  # fmt: skip
+
+
+def build(root: Path, data_dir: Path, *flags: str) -> tuple[int, str]:
+    done = miniature.python(
+        "data_prep.build", "--source=coco", f"--coco_dir={root}", f"--data_dir={data_dir}",
+        "--classes=cat,dog", "--num_workers=1", *flags,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_bad_input_ends_with_one_clear_line(name: str, tmp_path: Path) -> None:
+    break_it, flags, code, says = BUILD[name]
+    break_it(tmp_path / "coco")
+    data_dir = tmp_path / "data"
+    returned, stderr = build(tmp_path / "coco", data_dir, *flags)
+    assert returned == code, stderr
+    [line] = stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert says in line
+    for complete in ("manifest.json", "dataset_info.json", "features.json"):
+        assert not (data_dir / complete).exists()
+
+
+def test_few_bad_photographs_are_listed_and_left_out(tmp_path: Path) -> None:
+    without_file(tmp_path / "coco")
+    code, stderr = build(tmp_path / "coco", tmp_path / "data", "--max_bad_fraction=0.1")
+    assert code == 0, stderr
+    [line] = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"file": "1.jpg", "reason": "not on disk", "annotation_id": None}
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert sum(sum(counts.values()) for counts in manifest["counts"].values()) == 9
+
+
+@pytest.mark.parametrize("bbox", [[40, 4, 8, 8], [4, 4, 0, 8], [4, 4, 8, -3], [-9, -9, 5, 5]])
+def test_senseless_box_is_listed_and_decides_nothing(bbox: list[int], tmp_path: Path) -> None:
+    with_annotation(bbox=bbox)(tmp_path / "coco")
+    code, stderr = build(tmp_path / "coco", tmp_path / "data")
+    assert code == 0, stderr
+    [line] = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
+    rejection = json.loads(line)
+    assert rejection["file"] == "1.jpg"
+    assert rejection["annotation_id"] == 1
+    assert str([float(x) for x in bbox]) in rejection["reason"]
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["dropped"]["no_instance_of_the_classes"] == 1
+
+
+def test_failed_build_keeps_what_was_complete_before(tmp_path: Path) -> None:
+    """A mistake in the next command must not take the last dataset away."""
+    write(tmp_path / "coco")
+    assert build(tmp_path / "coco", tmp_path / "data")[0] == 0
+    before = (tmp_path / "data" / "manifest.json").read_bytes()
+    shutil.rmtree(tmp_path / "coco")
+    assert build(tmp_path / "coco", tmp_path / "data")[0] == 1
+    assert (tmp_path / "data" / "manifest.json").read_bytes() == before
+
+
+def test_traceback_shows_only_when_asked_for(tmp_path: Path) -> None:
+    code, stderr = build(tmp_path / "nowhere", tmp_path / "data", "--verbosity=1")
+    assert code == 1
+    assert "Traceback" in stderr
+    assert stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_data_dir_that_is_a_file_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "coco")
+    (tmp_path / "data").write_text("")
+    code, stderr = build(tmp_path / "coco", tmp_path / "data")
+    assert code == 1
+    assert str(tmp_path / "data") in stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", ["data_prep.build", "trainer.main", "trainer.predict"])
+def test_help_is_no_error(module: str) -> None:
+    done = miniature.python(module, "--help")
+    assert done.returncode == 0
+    assert f"{module.partition('.')[0]}" in done.stdout
+    assert done.stderr == ""

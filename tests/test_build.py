@@ -1,0 +1,176 @@
+"""The build from end to end, on tiny COCO folders and class folders."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_prep.build import build
+from data_prep.config import BuildConfig
+from tests import coco_folder, miniature
+from tfrecords.manifest import read_manifest
+
+
+def config(coco: Path, data_dir: Path, **changes: object) -> BuildConfig:
+    options = {
+        "source": "coco", "coco_dir": str(coco), "data_dir": str(data_dir),
+        "classes": coco_folder.CLASSES, "num_workers": 1, **changes,
+    }  # fmt: skip
+    return BuildConfig(**options)
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    return coco_folder.write(tmp_path / "coco", coco_folder.instances(40))
+
+
+def test_dataset_is_what_the_contract_says(coco, tmp_path) -> None:
+    build(config(coco, tmp_path / "data"))
+    names = {path.name for path in (tmp_path / "data").iterdir()}
+    assert {f"coco_animals-train.tfrecord-{i:05d}-of-00008" for i in range(8)} <= names
+    assert {"dataset_info.json", "features.json", "rejected.jsonl", "attribution.csv"} <= names
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["version"] == 1
+    assert manifest["classes"] == ["cat", "dog"]
+    assert manifest["counts"] == {"train": {"cat": 16, "dog": 16}, "val": {"cat": 4, "dog": 4}}
+    assert manifest["options"]["label_policy"] == "single"
+    for shard in manifest["shards"]:
+        assert shard.keys() == {"file", "examples", "bytes", "sha256"}
+        assert (tmp_path / "data" / shard["file"]).stat().st_size == shard["bytes"]
+    attribution = (tmp_path / "data" / "attribution.csv").read_text().splitlines()
+    assert attribution[:2] == ["image_id,license,url", "1,https://example.org/cc0,"]
+    assert len(attribution) == 41
+
+
+def test_tfds_reads_every_example_with_its_label(coco, tmp_path) -> None:
+    import tensorflow_datasets as tfds
+
+    build(config(coco, tmp_path / "data"))
+    builder = tfds.builder_from_directory(str(tmp_path / "data"))
+    found = {}
+    for split in builder.info.splits:
+        for example in tfds.as_numpy(builder.as_dataset(split=split)):
+            assert example["image"].shape == (24, 32, 3)
+            assert example["image/filename"].decode() == f"{example['image/id']}.jpg"
+            [box] = example["objects"]["bbox"]
+            assert box.tolist() == pytest.approx([4 / 24, 4 / 32, 16 / 24, 20 / 32])
+            assert example["objects"]["area"].tolist() == pytest.approx([150 / (24 * 32)])
+            assert example["objects"]["label"].tolist() == [example["label"]]
+            found[int(example["image/id"])] = builder.info.features["label"].names[example["label"]]
+    assert found == {i: "dog" if i % 2 else "cat" for i in range(1, 41)}
+
+
+@pytest.mark.parametrize("policy", ["single", "crop"])
+def test_bytes_depend_on_inputs_and_options_alone(policy, coco, tmp_path) -> None:
+    one = build(config(coco, tmp_path / "one", label_policy=policy))
+    two = build(config(coco, tmp_path / "two", label_policy=policy, num_workers=2))
+    assert one.digest == two.digest
+    moved = (tmp_path / "coco").rename(tmp_path / "elsewhere")
+    assert build(config(moved, tmp_path / "three", label_policy=policy)).digest == one.digest
+    assert build(config(moved, tmp_path / "four", salt="other")).digest != one.digest
+
+
+def stamps(data_dir: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in data_dir.glob("*.tfrecord-*")}
+
+
+def test_second_build_redoes_only_what_is_missing_or_damaged(coco, tmp_path) -> None:
+    data_dir = tmp_path / "data"
+    first = build(config(coco, data_dir))
+    before = stamps(data_dir)
+    missing, damaged = sorted(before)[:2]
+    (data_dir / missing).unlink()
+    content = bytearray((data_dir / damaged).read_bytes())
+    content[100] ^= 1  # Of the same size: only the digest tells.
+    (data_dir / damaged).write_bytes(content)
+    assert build(config(coco, data_dir)).digest == first.digest
+    after = stamps(data_dir)
+    assert {name for name in before if before[name] != after[name]} == {missing, damaged}
+
+
+def test_other_options_leave_nothing_of_the_build_before(coco, tmp_path) -> None:
+    data_dir = tmp_path / "data"
+    build(config(coco, data_dir))
+    manifest = build(config(coco, data_dir, num_shards=3, test_fraction=0.1))
+    assert {path.name for path in data_dir.glob("*.tfrecord-*")} == {
+        shard.file for shard in manifest.shards
+    }
+    assert read_manifest(data_dir).counts.keys() == {"train", "val", "test"}
+    fresh = build(config(coco, tmp_path / "fresh", num_shards=3, test_fraction=0.1))
+    assert fresh.digest == manifest.digest
+
+
+def test_killed_build_resumes_to_the_same_bytes(tmp_path) -> None:
+    flags = ("--synthetic_images=60", "--num_workers=1")
+    whole = tmp_path / "whole"
+    assert miniature.python("data_prep.build", f"--data_dir={whole}", *flags).returncode == 0
+    data_dir = tmp_path / "killed"
+    command = [sys.executable, "-m", "data_prep.build", f"--data_dir={data_dir}", *flags]
+    with subprocess.Popen(command, env=miniature.environment()) as process:
+        while process.poll() is None and not list(data_dir.glob("*.tfrecord-0000[2-9]*")):
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (data_dir / "manifest.json").exists()
+    assert miniature.python("data_prep.build", f"--data_dir={data_dir}", *flags).returncode == 0
+    assert read_manifest(data_dir).digest == read_manifest(whole).digest
+    assert not list(data_dir.glob("*.incomplete"))
+
+
+def test_source_split_is_kept(tmp_path) -> None:
+    coco = coco_folder.write(tmp_path / "coco", coco_folder.instances(8), name="train2017")
+    coco_folder.write(tmp_path / "coco", coco_folder.instances(4), name="val2017")
+    manifest = build(config(coco, tmp_path / "data", split_by="source"))
+    assert {split: manifest.num_examples(split) for split in manifest.counts} == {
+        "train": 8,
+        "val": 4,
+    }
+
+
+def test_all_takes_every_class_by_name(coco, tmp_path) -> None:
+    assert build(config(coco, tmp_path / "data", classes=("all",))).classes == ["cat", "dog"]
+
+
+def test_annotations_and_images_may_lie_anywhere(coco, tmp_path) -> None:
+    (coco / "annotations" / "instances_train2017.json").rename(tmp_path / "labels.json")
+    (coco / "train2017").rename(tmp_path / "pictures")
+    manifest = build(
+        config(
+            coco, tmp_path / "data", coco_dir=None, images_dir=str(tmp_path / "pictures"),
+            annotations=(str(tmp_path / "labels.json"),),
+        )
+    )  # fmt: skip
+    assert manifest.num_examples("train") == 32
+
+
+@pytest.mark.parametrize("folders", [("",), ("train/", "val/")])  # cs231n has the latter.
+def test_folder_per_class(folders, tmp_path) -> None:
+    number = 0
+    for folder in folders:
+        for name in coco_folder.CLASSES:
+            directory = tmp_path / "animals" / folder / name
+            directory.mkdir(parents=True)
+            for _ in range(6):
+                number += 1
+                (directory / f"{number}.jpg").write_bytes(coco_folder.jpeg(number))
+    manifest = build(
+        BuildConfig(
+            source="folder", folder_dir=str(tmp_path / "animals"), data_dir=str(tmp_path / "data"),
+            classes=coco_folder.CLASSES, split_by="source" if len(folders) > 1 else "hash",
+        )
+    )  # fmt: skip
+    expected = {"train": 6, "val": 6} if len(folders) > 1 else {"train": 5, "val": 1}
+    assert manifest.counts == {s: {"cat": n, "dog": n} for s, n in expected.items()}
+
+
+def test_small_photographs_keep_their_bytes_and_large_ones_shrink(coco, tmp_path) -> None:
+    import tensorflow_datasets as tfds
+
+    build(config(coco, tmp_path / "data", image_size=12))
+    builder = tfds.builder_from_directory(str(tmp_path / "data"))
+    example = next(iter(tfds.as_numpy(builder.as_dataset(split="val"))))
+    assert example["image"].shape == (12, 16, 3)

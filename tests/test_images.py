@@ -1,0 +1,139 @@
+"""Whatever a photograph is, an example holds an upright RGB or grey JPEG of it."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfrecords import images
+from tfrecords.images import UnusableImageError, store_jpeg, upright_boxes
+from tfrecords.schema import Box
+
+RED, BLUE = (254, 0, 0), (0, 0, 254)
+ORIENTATION = 0x0112
+
+
+def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(jpeg)) as image:
+        assert image.format == "JPEG"
+        assert image.mode in ("RGB", "L")
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def corner(size: tuple[int, int] = (48, 32)) -> Image.Image:
+    """Blue with a red upper left quarter: shows how it is turned."""
+    image = Image.new("RGB", size, BLUE)
+    image.paste(RED, (0, 0, size[0] // 2, size[1] // 2))
+    return image
+
+
+def test_jpeg_that_fits_keeps_its_bytes() -> None:
+    for image in (corner(), corner().convert("L")):
+        assert store_jpeg(encode(image), 32) == encode(image)
+        assert store_jpeg(encode(image), 0) == encode(image)
+
+
+def test_short_side_is_shrunk_and_the_shape_kept() -> None:
+    assert pixels(store_jpeg(encode(Image.new("RGB", (300, 200), RED)), 64)).shape == (64, 96, 3)
+    assert pixels(store_jpeg(encode(Image.new("RGB", (20, 2000), RED)), 10)).shape == (1000, 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("photograph", "colour"),
+    [
+        # Grey, CMYK and palettes become RGB.
+        (encode(Image.new("L", (16, 16), 200), "PNG"), (200, 200, 200)),
+        (encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0))), (255, 0, 0)),
+        (encode(Image.new("P", (16, 16)), "GIF"), (0, 0, 0)),
+        # 16 bits are scaled, where Pillow alone would clip: 32896 is half of 65535.
+        (encode(Image.fromarray(np.full((16, 16), 32896, np.uint16)), "PNG"), (128, 128, 128)),
+        # What is transparent shows the white below.
+        (encode(Image.new("RGBA", (16, 16), (0, 0, 0, 0)), "PNG"), (255, 255, 255)),
+        (encode(Image.new("LA", (16, 16), (0, 128)), "PNG"), (127, 127, 127)),
+        # Any format that Pillow reads, whatever the file is called.
+        (encode(Image.new("RGB", (16, 16), RED), "PNG"), RED),
+        (encode(Image.new("RGB", (16, 16), RED), "WEBP", lossless=True), RED),
+    ],
+)
+def test_any_kind_of_image_becomes_an_rgb_jpeg(photograph, colour) -> None:
+    stored = pixels(store_jpeg(photograph, 256))
+    np.testing.assert_allclose(stored, np.broadcast_to(colour, stored.shape), atol=3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photograph_comes_out_upright_with_its_boxes(orientation) -> None:
+    upright = corner()
+    # Stored the other way round: what a camera writes when it is held like this.
+    stored = {
+        1: upright,
+        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: upright.transpose(Image.Transpose.ROTATE_180),
+        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: upright.transpose(Image.Transpose.TRANSPOSE),
+        6: upright.transpose(Image.Transpose.ROTATE_90),
+        7: upright.transpose(Image.Transpose.TRANSVERSE),
+        8: upright.transpose(Image.Transpose.ROTATE_270),
+    }[orientation]
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    photograph = encode(stored, exif=exif, quality=95)
+    found = pixels(store_jpeg(photograph, 256))
+    assert found.shape == (32, 48, 3)
+    is_red = found[..., 0] > 128
+    np.testing.assert_array_equal(is_red, np.asarray(upright)[..., 0] > 128)
+
+    # A box drawn on the upright image stays; one drawn on the stored image is turned with it.
+    quarter = Box(ymin=0.0, xmin=0.0, ymax=0.5, xmax=0.5)
+    assert upright_boxes(photograph, [quarter], (48, 32)) == [quarter]
+    if orientation >= 5:
+        red = np.argwhere(np.asarray(stored)[..., 0] > 128)
+        (top, left), (bottom, right) = red.min(axis=0), red.max(axis=0) + 1
+        height, width = stored.height, stored.width
+        drawn = Box(top / height, left / width, bottom / height, right / width)
+        assert upright_boxes(photograph, [drawn], stored.size) == [quarter]
+
+
+def test_crop_is_cut_from_the_upright_photograph() -> None:
+    crop = Box(ymin=0.0, xmin=0.0, ymax=0.5, xmax=0.5)
+    found = pixels(store_jpeg(encode(corner(), quality=95), 256, crop))
+    assert found.shape == (16, 24, 3)
+    assert found[4:-4, 4:-4, 0].min() > 200
+    sliver = Box(ymin=0.5, xmin=0.5, ymax=0.5001, xmax=0.5001)
+    assert pixels(store_jpeg(encode(corner()), 256, sliver)).shape == (1, 1, 3)
+
+
+def test_equal_photographs_give_equal_bytes() -> None:
+    photograph = encode(corner((400, 300)))
+    assert store_jpeg(photograph, 64) == store_jpeg(photograph, 64)
+
+
+@pytest.mark.parametrize(
+    ("photograph", "reason"),
+    [
+        (b"", "empty file"),
+        (b"<html>not found</html>", "not an image"),
+        (encode(corner((200, 200)))[:-200], "cannot be decoded"),
+        (encode(Image.new("F", (8, 8)), "TIFF"), "floating-point"),
+    ],
+)
+def test_unusable_photograph_says_why(photograph, reason) -> None:
+    with pytest.raises(UnusableImageError, match=reason):
+        store_jpeg(photograph, 64)
+
+
+def test_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    bomb = encode(Image.new("1", (30_000, 30_000)), "PNG")  # 900 megapixels in 110 kB.
+    assert len(bomb) < 200_000
+    with pytest.raises(UnusableImageError, match="too large"):
+        store_jpeg(bomb, 64)
+    nearly = encode(Image.new("1", (9_460, 9_460)), "PNG")
+    assert images.MAX_PIXELS < 9_460**2
+    with pytest.raises(UnusableImageError, match="at most"):
+        store_jpeg(nearly, 64)

@@ -1,0 +1,66 @@
+"""Imports point one way, and what must start fast does not load TensorFlow."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.miniature import REPOSITORY, environment
+
+# What each package may import of the project, itself aside.
+ALLOWED = {
+    "cli": set(),
+    "tfrecords": set(),
+    "data_prep": {"cli", "tfrecords"},
+    "trainer": {"cli", "tfrecords"},
+    "launch": {"cli", "trainer.config"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.partition(".")[0] in ALLOWED}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_point_one_way(package: str) -> None:
+    files = sorted((REPOSITORY / package).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imports_of(path):
+            allowed = ALLOWED[package] | {package}
+            assert any(name == a or name.startswith(f"{a}.") for a in allowed), (path.name, name)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_package_is_the_one_of_this_repository(package: str) -> None:
+    """The names are plain: another `trainer` on the path would win silently."""
+    assert Path(importlib.import_module(package).__file__).parent == REPOSITORY / package
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "data_prep.build",
+        "data_prep.shards",  # Each worker process imports it.
+        "trainer.config",
+        "trainer.main",
+        "trainer.evaluate",
+        "trainer.predict",
+    ],
+)
+def test_module_starts_without_tensorflow(module: str) -> None:
+    code = f"import sys, {module}; print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
