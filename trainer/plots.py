@@ -73,25 +73,23 @@ def shorten(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss and accuracy against epochs, in training and in validation."""
-    figure = Figure(figsize=(9, 3.1), layout="constrained")
+def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
+    """`loss` or `accuracy` against epochs, in training and in validation."""
+    figure = Figure(figsize=(4.8, 3.1), layout="constrained")
+    axes: Any = figure.subplots()
     epochs = [row["epoch"] for row in history]
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, label, colour in (
-            (name, "training", _QUIET),
-            (f"val_{name}", "validation", ACCENT),
-        ):
-            axes.plot(
-                epochs, [row[key] for row in history], "o-", ms=3.5, color=colour, label=label
-            )
-        axes.set_title(name.capitalize(), loc="left", fontsize=11)
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.set_ylim(bottom=0, top=1.02 if name == "accuracy" else None)
-    axes.legend(frameon=False, loc="lower right")
+    for key, label, colour in (
+        (name, "training", _QUIET),
+        (f"val_{name}", "validation", ACCENT),
+    ):
+        axes.plot(epochs, [row[key] for row in history], "o-", ms=3.5, color=colour, label=label)
+    axes.set_title(name.capitalize(), loc="left", fontsize=11)
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_ylim(bottom=0, top=1.02 if name == "accuracy" else None)
+    axes.legend(frameon=False)
     return figure
 
 

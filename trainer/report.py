@@ -45,7 +45,7 @@ def write_report(
         facts=title_facts,
         metrics=metrics,
         classes=classes,
-        curves=_png(plots.learning_curves(history)) if history else None,
+        curves=[_png(plots.learning_curve(history, name)) for name in ("loss", "accuracy")],
         confusion=_png(plots.confusion_matrix(metrics["confusion_matrix"], classes)),
         photographs=[_photograph(prediction, classes) for prediction in predictions],
     )
