@@ -5,6 +5,7 @@ same command goes on where it stopped.
 """
 
 import dataclasses
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -91,6 +92,8 @@ def _one_line(error: Exception) -> str:
     message = " ".join(str(error).split())
     phrased = isinstance(error, ValueError | OSError | RuntimeError | PreemptedError)
     phrased = phrased and type(error).__module__.partition(".")[0] not in ("tensorflow", "keras")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{message}. Make room and start the same command again: finished work is kept."
     if phrased and message:
         return message
     hint = "Run it again with --verbosity=1 for the traceback."

@@ -123,6 +123,8 @@ def build(config: BuildConfig) -> Manifest:
     _check_every_class(Counter(c.label for c in candidates), source.classes, dropped)
 
     data_dir = Path(config.data_dir)
+    if data_dir.exists() and not data_dir.is_dir():
+        raise ValueError(f"data_dir is not a directory. Received: {data_dir}.")
     (data_dir / naming.BUILD_STATE).mkdir(parents=True, exist_ok=True)
     digests, missing = plan.digest_photographs(candidates)
     rejections = source.bad_boxes + missing

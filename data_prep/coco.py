@@ -4,6 +4,7 @@ The decoder is typed, so a missing key or a wrong type is named with its place i
 segmentations, most of a file's bytes, are skipped without being built.
 """
 
+import codecs
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -99,7 +100,8 @@ def _read(files: Iterable[tuple[Path, list[Path]]], classes: tuple[str, ...]) ->
 
 def _decode(file: Path) -> _Instances:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_Instances)
+        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
+        return msgspec.json.decode(content, type=_Instances)
     except FileNotFoundError:
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
     except msgspec.ValidationError as error:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 
 from data_prep.shards import ShardResult, ShardTask, build_shard
 
@@ -29,6 +30,11 @@ def run(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"A worker process was killed. Received: num_workers={num_workers}. If memory was "
+                "short, take fewer. Start the same command again: finished shards are kept."
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)  # Shards under way end; no more start.
             raise

@@ -16,8 +16,10 @@ def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
         with incomplete.open("wb") as file:
             yield file
         incomplete.replace(path)
-    except BaseException:
+    except BaseException as error:
         incomplete.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # A full disk, say.
         raise
 
 
