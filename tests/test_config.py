@@ -44,7 +44,9 @@ def test_machine_may_change_on_resume_and_the_recipe_may_not() -> None:
         config, data_dir="e", workdir="v", num_gpus=0, cpu_replicas=2, checkpoint_every=5
     )
     assert elsewhere.recipe() == config.recipe()
-    assert dataclasses.replace(config, learning_rate=1e-3).recipe() != config.recipe()
+    assert dataclasses.replace(config, weights="a/path.h5").recipe() == config.recipe()
+    for other in ({"learning_rate": 1e-3}, {"weights": "none"}, {"epochs": 21}):
+        assert dataclasses.replace(config, **other).recipe() != config.recipe()
 
 
 @pytest.mark.parametrize("config_class", [TrainConfig, BuildConfig])

@@ -70,6 +70,8 @@ class TrainConfig:
     def recipe(self) -> dict[str, str | int | float | bool | None]:
         """The options that decide what comes out: a workdir holds one run of one recipe."""
         options = dataclasses.asdict(self)
+        if self.weights != "none":
+            options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
         return {name: value for name, value in options.items() if name not in _MACHINE_OPTIONS}
 
     def _check(self, name: str, holds: bool, expectation: str) -> None:

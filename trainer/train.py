@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         workdir = Workdir(config.workdir)
-        workdir.claim(config, manifest)
+        workdir.check(config, manifest)
 
         checkpoints = Checkpoints(workdir.checkpoints)
         with strategy.scope():
@@ -47,6 +47,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             progress = checkpoints.restore(model)
             if not progress.step:
                 weights.load_weights(model, config.weights)
+        workdir.claim(config, manifest)
         fit(model, config, train_split, val_split, workdir, checkpoints, progress, stop)
         return finish(model, config, val_split, workdir, progress)
 

@@ -28,33 +28,18 @@ class Workdir:
         self.metrics = self.root / "metrics.json"
         self.report = self.root / "report.html"
 
-    def claim(self, config: TrainConfig, manifest: Manifest) -> None:
-        """Takes the folder for this run, or finds that it holds the same run already.
+    def check(self, config: TrainConfig, manifest: Manifest) -> None:
+        """Refuses a folder that holds another run.
 
         Raises:
             ValueError: if it holds a run of other settings or other data; says the difference.
         """
-        run = {
-            "recipe": config.recipe(),
-            "data": {
-                "digest": manifest.digest,
-                "classes": manifest.classes,
-                "image_size": manifest.options["image_size"],
-            },
-        }
-        if self.config.exists():
-            self._check_same_run(run)
+        if not self.config.exists():
             return
-        self.root.mkdir(parents=True, exist_ok=True)
-        versions = {name: _version(name) for name in _VERSIONS_OF}
-        write_json(self.config, {**run, "versions": versions})
-        write_json(self.classes, manifest.classes)
-
-    def _check_same_run(self, run: Mapping[str, Mapping[str, Any]]) -> None:
         before = read_json(self.config)
         differences = [
             f"{name}: {before.get(part, {}).get(name)} there, {value} here"
-            for part, settings in run.items()
+            for part, settings in _describe(config, manifest).items()
             for name, value in settings.items()
             if before.get(part, {}).get(name) != value
         ]
@@ -63,6 +48,26 @@ class Workdir:
                 f"The workdir holds another run. Received: workdir={self.root}; "
                 f"{'; '.join(differences)}. Take another --workdir, or the same settings and data."
             )
+
+    def claim(self, config: TrainConfig, manifest: Manifest) -> None:
+        """Makes the folder this run's, once nothing stands in the way of its first step."""
+        if not self.config.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            versions = {name: _version(name) for name in _VERSIONS_OF}
+            write_json(self.classes, manifest.classes)
+            write_json(self.config, {**_describe(config, manifest), "versions": versions})
+
+
+def _describe(config: TrainConfig, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """What makes a run this one and no other."""
+    return {
+        "recipe": config.recipe(),
+        "data": {
+            "digest": manifest.digest,
+            "classes": manifest.classes,
+            "image_size": manifest.options["image_size"],
+        },
+    }
 
 
 def _version(package: str) -> str | None:
