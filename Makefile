@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## Draws animals, builds shards, trains, predicts, repo
 	$(BIN)/python -m trainer.main --data_dir=$(DEMO)/data --workdir=$(DEMO)/run \
 	  --flagfile=demo.flags
 	$(BIN)/python -m trainer.predict --workdir=$(DEMO)/run --top_k=3 \
-	  --plot=$(DEMO)/predictions.png $$(ls -d $(SYNTHETIC)/val2017/*.jpg | head -n 8)
+	  --plot=$(DEMO)/predictions.png $$(ls -d $(SYNTHETIC)/val2017/*.jpg | head -n 9)
 	@echo
 	@echo "Dataset: $(DEMO)/data"
 	@echo "Picture: $(DEMO)/predictions.png"

@@ -60,7 +60,7 @@ def training_stream(
         deterministic=True,
     )
     ds = ds.batch(batch_size, drop_remainder=True)  # Endless, so nothing is dropped.
-    return ds.prefetch(2)
+    return ds.prefetch(2).with_options(_options())
 
 
 # tf.data's own shuffle would mix in TensorFlow's global seed; this one knows its arguments alone.
@@ -87,7 +87,14 @@ def evaluation_batches(
     ds = ds.concatenate(tf.data.Dataset.from_tensors(black).repeat(-num_examples % batch_size))
     ds = ds.batch(batch_size, drop_remainder=True)
     ds = ds.apply(tf.data.experimental.assert_cardinality(-(-num_examples // batch_size)))
-    return ds.prefetch(2)
+    return ds.prefetch(2).with_options(_options())
+
+
+def _options() -> tf.data.Options:
+    """Batches are cut over the replicas of one host; no shard is anybody's own."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options
 
 
 def read_labels(paths: Sequence[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tfrecords import files
 from trainer.predictions import Prediction
@@ -35,7 +36,8 @@ def draw_predictions(
     rows = math.ceil(len(predictions) / columns)
     bars = min(top_k, len(classes))
     heights = [2.6, 0.28 * bars] * rows  # Inches: a photograph, then its bars.
-    figure = Figure(figsize=(3.9 * columns, sum(heights) + 0.7 * rows), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(3.9 * columns, sum(heights) + 0.7 * rows), layout=layout)
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.axis("off")
