@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+
+from trainer.dropout import PerExampleDropout
+from trainer.exact_model import ExactModel, parts_per_replica
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "replicas", "parts"),
+    [
+        (32, 1, 4),
+        (32, 2, 2),
+        (32, 4, 1),
+        (32, 8, 1),  # More replicas than parts.
+        (6, 1, 1),  # Four parts would be ragged.
+        (6, 2, 1),
+    ],
+)
+def test_global_batch_is_cut_into_the_same_parts(batch_size, replicas, parts) -> None:
+    assert parts_per_replica(batch_size, replicas) == parts
+
+
+def trained(model_class: type[keras.Model], parts: int, dropout: float = 0.0) -> list[np.ndarray]:
+    """The weights after five steps of the same batches."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(40, 6)), np.eye(3)[rng.integers(0, 3, 40)]
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(64, "relu", kernel_initializer=keras.initializers.GlorotUniform(1))(
+        inputs
+    )
+    x = PerExampleDropout(dropout, seed=3)(x)
+    x = keras.layers.Dense(3, "softmax", kernel_initializer=keras.initializers.GlorotUniform(2))(x)
+    model = model_class(inputs, x)
+    model.parts = parts
+    model.compile(
+        keras.optimizers.SGD(0.5, momentum=0.9), "categorical_crossentropy", metrics=["accuracy"]
+    )
+    model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_update_is_that_of_keras(parts) -> None:
+    for ours, theirs in zip(trained(ExactModel, parts), trained(keras.Model, 1), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_dropout_follows_the_examples_into_the_parts(parts) -> None:
+    whole, cut = trained(ExactModel, 1, dropout=0.5), trained(ExactModel, parts, dropout=0.5)
+    for a, b in zip(whole, cut, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    without = trained(ExactModel, 1)
+    assert not np.allclose(whole[0], without[0], atol=1e-3)
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+    layer = PerExampleDropout(0.25, seed=0)
+    ones = np.ones((400, 100), np.float32)
+    first, second = (np.asarray(layer(ones, training=True)) for _ in range(2))
+    assert (first == 0).mean() == pytest.approx(0.25, abs=0.01)
+    assert first.mean() == pytest.approx(1.0, abs=0.01)
+    assert not np.array_equal(first, second)  # Another step, another mask.
+    np.testing.assert_array_equal(layer(ones, training=False), ones)
