@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.distribution import choose_num_gpus
+from trainer.distribution import choose_num_gpus, sum_in_pairs
 
 TWO = ["/physical_device:GPU:0", "/physical_device:GPU:1"]
 
@@ -16,3 +16,15 @@ def test_number_of_gpus(requested, visible, chosen) -> None:
 def test_more_gpus_than_visible_lists_the_visible_ones() -> None:
     with pytest.raises(ValueError, match=r"num_gpus=3; visible: .*GPU:0, .*GPU:1\. Use"):
         choose_num_gpus(3, TWO)
+
+
+@pytest.mark.parametrize(
+    ("terms", "total"),
+    [("a", "a"), ("ab", "(a+b)"), ("abc", "((a+b)+c)"), ("abcd", "((a+b)+(c+d))")],
+)
+def test_parts_are_added_in_pairs(terms, total) -> None:
+    class Term(str):
+        def __add__(self, other: str) -> "Term":
+            return Term(f"({self!s}+{other!s})")
+
+    assert sum_in_pairs([Term(term) for term in terms]) == total

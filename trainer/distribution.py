@@ -1,5 +1,7 @@
 """The tf.distribute strategy over the GPUs, or over logical CPU devices in place of them."""
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -15,6 +17,7 @@ def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.di
     Raises:
         ValueError: if fewer GPUs are visible.
     """
+    keep_order_of_sums()
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
     gpus = tf.config.list_physical_devices("GPU")
     num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])
@@ -26,7 +29,23 @@ def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.di
     [cpu] = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * cpu_replicas
     tf.config.set_logical_device_configuration(cpu, devices)
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(cpu_replicas)])
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{i}" for i in range(cpu_replicas)],
+        tf.distribute.ReductionToOneDevice(accumulation_fn=sum_in_pairs),
+    )
+
+
+def keep_order_of_sums() -> None:
+    """Stops TensorFlow from turning (a + b) + (c + d) into one sum of four, in another order."""
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+
+def sum_in_pairs(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Adds a power of two of tensors as (1 + 2) + (3 + 4); others one after the other."""
+    tensors = list(tensors)
+    while len(tensors) > 1 and len(tensors) % 2 == 0:
+        tensors = [a + b for a, b in zip(tensors[::2], tensors[1::2], strict=True)]
+    return functools.reduce(operator.add, tensors)
 
 
 def choose_num_gpus(requested: int | None, visible: Sequence[str]) -> int:
