@@ -35,6 +35,11 @@ def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.di
     )
 
 
+def is_on_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the replicas are logical CPU devices."""
+    return "CPU" in strategy.extended.worker_devices[0]
+
+
 def keep_order_of_sums() -> None:
     """Stops TensorFlow from turning (a + b) + (c + d) into one sum of four, in another order."""
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})

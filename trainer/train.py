@@ -11,7 +11,7 @@ from tfrecords.manifest import read_manifest
 from trainer import callbacks, evaluation, input_pipeline, metrics, report, weights
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.config import TrainConfig
-from trainer.distribution import create_strategy
+from trainer.distribution import create_strategy, is_on_cpu
 from trainer.evaluation import Split
 from trainer.exact_model import parts_per_replica
 from trainer.model import build_model, create_optimizer, for_inference
@@ -43,7 +43,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         checkpoints = Checkpoints(workdir.checkpoints)
         with strategy.scope():
             model = create_model(config, num_classes=len(manifest.classes))
-            model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
+            if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
+                model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
             progress = checkpoints.restore(model)
             if not progress.step:
                 weights.load_weights(model, config.weights)
