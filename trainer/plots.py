@@ -1,4 +1,4 @@
-"""The pictures: predictions with their bars, learning curves, the confusion matrix."""
+"""The pictures: predictions with their bars, and learning curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,23 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from tfrecords import files
 from trainer.predictions import Prediction
 
 ACCENT = "#2563eb"
 WRONG = "#dc2626"
-_QUIET = "#9ca3af"
+INK = "#374151"
+QUIET = "#9ca3af"
+LINE = "#e5e7eb"
 _BAR = "#bfdbfe"
+_TRACK = "#f3f4f6"
 _COLUMNS = 3
 _LONGEST_NAME = 34
+_LONGEST_CLASS = 18
+_LETTER_WIDTH, _PERCENTAGE_WIDTH = 0.022, 0.17  # Shares of the width of a photograph's column.
+_MOST_MARKERS = 30  # Beyond this many epochs, the dots of a curve hide its line.
 
 
 def draw_predictions(
@@ -31,85 +38,85 @@ def draw_predictions(
         classes: Names, in the order of the probabilities.
         path: Of the PNG.
         top_k: How many bars each photograph gets.
+
+    Raises:
+        ValueError: if there is no prediction.
     """
+    if not predictions:
+        raise ValueError("predictions must hold at least one photograph. Received: none.")
     columns = min(_COLUMNS, len(predictions))
     rows = math.ceil(len(predictions) / columns)
     bars = min(top_k, len(classes))
     heights = [2.6, 0.28 * bars] * rows  # Inches: a photograph, then its bars.
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    figure = Figure(figsize=(3.9 * columns, sum(heights) + 0.7 * rows), layout=layout)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
+    figure = Figure(figsize=(3.9 * columns, sum(heights) + 0.75 * rows), layout=layout)
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.axis("off")
+    names = [shorten(name, _LONGEST_CLASS) for name in classes]
     for index, prediction in enumerate(predictions):
         row, column = divmod(index, columns)
-        _draw_photograph(grid[2 * row, column], prediction)
-        _draw_bars(grid[2 * row + 1, column], prediction, classes, bars)
+        _draw_photograph(grid[2 * row, column], prediction, names)
+        _draw_bars(grid[2 * row + 1, column], prediction, names, bars)
     with files.atomic_writer(path) as file:
         figure.savefig(file, format="png", dpi=110)
 
 
-def _draw_photograph(axes: Axes, prediction: Prediction) -> None:
+def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -> None:
     axes.imshow(prediction.image)
-    axes.set_title(shorten(prediction.name), fontsize=9.5, color="#374151")
+    axes.set_anchor("N")  # So that the titles of a row stand on one line.
+    title, colour = shorten(epath.Path(prediction.name).name), INK
+    if prediction.label is not None and prediction.is_wrong:
+        title, colour = f"{title}\n✗ is {names[prediction.label]}", WRONG
+    axes.set_title(title, fontsize=9.5, color=colour, parse_math=False)
 
 
-def _draw_bars(axes: Axes, prediction: Prediction, classes: Sequence[str], count: int) -> None:
+def _draw_bars(axes: Axes, prediction: Prediction, names: Sequence[str], count: int) -> None:
     top = prediction.top(count)
-    right = prediction.label is None or top[0][0] == prediction.label
-    colours = [ACCENT if right else WRONG] + [_BAR] * (count - 1)
+    # In units of a full bar: what stands left (names) and right (percentages) of the bars.
+    width = 1.1 / (1 - _PERCENTAGE_WIDTH - _LETTER_WIDTH * max(map(len, names)))
+    right = 1.02 + _PERCENTAGE_WIDTH * width
     places = np.arange(count)
-    axes.barh(places, [1.0] * count, color="#f3f4f6", height=0.72)
-    axes.barh(places, [probability for _, probability in top], color=colours, height=0.72)
+    axes.barh(places, [1.0] * count, color=_TRACK, height=0.72)
     for place, (label, probability) in enumerate(top):
         weight = "bold" if place == 0 else "normal"
-        axes.text(-0.02, place, classes[label], ha="right", va="center", fontsize=9, weight=weight)
-        axes.text(1.02, place, f"{probability:.2%}", va="center", fontsize=9, weight=weight)
-    axes.set(xlim=(-0.32, 1.22), ylim=(count - 0.5, -0.5))
+        text: dict[str, Any] = {"va": "center", "fontsize": 9, "weight": weight}
+        axes.barh(place, probability, color=_bar_colour(prediction, place, label), height=0.72)
+        axes.text(-0.02, place, names[label], ha="right", parse_math=False, **text)
+        axes.text(right, place, f"{probability:.2%}", ha="right", **text)
+    axes.set(xlim=(right - width, right), ylim=(count - 0.5, -0.5))
 
 
-def shorten(name: str) -> str:
-    """The name without its folders, its middle left out where it is too long for a title."""
-    name = epath.Path(name).name
-    half = _LONGEST_NAME // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+def _bar_colour(prediction: Prediction, place: int, label: int) -> str:
+    if place == 0:
+        return WRONG if prediction.is_wrong else ACCENT
+    return ACCENT if label == prediction.label else _BAR
+
+
+def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
+    """The text, its middle left out where it is too long, and bytes that are no UTF-8 as `?`."""
+    text = text.encode(errors="replace").decode()
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: longest - half - 1]}…{text[-half:]}"
 
 
 def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
-    """`loss` or `accuracy` against epochs, in training and in validation."""
-    figure = Figure(figsize=(4.8, 3.1), layout="constrained")
+    """`loss` or `accuracy` against epochs: training quiet, validation in the accent colour."""
+    figure = Figure(figsize=(4.2, 2.7), layout="constrained")
     axes: Any = figure.subplots()
     epochs = [row["epoch"] for row in history]
-    for key, label, colour in (
-        (name, "training", _QUIET),
-        (f"val_{name}", "validation", ACCENT),
-    ):
-        axes.plot(epochs, [row[key] for row in history], "o-", ms=3.5, color=colour, label=label)
-    axes.set_title(name.capitalize(), loc="left", fontsize=11)
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_ylim(bottom=0, top=1.02 if name == "accuracy" else None)
-    axes.legend(frameon=False)
-    return figure
-
-
-def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Counts of predicted against true classes; the colour is the share of the true class."""
-    counts = np.asarray(matrix)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 1.6 + 0.52 * len(classes)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes: Any = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "white" if shares[row, column] > 0.55 else "#111827"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.tick_params(length=0)
+    style = "o-" if len(history) <= _MOST_MARKERS else "-"
+    for key, colour in ((name, QUIET), (f"val_{name}", ACCENT)):
+        values = [row[key] for row in history]
+        axes.plot(epochs, values, style, ms=3.5, lw=1.6, color=colour, clip_on=False)
+    axes.set_title(name.capitalize(), loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel("epoch", fontsize=9.5, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.spines[:].set_visible(False)
+    axes.set_xlim(0.5 if len(history) == 1 else None, 1.5 if len(history) == 1 else None)
+    axes.set_ylim(bottom=0, top=1 if name == "accuracy" else None)
     return figure

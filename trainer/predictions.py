@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # Arrays do not compare to one truth value.
 class Prediction:
     """A photograph and its probabilities.
 
@@ -25,3 +25,8 @@ class Prediction:
         """Returns (class index, probability) of the k most probable classes, best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(int(i), float(self.probabilities[i])) for i in order]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the true class is known and another one is more probable."""
+        return self.label is not None and self.top(1)[0][0] != self.label

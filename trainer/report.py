@@ -2,13 +2,14 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import matplotlib
 from etils import epath
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from PIL import Image
 
 from tfrecords import files
@@ -17,6 +18,14 @@ from trainer.predictions import Prediction
 
 _BARS = 3
 _JPEG_QUALITY = 85
+_PHOTOGRAPH_SIDE = 448  # Twice the widest it is shown, for dense screens.
+# The page's own colours, so that a figure follows its light or dark mode.
+_THEME = {
+    plots.ACCENT: "var(--accent)",
+    plots.INK: "var(--ink)",
+    plots.QUIET: "var(--quiet)",
+    plots.LINE: "var(--line)",
+}
 
 
 def write_report(
@@ -45,31 +54,35 @@ def write_report(
         facts=title_facts,
         metrics=metrics,
         classes=classes,
-        curves=[_png(plots.learning_curve(history, name)) for name in ("loss", "accuracy")],
-        confusion=_png(plots.confusion_matrix(metrics["confusion_matrix"], classes)),
+        curves=[_curve(history, name) for name in ("loss", "accuracy") if history],
         photographs=[_photograph(prediction, classes) for prediction in predictions],
     )
     files.write_atomically(path, page)
 
 
 def _photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
-    top = prediction.top(_BARS)
+    image = Image.fromarray(prediction.image)
+    image.thumbnail((_PHOTOGRAPH_SIDE, _PHOTOGRAPH_SIDE))
     out = io.BytesIO()
-    Image.fromarray(prediction.image).save(out, "JPEG", quality=_JPEG_QUALITY)
+    image.save(out, "JPEG", quality=_JPEG_QUALITY)
     return {
-        "name": plots.shorten(prediction.name),
-        "image": _data_url("image/jpeg", out.getvalue()),
-        "bars": [(classes[label], probability) for label, probability in top],
+        "name": plots.shorten(epath.Path(prediction.name).name),
+        "image": Markup(f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"),
+        "bars": [(classes[label], p) for label, p in prediction.top(_BARS)],
         "truth": None if prediction.label is None else classes[prediction.label],
-        "right": prediction.label is None or top[0][0] == prediction.label,
+        "wrong": prediction.is_wrong,
     }
 
 
-def _png(figure: Figure) -> Markup:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=144)
-    return _data_url("image/png", out.getvalue())
-
-
-def _data_url(kind: str, content: bytes) -> Markup:
-    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
+def _curve(history: Sequence[Mapping[str, float]], name: str) -> Markup:
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure = plots.learning_curve(history, name)
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]  # Without the XML prologue, which HTML does not know.
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)  # Unique in the page.
+    for colour, variable in _THEME.items():
+        svg = svg.replace(colour, variable)
+    return Markup(svg)
