@@ -5,25 +5,61 @@ from PIL import Image
 from trainer import plots
 from trainer.predictions import Prediction
 
+CLASSES = ["bear", "cat", "dog"]
 
-def prediction(name: str, height: int = 30, width: int = 40) -> Prediction:
-    return Prediction(name, np.full((height, width, 3), 90, np.uint8), np.array([0.2, 0.7, 0.1]))
+
+def prediction(
+    name: str, height: int = 30, width: int = 40, label: int | None = None
+) -> Prediction:
+    image = np.full((height, width, 3), 90, np.uint8)
+    return Prediction(name, image, np.array([0.2, 0.7, 0.1]), label)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_picture_grows_with_the_number_of_photographs(count, tmp_path) -> None:
     shapes = [(30, 40), (80, 20), (5, 60)]  # Landscape, portrait, panorama.
     predictions = [prediction(f"{i}.jpg", *shapes[i % 3]) for i in range(count)]
-    plots.draw_predictions(predictions, ["bear", "cat", "dog"], tmp_path / "plot.png", top_k=5)
+    plots.draw_predictions(predictions, CLASSES, tmp_path / "plot.png", top_k=5)
     with Image.open(tmp_path / "plot.png") as image:
         assert image.format == "PNG"
         assert image.width > 400 * min(count, 3)
         assert image.height > 300 * -(-count // 3)
 
 
+@pytest.mark.parametrize("name", [r"$\frac$.jpg", "caf\udce9.jpg", "x" * 200, "a/b/cat.jpg"])
+def test_any_file_or_class_name_can_be_drawn(name, tmp_path) -> None:
+    plots.draw_predictions([prediction(name, label=0)], ["$^$", name, "dog"], tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as image:
+        assert 400 < image.width < 500
+
+
+def count_pixels(path, colour: str) -> int:
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    with Image.open(path) as image:
+        return int((np.asarray(image.convert("RGB")) == wanted).all(axis=2).sum())
+
+
+@pytest.mark.parametrize(
+    ("label", "is_wrong", "accents"),
+    [(None, False, True), (1, False, True), (0, True, True)],  # 0: the true class's own bar.
+)
+def test_only_a_wrong_prediction_is_marked_red(label, is_wrong, accents, tmp_path) -> None:
+    one = prediction("x.jpg", label=label)
+    plots.draw_predictions([one], CLASSES, tmp_path / "plot.png")
+    assert one.is_wrong == is_wrong
+    assert (count_pixels(tmp_path / "plot.png", plots.WRONG) > 500) == is_wrong
+    assert (count_pixels(tmp_path / "plot.png", plots.ACCENT) > 500) == accents
+
+
+def test_no_photograph_is_refused_and_leaves_no_file(tmp_path) -> None:
+    with pytest.raises(ValueError, match="Received: none"):
+        plots.draw_predictions([], CLASSES, tmp_path / "plot.png")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("a/b/cat.jpg", "cat.jpg"), ("x" * 30 + "y" * 30, "x" * 16 + "…" + "y" * 17)],
+    [("cat.jpg", "cat.jpg"), ("x" * 30 + "y" * 30, "x" * 16 + "…" + "y" * 17)],
 )
 def test_long_name_keeps_both_ends(name, shown) -> None:
     assert plots.shorten(name) == shown
@@ -33,3 +69,17 @@ def test_best_come_first_and_ties_keep_the_order_of_the_classes() -> None:
     tied = Prediction("x", np.zeros((1, 1, 3), np.uint8), np.array([0.25, 0.5, 0.25]))
     assert tied.top(3) == [(1, 0.5), (0, 0.25), (2, 0.25)]
     assert tied.top(9) == tied.top(3)
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2, 100])
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_curve_holds_every_value_and_counts_whole_epochs(name, epochs) -> None:
+    history = [{"epoch": i + 1, name: 0.9, f"val_{name}": 1 / (i + 1)} for i in range(epochs)]
+    figure = plots.learning_curve(history, name)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert low == 0
+    assert all(row[key] <= high for row in history for key in (name, f"val_{name}"))
+    if epochs:
+        assert all(tick == int(tick) for tick in axes.get_xticks())

@@ -1,3 +1,4 @@
+import html
 import re
 
 import numpy as np
@@ -8,32 +9,88 @@ from trainer.callbacks import HISTORY_COLUMNS
 from trainer.predictions import Prediction
 from trainer.report import write_report
 
+MANY = [f"class {i}" for i in range(30)]
 
-@pytest.mark.parametrize("epochs", [0, 1, 3])
-@pytest.mark.parametrize("classes", [["cat", "<b>dog</b>"], [f"class {i}" for i in range(30)]])
-def test_page_says_every_figure_and_needs_nothing_else(epochs, classes, tmp_path) -> None:
-    labels = np.arange(20) % (len(classes) - 1)  # The last class has no example.
+
+def write_page(path, classes: list[str], epochs: int) -> tuple[str, dict]:
+    """Writes a report in which class 0 is often taken for the last, which has no example."""
+    labels = np.arange(20) % (len(classes) - 1)
     probabilities = np.eye(len(classes))[np.arange(20) % len(classes)]
-    figures = metrics.compute_metrics(labels, probabilities, classes)
+    figures = {"split": "val", **metrics.compute_metrics(labels, probabilities, classes)}
     predictions = [
         Prediction(f"{i}.jpg", np.zeros((8, 8, 3), np.uint8), probabilities[i], int(labels[i]))
         for i in range(4)
     ]
     write_report(
-        tmp_path / "report.html",
+        path,
         title_facts={"Recipe": "a & b"},
-        history=[dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": i} for i in range(epochs)],
+        history=[dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": i + 1} for i in range(epochs)],
         metrics=figures,
         predictions=predictions,
         classes=classes,
     )
-    page = (tmp_path / "report.html").read_text()
+    return path.read_text(), figures
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+@pytest.mark.parametrize("classes", [["cat", "<b>dog</b>"], MANY])
+def test_page_says_every_figure_and_needs_nothing_else(epochs, classes, tmp_path) -> None:
+    page, figures = write_page(tmp_path / "report.html", classes, epochs)
+    low, high = figures["accuracy_ci95"]
     assert f"{100 * figures['accuracy']:.1f} %" in page
+    assert re.search(rf"{100 * low:.1f} to\s+{100 * high:.1f} %", page)
+    assert f"{figures['loss']:.3f}" in page
+    assert f"{figures['expected_calibration_error']:.3f}" in page
+    assert "photographs, split val" in page
     assert "a &amp; b" in page
     assert "<b>dog</b>" not in page  # A class name is text, not markup.
-    for name in classes:
-        assert name.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert all(html.escape(name) in page for name in classes)
     assert all(f"{i}.jpg" in page for i in range(4))
-    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})|url\(([^)]*)', page)
     assert sources
-    assert all(source.startswith("data:") for source in sources)
+    assert all("".join(source).startswith(("data:", "#")) for source in sources)
+    without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    assert "//" not in re.sub(r"base64,[^\"]*", "", without_namespaces)
+
+
+def test_figures_share_no_id_and_follow_the_colours_of_the_page(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=3)
+    svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(svgs) == 2
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)) <= {
+        pair for i in ids for pair in ((i, ""), ("", i))
+    }
+    assert all("var(--accent)" in svg and "#2563eb" not in svg for svg in svgs)
+
+
+def test_page_of_no_epoch_says_so_and_draws_no_empty_axes(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=0)
+    assert "No epoch was trained." in page
+    assert "<svg" not in page
+
+
+def test_class_without_images_has_no_score(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
+    row = re.search(r"<tr><th>dog</th>(.*?)</tr>", page, re.DOTALL).group(1)
+    assert re.findall(r"<td>(.*?)</td>", row) == ["—", "—", "—", "0"]
+
+
+def test_confusion_matrix_is_written_in_counts(tmp_path) -> None:
+    page, figures = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
+    cells = re.findall(r'<td style="--share: ([\d.]+)"[^>]*>(\d*)</td>', page)
+    assert figures["confusion_matrix"] == [[10, 10], [0, 0]]
+    assert cells == [("50.0", "10"), ("50.0", "10"), ("0.0", ""), ("0.0", "")]
+
+
+def test_wrong_photographs_are_counted_and_marked(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
+    assert re.search(r"Wrong: 2 of these\s+4", page)
+    assert page.count('<figure class="wrong">') == page.count("<b>✗ cat</b>") == 2
+
+
+@pytest.mark.parametrize(("classes", "said"), [(["cat", "dog"], False), (MANY, True)])
+def test_top_5_is_said_only_of_more_than_5_classes(classes, said, tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", classes, epochs=1)
+    assert ("top 5 of" in page) == said
