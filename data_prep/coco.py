@@ -104,6 +104,8 @@ def _decode(file: Path) -> _Instances:
         return msgspec.json.decode(content, type=_Instances)
     except FileNotFoundError:
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Not JSON in UTF-8: {error}. Received: {file}.") from None
     except msgspec.ValidationError as error:
         raise ValueError(
             f"Not COCO detections: {error}. Received: {file}. It needs images (id, file_name, "
@@ -125,10 +127,14 @@ def _check_ids(file: Path, coco: _Instances) -> None:
 def _check_images(file: Path, images: list[_Image]) -> None:
     for image in images:
         path = PurePosixPath(image.file_name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or not path.name:
+        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in image.file_name:
             raise ValueError(
                 "A file_name must stay inside the image folder. Received: "
                 f"{image.file_name!r} (image {image.id} of {file})."
+            )
+        if not -(2**63) <= image.id < 2**63:
+            raise ValueError(
+                f"An image id must fit into 64 bits. Received: {image.id} (an image of {file})."
             )
         if image.width < 1 or image.height < 1:
             raise ValueError(

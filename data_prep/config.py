@@ -41,6 +41,7 @@ class BuildConfig:
     max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
+        self._check("data_dir", bool(self.data_dir), "must name a directory")
         self._check_choice("source", SOURCES)
         self._check_choice("label_policy", LABEL_POLICIES)
         self._check_choice("split_by", SPLITS_BY)

@@ -2,8 +2,10 @@
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
@@ -24,7 +26,7 @@ def run(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
     # inherit the threads' locks of whatever the parent has loaded.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(tasks)), context, initializer=_ignore_interrupts
+        min(num_workers, len(tasks)), context, initializer=_follow_parent
     ) as pool:
         futures = [pool.submit(build_shard, task) for task in tasks]
         try:
@@ -40,6 +42,16 @@ def run(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
             raise
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; the parent alone decides what it means."""
+def _follow_parent() -> None:
+    """Lets a worker end when the parent says so, or with it where it is killed."""
+    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker left alone would wait for work for ever, and write beside the next build's."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

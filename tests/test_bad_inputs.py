@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,28 @@ def nothing(root: Path) -> None:
     root.mkdir()
 
 
+def with_bytes(content: bytes) -> Break:
+    """Writes an annotation file with any bytes."""
+
+    def break_it(root: Path) -> None:
+        (write(root) / "annotations" / "instances_train2017.json").write_bytes(content)
+
+    return break_it
+
+
+def linked_to_nowhere(root: Path) -> None:
+    without_file(root)
+    (root / "train2017" / "1.jpg").symlink_to(root / "nowhere.jpg")
+
+
+def lonely_dog_without_box(root: Path) -> None:
+    content = only_cats()
+    content["annotations"].append(
+        {"id": 99, "image_id": 1, "category_id": 18, "bbox": [40, 40, 5, 5]}
+    )
+    write(root, content)
+
+
 def only_cats() -> dict[str, object]:
     content = instances()
     content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 17]
@@ -63,6 +86,8 @@ def without_width() -> dict[str, object]:
     return content
 
 
+NUL_IN_A_PATH = json.dumps(instances()).replace("1.jpg", "\\u0000")
+
 BUILD = {
     # Folders.
     "no folder": (lambda root: None, (), 1, "not a directory. Received"),
@@ -71,23 +96,40 @@ BUILD = {
     "not JSON": (lambda root: write(root, "{oops"), (), 1, "Not JSON"),
     "empty file": (lambda root: write(root, ""), (), 1, "Not JSON"),
     "not COCO": (lambda root: write(root, '[{"image": 1}]'), (), 1, "Not COCO detections"),
+    "not UTF-8": (with_bytes(b'{"images": [{"id": 1, "file_name": "\xe4"}]}'), (), 1, "Not JSON in "
+                  "UTF-8"),
+    "UTF-16": (with_bytes(json.dumps(instances()).encode("utf-16")), (), 1, "Not JSON"),
+    "captions": (with_bytes(b'{"images": [], "annotations": [{"id": 1, "image_id": 1}]}'), (), 1,
+                 "missing required field `category_id` - at `$.annotations[0]`"),
+    "not a number": (with_annotation(bbox=[float("nan"), 4, 8, 8]), (), 1, "Not JSON"),
+    "too few corners": (with_annotation(bbox=[4, 4, 8]), (), 1, "array` of length 4 - at "
+                        "`$.annotations[0].bbox`"),
     "key missing": (changed(annotations=None), (), 1, "missing required field `annotations`"),
     "inner key missing": (lambda r: write(r, without_width()), (), 1, "`width` - at `$.images[3]`"),
     "wrong type": (with_image(id="one"), (), 1, "Expected `int`, got `str` - at `$.images[0].id`"),
     "no images": (changed(images=[]), (), 1, "No example is left for cat, dog"),
     "unknown class": (write, ("--classes=cat,dgo",), 1, "no class 'dgo'. Received: classes=dgo. "
                       "Did you mean 'dog'?"),
+    "class unlike any": (write, ("--classes=cat,zebra",), 1, "no class 'zebra'. Received: "
+                         "classes=zebra. It has: cat, dog"),
     "class left empty": (lambda r: write(r, only_cats()), (), 1, "No example is left for dog"),
     "all too small": (write, ("--min_area=0.9",), 1, "smaller_than_min_area: 10"),
     "one image twice": (with_image(id=2), (), 1, "The image id 2 stands 2 times"),
     "one annotation twice": (with_annotation(id=2), (), 1, "annotation id 2 stands 2 times"),
+    "one category twice": (changed(categories=[{"id": 17, "name": "cat"},
+                           {"id": 17, "name": "dog"}]), (), 1, "category id 17 stands 2 times"),
+    "id of 65 bits": (with_image(id=2**64), (), 1, f"fit into 64 bits. Received: {2**64}"),
+    "only box outside": (lonely_dog_without_box, (), 1, "No example is left for dog. Left out by "
+                         "the rules: no_instance_of_the_classes: 5, box_outside_or_empty: 1"),
     "no size": (with_image(width=0), (), 1, "at least one pixel wide and high. Received: 0x24"),
     "leaves the folder": (with_image(file_name="../../x.jpg"), (), 1, "must stay inside the image "
                           "folder. Received: '../../x.jpg'"),
     "absolute path": (with_image(file_name="/etc/passwd.."), (), 1, "must stay inside"),
+    "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1, "Received: '\\x00' (image 1 of"),
     # Photographs.
     "missing": (without_file, (), 1, "1 of 10 photographs are unusable, more than "
                 "--max_bad_fraction=0.01. The first: 1.jpg: not on disk"),
+    "linked to nowhere": (linked_to_nowhere, (), 1, "1.jpg: not on disk"),
     "truncated": (with_file(coco_folder.jpeg(1)[:-99]), (), 1, "1.jpg: cannot be decoded"),
     "empty photograph": (with_file(b""), (), 1, "1.jpg: empty file"),
     "no photograph": (with_file(b"<html>"), (), 1, "1.jpg: not an image"),
@@ -104,6 +146,11 @@ BUILD = {
     "nothing to train on": (write, ("--val_fraction=0.6", "--test_fraction=0.4"), 2, "0.6 + 0.4"),
     "class twice": (write, ("--classes=cat,cat",), 2, "must name each class once"),
     "stray argument": (write, ("stray",), 2, "Received: stray"),
+    "empty data_dir": (write, ("--data_dir=",), 2, "must name a directory. Received: data_dir=''"),
+    "no class": (write, ("--classes=",), 2, "Received: classes=()"),
+    "not a fraction": (write, ("--val_fraction=nan",), 2, "Received: val_fraction=nan"),
+    "two sources": (write, ("--annotations=a.json",), 2, "in place of --coco_dir"),
+    "folder without a folder": (write, ("--source=folder",), 2, "needs --folder_dir"),
     "coco without a folder": (write, ("--coco_dir=",), 2, "source=coco needs --coco_dir"),
 }  # fmt: skip
 
@@ -152,6 +199,52 @@ def test_senseless_box_is_listed_and_decides_nothing(bbox: list[int], tmp_path: 
     assert str([float(x) for x in bbox]) in rejection["reason"]
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert manifest["dropped"]["no_instance_of_the_classes"] == 1
+
+
+def test_build_that_fails_half_way_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:
+    """Photographs went bad since the last build: its shards are gone, so must its manifest be."""
+    root, data_dir = write(tmp_path / "coco"), tmp_path / "data"
+    assert build(root, data_dir)[0] == 0
+    for number in range(1, 11):
+        (root / "train2017" / f"{number}.jpg").write_text(f"<html>{number}")
+    code, stderr = build(root, data_dir)
+    assert code == 1
+    assert "not an image" in stderr
+    for complete in ("manifest.json", "dataset_info.json", "features.json"):
+        assert not (data_dir / complete).exists()
+    assert len((data_dir / "rejected.jsonl").read_text().splitlines()) == 10
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_full_disk_is_named_and_the_same_command_goes_on(
+    workers: int, small_disk: Path, tmp_path: Path
+) -> None:
+    root, data_dir = write(tmp_path / "coco", instances(40)), small_disk / "data"
+    code, stderr = build(root, data_dir, f"--num_workers={workers}")
+    assert code == 1
+    [line] = stderr.splitlines()
+    assert "No space left on device" in line
+    assert str(data_dir) in line  # The file that found no room.
+    assert "Make room and start the same command again" in line
+    assert not (data_dir / "manifest.json").exists()
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert build(root, data_dir)[0] == 0
 
 
 def test_failed_build_keeps_what_was_complete_before(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,55 @@ def test_source_split_is_kept(tmp_path) -> None:
         "train": 8,
         "val": 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("policy", "min_area", "counts", "dropped"),
+    [
+        # Photograph 1 has a large dog and a small cat; each other one has one animal.
+        ("single", 0.0, {"cat": 10, "dog": 9}, {"several_classes": 1}),
+        ("largest", 0.0, {"cat": 10, "dog": 10}, {}),
+        ("crop", 0.0, {"cat": 11, "dog": 10}, {}),
+        ("crop", 0.1, {"cat": 10, "dog": 10}, {"smaller_than_min_area": 1}),
+    ],
+)
+def test_label_policy_decides_the_examples(policy, min_area, counts, dropped, tmp_path) -> None:
+    content = coco_folder.instances(20)
+    content["annotations"].append(
+        {"id": 99, "image_id": 1, "category_id": 17, "bbox": [0, 0, 4, 4]}
+    )
+    coco = coco_folder.write(tmp_path / "coco", content)
+    options = {"label_policy": policy, "min_area": min_area}
+    manifest = build(config(coco, tmp_path / "data", **options))
+    found = {name: sum(of[name] for of in manifest.counts.values()) for name in ("cat", "dog")}
+    assert found == counts
+    assert manifest.dropped == dropped
+
+
+def test_crops_are_read_by_tfds_with_the_animal_in_the_middle(coco, tmp_path) -> None:
+    import tensorflow_datasets as tfds
+
+    build(config(coco, tmp_path / "data", label_policy="crop", crop_margin=0.25))
+    builder = tfds.builder_from_directory(str(tmp_path / "data"))
+    for example in tfds.as_numpy(builder.as_dataset(split="train+val")):
+        # 16x12 at (4, 4), widened by 4 and 3 on each side: from (0, 1) to (24, 19), to a pixel.
+        assert example["image"].shape[:2] == pytest.approx((18, 24), abs=1)
+        [box] = example["objects"]["bbox"]
+        assert box.tolist() == pytest.approx([3 / 18, 4 / 24, 15 / 18, 20 / 24])
+
+
+def test_copies_of_a_photograph_stand_in_one_split(tmp_path) -> None:
+    coco = coco_folder.write(tmp_path / "coco", coco_folder.instances(40))
+    for number in range(1, 21):  # Under another name, with another id.
+        shutil.copy(coco / "train2017" / f"{number}.jpg", coco / "train2017" / f"{number + 20}.jpg")
+    build(config(coco, tmp_path / "data"))
+    split_of = {}
+    for path in (tmp_path / "data" / ".build").iterdir():
+        for image_id in json.loads(path.read_text())["image_ids"]:
+            split_of[image_id] = path.name.partition(".")[0]
+    assert len(split_of) == 40
+    assert all(split_of[n] == split_of[n + 20] for n in range(1, 21))
+    assert len(set(split_of.values())) == 2
 
 
 def test_all_takes_every_class_by_name(coco, tmp_path) -> None:

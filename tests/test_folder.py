@@ -1,0 +1,78 @@
+"""One folder per class, as cs231n's `coco-animals` has them."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep import folder
+from data_prep.photographs import Source
+
+
+def read(root: Path, *files: str, classes: tuple[str, ...] = ("cat", "dog")) -> Source:
+    for name in files:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder.read_folders(str(root), classes)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        # One folder per class; whole photographs are labelled.
+        (["cat/1.jpg", "dog/2.jpg"], {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
+        # train/ and val/ are splits, by any usual name.
+        (["train/cat/1.jpg", "val/dog/2.jpg"],
+         {"train/cat/1.jpg": ("cat", "train"), "val/dog/2.jpg": ("dog", "val")}),
+        (["Train2014/cat/1.jpg", "valid/dog/2.jpg", "testing/dog/3.jpg"],
+         {"Train2014/cat/1.jpg": ("cat", "train"), "valid/dog/2.jpg": ("dog", "val"),
+          "testing/dog/3.jpg": ("dog", "test")}),
+        # What stands beside the splits or beside the classes is not the dataset's.
+        (["train/cat/1.jpg", "train/dog/2.jpg", "README.md", "train/list.txt", "extra/cat/9.jpg"],
+         {"train/cat/1.jpg": ("cat", "train"), "train/dog/2.jpg": ("dog", "train")}),
+        # Hidden files and folders are no photographs; folders below a class are.
+        (["cat/.DS_Store", ".git/1.jpg", "cat/more/1.jpg", "dog/2.jpg"],
+         {"cat/more/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
+        # Other classes are left out.
+        (["cat/1.jpg", "dog/2.jpg", "cow/3.jpg"],
+         {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
+    ],
+)  # fmt: skip
+def test_label_and_split_are_those_of_the_folders(files, found, tmp_path: Path) -> None:
+    source = read(tmp_path, *files)
+    assert {p.name: (source.classes[p.label], p.source_split) for p in source.photographs} == found
+    assert all(Path(p.path).read_bytes() == p.name.encode() for p in source.photographs)
+
+
+def test_all_takes_every_folder_in_alphabetical_order(tmp_path: Path) -> None:
+    files = ("train/dog/1.jpg", "train/ape/2.jpg", "val/cat/3.jpg", "val/.cache/4.jpg")
+    source = read(tmp_path, *files, classes=("all",))
+    assert source.classes == ("ape", "cat", "dog")
+
+
+def test_id_of_a_photograph_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+    before = {p.name: p.image_id for p in read(tmp_path, "cat/2.jpg", "dog/3.jpg").photographs}
+    after = {p.name: p.image_id for p in read(tmp_path, "cat/1.jpg").photographs}
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == 3
+    assert all(0 <= image_id < 2**63 for image_id in after.values())
+
+
+@pytest.mark.parametrize(
+    ("files", "classes", "says"),
+    [
+        ([], ("cat",), "no folder per class"),
+        (["1.jpg"], ("cat",), "no folder per class"),
+        (["cat/1.jpg", "dog/2.jpg"], ("cat", "dgo"), "Did you mean 'dog'?"),
+        (["cat/1.jpg"], ("zebra",), "It has: cat."),
+    ],
+)
+def test_folder_without_the_classes_is_refused(files, classes, says, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Received") as error:
+        read(tmp_path, *files, classes=classes)
+    assert says in str(error.value)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"not a directory. Received: {tmp_path / 'no'}"):
+        read(tmp_path / "no")

@@ -1,0 +1,144 @@
+"""One shard: the unit of work, of retry and of resume."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+import tensorflow as tf
+
+from data_prep.photographs import Rejection
+from data_prep.shards import ExampleSpec, ShardTask, build_shard
+from tests.coco_folder import jpeg
+from tfrecords import naming
+from tfrecords.schema import Box, Object
+
+HALF = Box(ymin=0.0, xmin=0.0, ymax=1.0, xmax=0.5)
+
+
+def spec(path: Path, content: bytes, number: int, **changes: object) -> ExampleSpec:
+    """An example whose photograph shows one animal in its left half."""
+    path.write_bytes(content)
+    options = {
+        "path": str(path), "content": hashlib.sha256(content).hexdigest(), "filename": path.name,
+        "image_id": number, "label": number % 2, "size": (32, 24),
+        "objects": (Object(HALF, number % 2, False, 0.4),), "crop": None, **changes,
+    }  # fmt: skip
+    return ExampleSpec(**options)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> ShardTask:
+    """Three photographs, of which the second is none."""
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "data" / naming.BUILD_STATE).mkdir(parents=True)
+    contents = [jpeg(0), b"<html>", jpeg(2)]
+    return ShardTask(
+        data_dir=str(tmp_path / "data"),
+        file=naming.shard_name("train", 0, 1),
+        image_size=256,
+        examples=[
+            spec(tmp_path / "photographs" / f"{i}.jpg", content, i)
+            for i, content in enumerate(contents)
+        ],
+    )
+
+
+def shard(task: ShardTask) -> Path:
+    return Path(task.data_dir) / task.file
+
+
+def changed(task: ShardTask, **changes: object) -> ShardTask:
+    """The task with its first example changed."""
+    first = msgspec.structs.replace(task.examples[0], **changes)
+    return msgspec.structs.replace(task, examples=[first, *task.examples[1:]])
+
+
+def examples(path: Path) -> list[dict[str, object]]:
+    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    return [dict(tf.train.Example.FromString(record).features.feature) for record in records]
+
+
+def test_result_says_what_the_shard_holds(task: ShardTask) -> None:
+    result = build_shard(task)
+    assert result.shard.sha256 == hashlib.sha256(shard(task).read_bytes()).hexdigest()
+    assert result.shard.examples == 2
+    assert result.counts == {0: 2}
+    assert result.image_ids == [0, 2]
+    assert result.rejections == [Rejection("1.jpg", "not an image")]
+    assert [e["image/filename"].bytes_list.value for e in examples(shard(task))] == [
+        [b"0.jpg"], [b"2.jpg"],
+    ]  # fmt: skip
+
+
+def test_finished_shard_is_not_written_again(task: ShardTask) -> None:
+    first = build_shard(task)
+    before = shard(task).stat().st_mtime_ns
+    for example in task.examples:
+        Path(example.path).unlink()  # Not even read.
+    assert build_shard(task) == first  # With its rejections.
+    assert shard(task).stat().st_mtime_ns == before
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[50] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        flip_a_bit,
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        # Of the note on the finished shard: then nothing vouches for it.
+        lambda path: (path.parent / naming.BUILD_STATE / f"{path.name}.json").unlink(),
+        lambda path: (path.parent / naming.BUILD_STATE / f"{path.name}.json").write_text('{"in'),
+    ],
+)
+def test_damaged_shard_is_built_again_to_the_same_bytes(damage, task: ShardTask) -> None:
+    first = build_shard(task)
+    damage(shard(task))
+    assert build_shard(task) == first
+    assert hashlib.sha256(shard(task).read_bytes()).hexdigest() == first.shard.sha256
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"label": 1}, {"filename": "new.jpg"}, {"image_id": 9}, {"crop": HALF}, {"objects": ()}],
+)
+def test_shard_of_other_inputs_is_built_anew(changes, task: ShardTask) -> None:
+    first = build_shard(task)
+    second = build_shard(changed(task, **changes))
+    assert second.shard.sha256 != first.shard.sha256
+    assert hashlib.sha256(shard(task).read_bytes()).hexdigest() == second.shard.sha256
+
+
+def test_where_photographs_lie_does_not_matter(task: ShardTask, tmp_path: Path) -> None:
+    moved = msgspec.structs.replace(
+        task,
+        examples=[
+            msgspec.structs.replace(e, path=str(tmp_path / "moved" / e.filename))
+            for e in task.examples
+        ],
+    )
+    assert moved.inputs_digest == task.inputs_digest
+    assert msgspec.structs.replace(task, image_size=8).inputs_digest != task.inputs_digest
+
+
+def test_photograph_that_changes_during_the_build_stops_it(task: ShardTask) -> None:
+    """Its split and its place were decided by what it showed before."""
+    Path(task.examples[0].path).write_bytes(jpeg(7))
+    with pytest.raises(OSError, match=r"changed during the build. Received: .*/0.jpg"):
+        build_shard(task)
+    assert not shard(task).exists()
+
+
+def test_crop_is_stored_with_the_objects_in_it(task: ShardTask) -> None:
+    build_shard(changed(task, crop=HALF))
+    first, _ = examples(shard(task))
+    image = tf.io.decode_jpeg(first["image"].bytes_list.value[0])
+    assert image.shape == (24, 16, 3)
+    assert list(first["objects/bbox"].float_list.value) == [0, 0, 1, 1]
+    assert first["objects/area"].float_list.value[0] == pytest.approx(0.8)  # 0.4 of 0.5.
