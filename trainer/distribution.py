@@ -17,7 +17,6 @@ def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.di
     Raises:
         ValueError: if fewer GPUs are visible.
     """
-    keep_order_of_sums()
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
     gpus = tf.config.list_physical_devices("GPU")
     num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])

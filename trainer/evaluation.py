@@ -14,7 +14,7 @@ from trainer.predictions import Prediction
 
 
 class Split(NamedTuple):
-    """A split of a dataset: its shards' paths and its number of examples."""
+    """A split of a dataset: its name, its shards' paths, its number of examples, the classes."""
 
     name: str
     paths: list[str]

@@ -27,12 +27,12 @@ def main(arguments: list[str]) -> None:
         raise command.FlagsError("At least one image is needed. Received: none.")
     jpegs, errors = read_photographs(arguments, FLAGS.workdir)
     predictions, classes = predict(jpegs, FLAGS.workdir)
-    lines = _json_lines if FLAGS.format == "json" else _text_lines
-    print("\n".join(lines(predictions, classes, FLAGS.top_k)))
-    if FLAGS.plot and predictions:
+    if FLAGS.plot and predictions:  # Before printing: `| head` must not cost the picture.
         from trainer.plots import draw_predictions
 
         draw_predictions(predictions, classes, FLAGS.plot, FLAGS.top_k)
+    lines = _json_lines if FLAGS.format == "json" else _text_lines
+    print("\n".join(lines(predictions, classes, FLAGS.top_k)))
     for path, reason in errors.items():
         print(f"Error: {path}: {reason}", file=sys.stderr)
     if errors:

@@ -5,13 +5,14 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfrecords.manifest import read_manifest
 from trainer import callbacks, evaluation, input_pipeline, metrics, report, weights
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.config import TrainConfig
-from trainer.distribution import create_strategy, is_on_cpu
+from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.evaluation import Split
 from trainer.exact_model import parts_per_replica
 from trainer.model import build_model, create_optimizer, for_inference
@@ -44,6 +45,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         with strategy.scope():
             model = create_model(config, num_classes=len(manifest.classes))
             if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
+                keep_order_of_sums()
                 model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
             progress = checkpoints.restore(model)
             if not progress.step:
@@ -88,9 +90,12 @@ def fit(
         f"{steps_per_epoch} steps an epoch; starting at step {progress.step}.",
         flush=True,
     )
+    labels = input_pipeline.read_labels(val_split.paths)
     verbose, display = callbacks.progress_display(config.epochs, steps_per_epoch)
     around = [
-        callbacks.Validation(functools.partial(_validate, model, val_split, config.batch_size)),
+        callbacks.Validation(
+            functools.partial(_validate, model, val_split, labels, config.batch_size)
+        ),
         callbacks.HistoryLog(
             progress, workdir.history, images_per_epoch=steps_per_epoch * config.batch_size
         ),
@@ -127,9 +132,10 @@ def fit(
             )
 
 
-def _validate(model: keras.Model, split: Split, batch_size: int) -> tuple[float, float]:
+def _validate(
+    model: keras.Model, split: Split, labels: np.ndarray, batch_size: int
+) -> tuple[float, float]:
     probabilities = evaluation.predict_split(model, split, batch_size)
-    labels = input_pipeline.read_labels(split.paths)
     return (
         metrics.cross_entropy(labels, probabilities),
         metrics.top_k_accuracy(labels, probabilities, k=1),
