@@ -6,6 +6,7 @@ same command goes on where it stopped.
 
 import dataclasses
 import errno
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,8 +24,11 @@ BAD_FLAGS = 2
 PREEMPTED = 42
 
 
-class PreemptedError(Exception):
-    """The run was asked to stop; a checkpoint is written, the same command goes on from it."""
+class PreemptedError(BaseException):
+    """The run was asked to stop; a checkpoint is written, the same command goes on from it.
+
+    Like KeyboardInterrupt it may be raised anywhere, and is no Exception that a library handles.
+    """
 
 
 class FlagsError(ValueError):
@@ -33,6 +37,7 @@ class FlagsError(ValueError):
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Parses the flags, calls `main` with the positional arguments and exits with its code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends like Ctrl-C.
     app.run(lambda argv: sys.exit(_exit_code(main, argv[1:])), flags_parser=_parse_flags)
 
 
@@ -80,14 +85,14 @@ def _exit_code(main: Callable[[list[str]], None], arguments: list[str]) -> int:
     return 0
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: BaseException, code: int) -> int:
     if logging.get_verbosity() >= logging.DEBUG:
         traceback.print_exception(error)
     _complain(_one_line(error))
     return code
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """The message, on one line; errors that nobody phrased for a person also say their type."""
     message = " ".join(str(error).split())
     phrased = isinstance(error, ValueError | OSError | RuntimeError | PreemptedError)

@@ -133,6 +133,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 0xFF
     newest.write_bytes(content)
+    (tmp_path / "report.html").unlink()  # Its absence says that the run is not finished.
     done = miniature.train(*flags)
     assert "Passed over a damaged checkpoint" in done.stderr
     assert "starting at step 18" in done.stdout

@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -48,12 +48,14 @@ class HistoryLog(keras.callbacks.Callback):
         path: epath.Path,
         *,
         images_per_epoch: int,
+        learning_rate: Callable[[int], float],
         clock: Clock = time.monotonic,
     ) -> None:
         super().__init__()
         self._progress = progress
         self._path = path
         self._images_per_epoch = images_per_epoch
+        self._learning_rate = learning_rate
         self._clock = clock
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -67,11 +69,10 @@ class HistoryLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Adds the row."""
-        optimizer = self.model.optimizer
         row = {
             "epoch": epoch + 1,
             "step": self._progress.step,
-            "learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
+            "learning_rate": self._learning_rate(self._progress.step - 1),  # Of its last step.
             "images_per_second": self._images_per_epoch / max(self._progress.seconds, 1e-9),
             "seconds": self._clock() - self._start,
             **{
@@ -92,10 +93,28 @@ def write_history(path: epath.Path, history: list[dict[str, float]]) -> None:
     files.write_atomically(path, out.getvalue())
 
 
+class EarlyStopping(keras.callbacks.Callback):
+    """Ends the fit once the last epochs were no better than the best one.
+
+    Keras's own keeps its count to itself; the history in a checkpoint says all there is to know.
+    """
+
+    def __init__(self, progress: Progress, patience: int | None) -> None:
+        super().__init__()
+        self._progress = progress
+        self._patience = patience
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Decides, once the epoch's row is in the progress."""
+        if self._progress.stops_early(self._patience):
+            self.model.stop_training = True
+
+
 class Checkpointing(keras.callbacks.Callback):
     """Saves at each epoch's end, every so many steps, and when a signal asks to stop.
 
-    Comes last in the list: an epoch's row must be in the progress before it is saved.
+    Comes last in the list: an epoch's row must be in the progress before it is saved. It is also a
+    callback of the validation's `predict`, which may take longer than a signal leaves.
     """
 
     def __init__(
@@ -103,14 +122,12 @@ class Checkpointing(keras.callbacks.Callback):
         checkpoints: Checkpoints,
         progress: Progress,
         *,
-        steps_per_epoch: int,
         every: int | None,
         stop: StopSignals,
     ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
         self._progress = progress
-        self._steps_per_epoch = steps_per_epoch
         self._every = every
         self._stop = stop
 
@@ -121,28 +138,49 @@ class Checkpointing(keras.callbacks.Callback):
         self._progress.metrics = []
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Saves in the middle of an epoch; its last step is left to the epoch's end."""
-        step = self._progress.step
-        if step % self._steps_per_epoch == 0:
-            return
-        if self._stop.requested or (self._every and step % self._every == 0):
-            self._progress.metrics = [
-                float(keras.ops.convert_to_numpy(v)) for v in self.model.metrics_variables
-            ]
-            self._save()
-            self._progress.metrics = []
+        """Saves in the middle of an epoch."""
+        if self._stop.requested or (self._every and self._progress.step % self._every == 0):
+            self._save_within_epoch()
+            self._stop_if_asked()
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves an epoch whose steps are done and whose validation is not."""
+        if self._stop.requested:
+            self._save_within_epoch()
+            self._stop_if_asked()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Saves, the epoch's row included."""
         self._save()
+        self._stop_if_asked()
+
+    def _save_within_epoch(self) -> None:
+        self._progress.metrics = [
+            float(keras.ops.convert_to_numpy(v)) for v in self.model.metrics_variables
+        ]
+        self._save()
+        self._progress.metrics = []
 
     def _save(self) -> None:
-        self._checkpoints.save(self.model, self._progress)
+        with self._stop.saving:
+            self._checkpoints.save(self.model, self._progress)
+
+    def _stop_if_asked(self) -> None:
         if self._stop.requested:
             raise PreemptedError(
-                f"Stopped by a signal; a checkpoint of step {self._progress.step} is written. "
-                "Start the same command again to go on."
+                f"Stopped by {self._stop.reason}; a checkpoint of step {self._progress.step} is "
+                "written. Start the same command again to go on."
             )
+
+
+def end_epoch(model: keras.Model, epoch: int, around: Sequence[keras.callbacks.Callback]) -> None:
+    """Does what is left of an epoch that was stopped between its last step and its row."""
+    with model.distribute_strategy.scope():
+        every = keras.callbacks.CallbackList(around, model=model)
+        every.on_train_begin()
+        every.on_epoch_begin(epoch)
+        every.on_epoch_end(epoch, model.get_metrics_result())
+        every.on_train_end()
 
 
 class ProgressLines(keras.callbacks.Callback):

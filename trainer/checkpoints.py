@@ -1,11 +1,14 @@
 """Checkpoints: everything that the rest of a run depends on, in one file that is whole or absent.
 
-The order of the data is a function of (seed, step), so a step stands for the place in it.
+The order of the data is a function of (seed, step), so a step stands for the place in it. The
+learning rate is a function of the step too, and when to stop early one of the history.
 """
 
 import dataclasses
 import json
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -14,11 +17,11 @@ from absl import logging
 from etils import epath
 
 from tfrecords import files
-
-MAX_TO_KEEP = 2
+from trainer import identity
 
 _NAME = "step-{:08d}.npz"
 _PATTERN = re.compile(r"step-(\d{8,})\.npz")
+_JSON = "progress"  # The member that is no array of the model.
 
 
 @dataclasses.dataclass
@@ -37,60 +40,148 @@ class Progress:
     seconds: float = 0.0
     metrics: list[float] = dataclasses.field(default_factory=list)
 
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The row of the lowest val_loss, the earliest of equals; None before the first epoch."""
+        return min(self.history, key=_val_loss, default=None)
+
+    def stops_early(self, patience: int | None) -> bool:
+        """Whether the last `patience` epochs were no better than the best one; None: never."""
+        if patience is None or self.best is None:
+            return False
+        return len(self.history) - self.best["epoch"] >= patience
+
+    def awaits_row(self, steps_per_epoch: int) -> bool:
+        """Whether all steps of an epoch are done, and its validation and its row are not."""
+        return self.step == steps_per_epoch * (len(self.history) + 1)
+
+
+def _val_loss(row: Mapping[str, float]) -> float:
+    return math.inf if math.isnan(row["val_loss"]) else row["val_loss"]
+
 
 class Checkpoints:
-    """The checkpoints of one run, the newest few kept."""
+    """The checkpoints of one run: the newest few, and the one of the best epoch.
 
-    def __init__(self, directory: epath.PathLike) -> None:
+    Args:
+        directory: Where they are.
+        run: Its identity.
+        keep: How many of the newest to keep.
+    """
+
+    def __init__(self, directory: epath.PathLike, run: Mapping[str, Any], keep: int) -> None:
         self._directory = epath.Path(directory)
+        self._run = run
+        self._keep = keep
 
     def save(self, model: keras.Model, progress: Progress) -> None:
-        """Writes model, optimizer and progress."""
+        """Writes model, optimizer, progress and whose they are."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))
-        }
-        described = json.dumps(dataclasses.asdict(progress)).encode()
-        arrays["progress"] = np.frombuffer(described, np.uint8)
-        with files.atomic_writer(self._directory / _NAME.format(progress.step)) as file:
+        arrays = {f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables(model))}
+        described = json.dumps({"run": self._run, **dataclasses.asdict(progress)})
+        arrays[_JSON] = np.frombuffer(described.encode(), np.uint8)
+        with files.atomic_writer(self._path(progress.step)) as file:
             np.savez(file, **arrays)
-        for old in self._newest_first()[MAX_TO_KEEP:]:
-            old.unlink()
+        self._remove_old(progress)
 
     def restore(self, model: keras.Model) -> Progress:
-        """Sets the model to the newest checkpoint that is undamaged; without one, to step 0."""
-        for path in self._newest_first():
+        """Sets the model to the newest checkpoint that is undamaged; without one, to step 0.
+
+        Raises:
+            ValueError: if it is of another run, or if there are checkpoints and all are damaged:
+                to start from step 0 would throw the work away that a copy of one may still hold.
+        """
+        paths = self._newest_first()
+        for path in paths:
             try:
-                arrays = _read(path)
-                progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
-                _assign(model, arrays)
+                arrays, described = _read(path)
             except Exception as error:  # A damaged zip can fail in many ways; an older one may do.
                 logging.warning("Passed over a damaged checkpoint: %s (%s).", path, error)
                 continue
+            progress = self._restore(model, path, arrays, described)
             logging.info("Resumed at step %d from %s.", progress.step, path)
             return progress
+        if paths:
+            raise ValueError(
+                f"Every checkpoint is damaged. Received: {', '.join(map(str, paths))}. Put a copy "
+                "of one back, or remove them to start from step 0."
+            )
         return Progress()
+
+    def restore_best(self, model: keras.Model, progress: Progress) -> None:
+        """Sets the model to the end of the epoch of the lowest val_loss.
+
+        Raises:
+            ValueError: if that checkpoint is missing or damaged.
+        """
+        assert progress.best  # An epoch has ended.
+        path = self._path(int(progress.best["step"]))
+        try:
+            arrays, described = _read(path)
+        except Exception as error:
+            raise ValueError(
+                f"The checkpoint of the best epoch is missing or damaged ({error}). Received: "
+                f"{path}. Put a copy of it back, or take another --workdir to train again."
+            ) from error
+        self._restore(model, path, arrays, described)
+
+    def _restore(
+        self,
+        model: keras.Model,
+        path: epath.Path,
+        arrays: list[np.ndarray],
+        described: dict[str, Any],
+    ) -> Progress:
+        """Sets the model to what was read, all of it or nothing."""
+        differences = identity.differences(described.pop("run"), self._run)
+        if differences:
+            raise ValueError(
+                f"The checkpoint is of another run. Received: {path}; {'; '.join(differences)}. "
+                "Take another --workdir, or the same settings and data."
+            )
+        targets = variables(model)
+        if [v.shape for v in targets] != [a.shape for a in arrays]:
+            raise ValueError(
+                f"The checkpoint does not fit the model. Received: {path}, {len(arrays)} arrays "
+                f"for {len(targets)} variables. Go on with the version that wrote it."
+            )
+        for variable, array in zip(targets, arrays, strict=True):
+            variable.assign(array)
+        return Progress(**described)
+
+    def _remove_old(self, progress: Progress) -> None:
+        """Keeps the newest few and the best, and nothing that a kill left behind."""
+        best = progress.best and self._path(int(progress.best["step"]))
+        # A later one is damaged, or of a course that was given up: it must not be taken for newest.
+        later = [path for path in self._newest_first() if _step(path) > progress.step]
+        so_far = self._newest_first()[len(later) :]
+        old = [path for path in so_far[self._keep :] if path != best]
+        for path in (*later, *old, *self._directory.glob("*.incomplete")):
+            path.unlink()
+
+    def _path(self, step: int) -> epath.Path:
+        return self._directory / _NAME.format(step)
 
     def _newest_first(self) -> list[epath.Path]:
         if not self._directory.exists():
             return []
         paths = [p for p in self._directory.iterdir() if _PATTERN.fullmatch(p.name)]
-        return sorted(paths, key=lambda path: path.name, reverse=True)
+        return sorted(paths, key=_step, reverse=True)
 
 
-def _variables(model: keras.Model) -> list[Any]:
-    """The weights, dropout's state and the optimizer's slots."""
+def _step(path: epath.Path) -> int:
+    return int(path.name.removeprefix("step-").removesuffix(".npz"))
+
+
+def variables(model: keras.Model) -> list[Any]:
+    """What a checkpoint holds: the weights, dropout's state and the optimizer's slots."""
     metrics = {id(variable) for variable in model.metrics_variables}
     of_model = [variable for variable in model.variables if id(variable) not in metrics]
     return [*of_model, *model.optimizer.variables]
 
 
-def _read(path: epath.Path) -> dict[str, np.ndarray]:
-    """Reads every array: the zip's checksums show a damaged one only then."""
+def _read(path: epath.Path) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Reads every array, in order: the zip's checksums show a damaged one only then."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _assign(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    for variable, (_, array) in zip(_variables(model), sorted(arrays.items()), strict=True):
-        variable.assign(array)
+        described = json.loads(arrays[_JSON].tobytes())
+        return [arrays[name] for name in sorted(arrays.files) if name != _JSON], described

@@ -1,14 +1,19 @@
 """What a training run is asked for: one frozen, validated record. Standard library only."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 HEADS = ("flatten", "gap")
 OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "cosine")
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
-_MACHINE_OPTIONS = ("workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every")
+_MACHINE_OPTIONS = (
+    "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,9 @@ class TrainConfig:
     batch_size: int = 32
     epochs: int = 20
     learning_rate: float = 1e-4
+    learning_rate_schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    early_stopping_patience: int | None = None
     optimizer: str = "sgd"
     freeze_layers: int = 15
     head: str = "flatten"
@@ -33,13 +41,27 @@ class TrainConfig:
     seed: int = 0
     deterministic: bool = False
     checkpoint_every: int | None = None
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "cpu_replicas", "checkpoint_every"):
+        for name in (
+            "batch_size", "epochs", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
+            "early_stopping_patience",
+        ):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
         self._check("num_gpus", self.num_gpus is None or self.num_gpus >= 0, "must be 0 or more")
         self._check("learning_rate", 0 < self.learning_rate < float("inf"), "must be above 0")
+        self._check(
+            "learning_rate_schedule",
+            self.learning_rate_schedule in SCHEDULES,
+            f"must be one of {', '.join(SCHEDULES)}",
+        )
+        self._check(
+            "warmup_epochs",
+            0 <= self.warmup_epochs < self.epochs,
+            f"must be 0 or more, and less than the {self.epochs} epochs",
+        )
         self._check("seed", 0 <= self.seed < 2**31, "must be between 0 and 2147483647")
         self._check(
             "freeze_layers",
@@ -77,3 +99,13 @@ class TrainConfig:
     def _check(self, name: str, holds: bool, expectation: str) -> None:
         if not holds:
             raise ValueError(f"{name} {expectation}. Received: {name}={getattr(self, name)!r}.")
+
+
+def with_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Completes a recipe of an older version: an option it did not know was at its default."""
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(TrainConfig)
+        if field.default is not dataclasses.MISSING and field.name not in _MACHINE_OPTIONS
+    }
+    return defaults | dict(recipe)

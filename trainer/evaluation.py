@@ -32,12 +32,18 @@ def find_split(data_dir: str, manifest: Manifest, name: str) -> Split:
     return Split(name, paths, manifest.num_examples(name), manifest.classes)
 
 
-def predict_split(model: keras.Model, split: Split, batch_size: int) -> np.ndarray:
+def predict_split(
+    model: keras.Model,
+    split: Split,
+    batch_size: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards."""
     batches = input_pipeline.evaluation_batches(
         split.paths, num_examples=split.num_examples, batch_size=batch_size
     )
-    return model.predict(batches, verbose=0)[: split.num_examples]
+    probabilities = model.predict(batches, verbose=0, callbacks=list(callbacks))
+    return probabilities[: split.num_examples]
 
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:

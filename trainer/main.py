@@ -1,9 +1,15 @@
 """Trains the classifier: `python -m trainer.main --data_dir=... --workdir=...`."""
 
+from typing import Any
+
 from absl import flags
 
 from cli import command
-from trainer.config import HEADS, NUM_VGG_LAYERS, OPTIMIZERS, TrainConfig
+from tfrecords.manifest import read_manifest
+from trainer import identity, preemption
+from trainer.config import HEADS, NUM_VGG_LAYERS, OPTIMIZERS, SCHEDULES, TrainConfig
+from trainer.signals import StopSignals
+from trainer.workdir import Workdir, read_json
 
 FLAGS = flags.FLAGS
 
@@ -30,6 +36,22 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("epochs", _DEFAULT.epochs, "Times through the data.", lower_bound=1)
 flags.DEFINE_float("learning_rate", _DEFAULT.learning_rate, "Of the optimizer.")
+flags.DEFINE_enum(
+    "learning_rate_schedule",
+    _DEFAULT.learning_rate_schedule,
+    SCHEDULES,
+    "How the learning rate goes on after the warm-up; cosine ends at 0 with the last epoch.",
+)
+flags.DEFINE_float(
+    "warmup_epochs", _DEFAULT.warmup_epochs, "The learning rate grows linearly in these first."
+)
+flags.DEFINE_integer(
+    "early_stopping_patience",
+    _DEFAULT.early_stopping_patience,
+    "Stop after so many epochs without a lower val_loss, and take the best epoch's weights. "
+    "Unset: train all epochs, and take the last one's.",
+    lower_bound=1,
+)
 flags.DEFINE_enum("optimizer", _DEFAULT.optimizer, OPTIMIZERS, "SGD has momentum 0.9.")
 flags.DEFINE_integer(
     "freeze_layers",
@@ -50,22 +72,41 @@ flags.DEFINE_integer(
     "Steps between checkpoints; one is also written at each epoch's end.",
     lower_bound=1,
 )
+flags.DEFINE_integer(
+    "keep_checkpoints",
+    _DEFAULT.keep_checkpoints,
+    "How many of the newest checkpoints to keep; the best epoch's is kept besides.",
+    lower_bound=1,
+)
 
 
 def main(arguments: list[str]) -> None:
     """Trains what the flags ask for and says how good it is."""
     command.refuse_arguments(arguments)
     config = command.config_from_flags(TrainConfig)
+    with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
+        preemption.watch_for_notice()
+        figures = finished_figures(config)
+        if figures is None:
+            from trainer.train import train
 
-    from trainer.train import train  # TensorFlow takes seconds, which --help must not.
-
-    figures = train(config)
+            figures = train(config, stop)
     low, high = figures["accuracy_ci95"]
     print(
         f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "
         f"{figures['split']} (95 % interval {low:.1%} to {high:.1%}), loss {figures['loss']:.4f}."
     )
     print(f"Report: {config.workdir}/report.html")
+
+
+def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
+    """Returns metrics.json if the workdir holds this very run, finished."""
+    workdir = Workdir(config.workdir)
+    if not workdir.is_finished():
+        return None
+    workdir.check(identity.describe(config, read_manifest(config.data_dir)))
+    print(f"The run in {config.workdir} is finished: there is nothing left to train.")
+    return read_json(workdir.metrics)
 
 
 def run() -> None:

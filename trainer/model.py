@@ -5,6 +5,7 @@ import keras
 from trainer.config import IMAGE_SIZE, NUM_VGG_LAYERS, TrainConfig
 from trainer.dropout import PerExampleDropout
 from trainer.exact_model import ExactModel
+from trainer.learning_rate import Schedule
 from trainer.workdir import Workdir
 
 DROPOUT = 0.5
@@ -109,8 +110,10 @@ def load_model(workdir: Workdir) -> keras.Model:
     return keras.models.load_model(str(workdir.model), compile=False)
 
 
-def create_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
+def create_optimizer(
+    config: TrainConfig, learning_rate: Schedule | float
+) -> keras.optimizers.Optimizer:
     """SGD with momentum 0.9, as the seed has it, or AdamW."""
     if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(config.learning_rate)
-    return keras.optimizers.SGD(config.learning_rate, momentum=0.9)
+        return keras.optimizers.AdamW(learning_rate)
+    return keras.optimizers.SGD(learning_rate, momentum=0.9)

@@ -1,29 +1,50 @@
-"""Turns SIGTERM and SIGINT into an orderly end: a machine is taken away, or a person asks."""
+"""Turns SIGTERM, SIGINT and SIGUSR1 into an orderly end: a machine is taken away, or a person asks.
+
+Python runs a handler only between two of its own instructions, and one of TensorFlow's calls may
+take minutes. So a thread, which the signals wake at once, ends the process where nothing else does:
+20 s after the first signal, and at a second one.
+"""
 
 import contextlib
+import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
-from cli.command import PreemptedError
+from cli.command import PREEMPTED, PreemptedError
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE_SECONDS = 20.0  # Clouds take a machine away 30 s after they say so.
+
+# A notice that the machine will be taken away, as Slurm sends it with --signal=USR1@60. The system
+# that shuts down sends SIGTERM soon after it, so a notice is never taken for the first of two.
+NOTICE = signal.SIGUSR1
+_ORDERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
     """While entered, a signal ends the run with PreemptedError: at once, or after a step.
 
     Attributes:
-        requested: Whether a signal came while the end was deferred.
+        requested: Whether a signal came.
+        reason: Its name.
+        saving: Held while a checkpoint is written, which the end of the grace then waits for.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.reason = ""
+        self.saving = threading.Lock()
         self._deferred = False
 
     def __enter__(self) -> Self:
-        self._before = [signal.signal(number, self._handle) for number in _SIGNALS]
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno())
+        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+        self._before = {n: signal.signal(n, self._handle) for n in (*_ORDERS, NOTICE)}
         return self
 
     def __exit__(
@@ -32,22 +53,56 @@ class StopSignals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in zip(_SIGNALS, self._before, strict=True):
+        if self.requested:  # The process ends, and is watched until it has.
+            return
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._writer.close()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, the first signal only sets `requested`; a second one ends the run at once."""
+        """Inside, a signal only sets `requested`; whoever looks at it ends the run."""
+        self._raise_if_requested()  # A library may have swallowed what the handler raised.
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
+        self._raise_if_requested()  # It came after the last look.
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._deferred and not self.requested:
-            self.requested = True
-            return
-        raise PreemptedError(
-            f"Stopped by {signal.Signals(number).name}. Start the same command again to go on."
-        )
+        self.requested, self.reason = True, signal.Signals(number).name
+        if not self._deferred:
+            self._raise_if_requested()
+
+    def _raise_if_requested(self) -> None:
+        if self.requested:
+            raise PreemptedError(
+                f"Stopped by {self.reason}. Start the same command again to go on."
+            )
+
+    def _watch(self, reader: socket.socket) -> None:
+        """Reads the number of each signal as it comes, whatever the main thread is doing."""
+        orders = 0
+        grace = threading.Timer(GRACE_SECONDS, self._end_late)
+        grace.daemon = True
+        for [number] in iter(lambda: reader.recv(1), b""):
+            if number not in (*_ORDERS, NOTICE):
+                continue
+            orders += number in _ORDERS
+            if orders == 2:
+                _end("a second signal")
+            if not grace.ident:
+                grace.start()
+
+    def _end_late(self) -> None:
+        with self.saving:
+            _end(f"{self.reason or 'a signal'}, {GRACE_SECONDS:.0f} s after it")
+
+
+def _end(why: str) -> None:
+    """Ends the process from any thread, without a lock that the main thread may hold."""
+    line = f"Error: Stopped by {why}. Start the same command again to go on from its checkpoint.\n"
+    os.write(2, line.encode())
+    os._exit(PREEMPTED)

@@ -9,60 +9,82 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.manifest import read_manifest
-from trainer import callbacks, evaluation, input_pipeline, metrics, report, weights
-from trainer.checkpoints import Checkpoints, Progress
+from trainer import callbacks, evaluation, identity, input_pipeline, metrics, provenance, report
+from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
-from trainer.evaluation import Split
 from trainer.exact_model import parts_per_replica
+from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.model import build_model, create_optimizer, for_inference
+from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
+from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
 
 _PHOTOGRAPHS_IN_REPORT = 24
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, stop: StopSignals) -> dict[str, Any]:
     """Trains, or goes on with the run in the workdir, and returns the figures of metrics.json.
 
     Raises:
         ValueError: if the dataset, the devices or the workdir do not fit the config.
         PreemptedError: if a signal stopped the run; a checkpoint is written.
     """
-    with StopSignals() as stop:
-        manifest = read_manifest(config.data_dir)
-        train_split = evaluation.find_split(config.data_dir, manifest, "train")
-        val_split = evaluation.find_split(config.data_dir, manifest, "val")
-        strategy = create_strategy(config.num_gpus, config.cpu_replicas)
-        config.check_replicas(strategy.num_replicas_in_sync)
-        keras.utils.set_random_seed(config.seed)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        workdir = Workdir(config.workdir)
-        workdir.check(config, manifest)
-
-        checkpoints = Checkpoints(workdir.checkpoints)
-        with strategy.scope():
-            model = create_model(config, num_classes=len(manifest.classes))
-            if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
-                keep_order_of_sums()
-                model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
-            progress = checkpoints.restore(model)
-            if not progress.step:
-                weights.load_weights(model, config.weights)
-        workdir.claim(config, manifest)
-        fit(model, config, train_split, val_split, workdir, checkpoints, progress, stop)
-        return finish(model, config, val_split, workdir, progress)
+    run = prepare(config)
+    start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
+    run.workdir.claim(run.identity, start)
+    fit(run, stop)
+    return finish(run)
 
 
-def create_model(config: TrainConfig, num_classes: int) -> keras.Model:
+def prepare(config: TrainConfig) -> Run:
+    """Builds all that a run needs, and writes nothing."""
+    manifest = read_manifest(config.data_dir)
+    train_split = evaluation.find_split(config.data_dir, manifest, "train")
+    val_split = evaluation.find_split(config.data_dir, manifest, "val")
+    strategy = create_strategy(config.num_gpus, config.cpu_replicas)
+    config.check_replicas(strategy.num_replicas_in_sync)
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    this_run = identity.describe(config, manifest)
+    workdir = Workdir(config.workdir)
+    workdir.check(this_run)
+
+    checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
+    schedule = create_schedule(config, steps_per_epoch(config, train_split))
+    with strategy.scope():
+        model = create_model(config, schedule, num_classes=len(manifest.classes))
+        if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
+            keep_order_of_sums()
+            model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
+        progress = checkpoints.restore(model)
+        if not progress.step:
+            load_weights(model, config.weights)
+    return Run(
+        config=config,
+        identity=this_run,
+        workdir=workdir,
+        train_split=train_split,
+        val_split=val_split,
+        model=model,
+        schedule=schedule,
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+
+
+def create_model(
+    config: TrainConfig, schedule: Schedule | float, *, num_classes: int
+) -> keras.Model:
     """Returns the compiled model, its weights random. Call it in a strategy's scope."""
     model = build_model(
         num_classes, freeze_layers=config.freeze_layers, head=config.head, seed=config.seed
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(
-        optimizer=create_optimizer(config),
+        optimizer=create_optimizer(config, schedule),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,  # Fails under tf.distribute.
@@ -71,92 +93,106 @@ def create_model(config: TrainConfig, num_classes: int) -> keras.Model:
     return model
 
 
-def fit(
-    model: keras.Model,
-    config: TrainConfig,
-    train_split: Split,
-    val_split: Split,
-    workdir: Workdir,
-    checkpoints: Checkpoints,
-    progress: Progress,
-    stop: StopSignals,
-) -> None:
+def fit(run: Run, stop: StopSignals) -> None:
     """Trains from the progress to the last epoch; a checkpoint ends each epoch."""
-    steps_per_epoch = math.ceil(train_split.num_examples / config.batch_size)
-    replicas = model.distribute_strategy.num_replicas_in_sync
+    config, model, progress = run.config, run.model, run.progress
     print(
-        f"Global batch {config.batch_size} = {replicas} replicas x "
-        f"{config.batch_size // replicas}; {train_split.num_examples} examples, "
-        f"{steps_per_epoch} steps an epoch; starting at step {progress.step}.",
+        f"Global batch {config.batch_size} = {run.num_replicas} replicas x "
+        f"{config.batch_size // run.num_replicas}; {run.train_split.num_examples} examples, "
+        f"{run.steps_per_epoch} steps an epoch; starting at step {progress.step}.",
         flush=True,
     )
-    labels = input_pipeline.read_labels(val_split.paths)
-    verbose, display = callbacks.progress_display(config.epochs, steps_per_epoch)
-    around = [
-        callbacks.Validation(
-            functools.partial(_validate, model, val_split, labels, config.batch_size)
-        ),
-        callbacks.HistoryLog(
-            progress, workdir.history, images_per_epoch=steps_per_epoch * config.batch_size
-        ),
-        keras.callbacks.TensorBoard(str(workdir.tensorboard), write_graph=False),
-        *display,
-        callbacks.Checkpointing(
-            checkpoints,
-            progress,
-            steps_per_epoch=steps_per_epoch,
-            every=config.checkpoint_every,
-            stop=stop,
-        ),
-    ]
-    while progress.step < config.epochs * steps_per_epoch:
-        # An epoch that was cut off has fewer steps left, so it is a fit of its own.
-        epoch, done = divmod(progress.step, steps_per_epoch)
-        stream = input_pipeline.training_stream(
-            train_split.paths,
-            num_examples=train_split.num_examples,
-            num_classes=len(train_split.classes),
-            batch_size=config.batch_size,
-            seed=config.seed,
-            start_step=progress.step,
-        )
+    verbose, display = callbacks.progress_display(config.epochs, run.steps_per_epoch)
+    around = create_callbacks(run, stop, display)
+    while not is_trained(run):
+        run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
+        epoch, done = divmod(progress.step, run.steps_per_epoch)
         with stop.deferred():
+            if progress.awaits_row(run.steps_per_epoch):
+                callbacks.end_epoch(model, epoch - 1, around)
+                continue
             model.fit(
-                stream,
+                training_stream(run),
                 initial_epoch=epoch,
+                # An epoch that was cut off has fewer steps left, so it is a fit of its own.
                 epochs=epoch + 1 if done else config.epochs,
-                steps_per_epoch=steps_per_epoch - done,
+                steps_per_epoch=run.steps_per_epoch - done,
                 callbacks=around,
                 verbose=verbose,
                 shuffle=False,  # The stream is.
             )
 
 
+def is_trained(run: Run) -> bool:
+    """Whether every epoch is done, or none more is wanted."""
+    return len(run.progress.history) == run.config.epochs or run.progress.stops_early(
+        run.config.early_stopping_patience
+    )
+
+
+def training_stream(run: Run) -> tf.data.Dataset:
+    """The batches from the run's step on."""
+    return input_pipeline.training_stream(
+        run.train_split.paths,
+        num_examples=run.train_split.num_examples,
+        num_classes=len(run.train_split.classes),
+        batch_size=run.config.batch_size,
+        seed=run.config.seed,
+        start_step=run.progress.step,
+    )
+
+
+def create_callbacks(
+    run: Run, stop: StopSignals, display: list[keras.callbacks.Callback]
+) -> list[keras.callbacks.Callback]:
+    """What happens around the steps, in this order."""
+    checkpointing = callbacks.Checkpointing(
+        run.checkpoints, run.progress, every=run.config.checkpoint_every, stop=stop
+    )
+    labels = input_pipeline.read_labels(run.val_split.paths)
+    return [
+        callbacks.Validation(functools.partial(_validate, run, labels, checkpointing)),
+        callbacks.HistoryLog(
+            run.progress,
+            run.workdir.history,
+            images_per_epoch=run.steps_per_epoch * run.config.batch_size,
+            learning_rate=functools.partial(rate_of_step, run.schedule),
+        ),
+        callbacks.EarlyStopping(run.progress, run.config.early_stopping_patience),
+        keras.callbacks.TensorBoard(str(run.workdir.tensorboard), write_graph=False),
+        *display,
+        checkpointing,
+    ]
+
+
 def _validate(
-    model: keras.Model, split: Split, labels: np.ndarray, batch_size: int
+    run: Run, labels: np.ndarray, checkpointing: callbacks.Checkpointing
 ) -> tuple[float, float]:
-    probabilities = evaluation.predict_split(model, split, batch_size)
+    probabilities = evaluation.predict_split(
+        run.model, run.val_split, run.config.batch_size, callbacks=[checkpointing]
+    )
     return (
         metrics.cross_entropy(labels, probabilities),
         metrics.top_k_accuracy(labels, probabilities, k=1),
     )
 
 
-def finish(
-    model: keras.Model, config: TrainConfig, split: Split, workdir: Workdir, progress: Progress
-) -> dict[str, Any]:
+def finish(run: Run) -> dict[str, Any]:
     """Writes the model, its figures on the validation split, and the report."""
+    model, split, workdir = run.model, run.val_split, run.workdir
+    if run.config.early_stopping_patience:
+        run.checkpoints.restore_best(model, run.progress)
     incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(model, config).save(str(incomplete))
+    for_inference(model, run.config).save(str(incomplete))
     incomplete.replace(workdir.model)
-    probabilities = evaluation.predict_split(model, split, config.batch_size)
+    probabilities = evaluation.predict_split(model, split, run.config.batch_size)
     figures = evaluation.figures_of(probabilities, split)
     write_json(workdir.metrics, figures)
-    callbacks.write_history(workdir.history, progress.history)
+    callbacks.write_history(workdir.history, run.progress.history)
     report.write_report(
-        workdir.report,
-        title_facts=_facts(model, config, split),
-        history=progress.history,
+        workdir.report,  # Last: where it stands, the run is finished.
+        title_facts=_facts(run),
+        history=run.progress.history,
         metrics=figures,
         predictions=evaluation.sample_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT),
         classes=split.classes,
@@ -164,13 +200,15 @@ def finish(
     return figures
 
 
-def _facts(model: keras.Model, config: TrainConfig, split: Split) -> dict[str, str]:
-    trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+def _facts(run: Run) -> dict[str, str]:
+    config = run.config
+    trained = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
     return {
         "Recipe": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
         "Starting weights": config.weights,
         "Frozen": f"the first {config.freeze_layers} of VGG16's layers",
-        "Parameters": f"{model.count_params():,}, of which {trained:,} train",
-        "Evaluated on": f"{split.num_examples} photographs of the split {split.name}",
+        "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
+        "Evaluated on": f"{run.val_split.num_examples} photographs of the split "
+        f"{run.val_split.name}",
     }

@@ -1,6 +1,5 @@
 """The files of a run: each name once, and whose run the folder holds."""
 
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +7,7 @@ from typing import Any
 from etils import epath
 
 from tfrecords import files
-from tfrecords.manifest import Manifest
-from trainer.config import TrainConfig
-
-_VERSIONS_OF = ("coco-animals", "tensorflow", "keras", "numpy")
+from trainer import identity
 
 
 class Workdir:
@@ -28,53 +24,42 @@ class Workdir:
         self.metrics = self.root / "metrics.json"
         self.report = self.root / "report.html"
 
-    def check(self, config: TrainConfig, manifest: Manifest) -> None:
+    def check(self, run: Mapping[str, Any]) -> None:
         """Refuses a folder that holds another run.
+
+        Args:
+            run: The identity of the run that is to be started.
 
         Raises:
             ValueError: if it holds a run of other settings or other data; says the difference.
         """
         if not self.config.exists():
             return
-        before = read_json(self.config)
-        differences = [
-            f"{name}: {before.get(part, {}).get(name)} there, {value} here"
-            for part, settings in _describe(config, manifest).items()
-            for name, value in settings.items()
-            if before.get(part, {}).get(name) != value
-        ]
+        differences = identity.differences(read_json(self.config), run)
         if differences:
             raise ValueError(
                 f"The workdir holds another run. Received: workdir={self.root}; "
                 f"{'; '.join(differences)}. Take another --workdir, or the same settings and data."
             )
 
-    def claim(self, config: TrainConfig, manifest: Manifest) -> None:
-        """Makes the folder this run's, once nothing stands in the way of its first step."""
-        if not self.config.exists():
-            self.root.mkdir(parents=True, exist_ok=True)
-            versions = {name: _version(name) for name in _VERSIONS_OF}
-            write_json(self.classes, manifest.classes)
-            write_json(self.config, {**_describe(config, manifest), "versions": versions})
+    def claim(self, run: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+        """Makes the folder this run's, once nothing stands in the way of its first step.
 
+        Args:
+            run: Its identity, which never changes.
+            start: Of this start: machine, versions and flags, which may.
+        """
+        if self.config.exists():
+            before = read_json(self.config)
+            write_json(self.config, {**before, "resumed": [*before.get("resumed", []), start]})
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.classes, run["data"]["classes"])
+        write_json(self.config, {**run, **start, "resumed": []})
 
-def _describe(config: TrainConfig, manifest: Manifest) -> dict[str, dict[str, Any]]:
-    """What makes a run this one and no other."""
-    return {
-        "recipe": config.recipe(),
-        "data": {
-            "digest": manifest.digest,
-            "classes": manifest.classes,
-            "image_size": manifest.options["image_size"],
-        },
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # The project, run from its folder.
-        return None
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do: the report is written last, and removed to go on."""
+        return all(file.exists() for file in (self.config, self.model, self.metrics, self.report))
 
 
 def write_json(path: epath.Path, content: Mapping[str, Any] | Sequence[Any]) -> None:

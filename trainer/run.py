@@ -1,0 +1,60 @@
+"""What a run is made of, once it is built: from here on nothing is decided."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+
+from trainer.checkpoints import Checkpoints, Progress
+from trainer.config import TrainConfig
+from trainer.evaluation import Split
+from trainer.learning_rate import Schedule
+from trainer.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run at its first step, or at the one that it goes on from.
+
+    Attributes:
+        config: What it was asked for.
+        identity: What makes it this run and no other.
+        workdir: Where it goes.
+        train_split: What it trains on.
+        val_split: What it is validated on.
+        model: Compiled, under its strategy, and set to the progress.
+        schedule: Of the learning rate.
+        checkpoints: Of the run.
+        progress: How far it is.
+    """
+
+    config: TrainConfig
+    identity: dict[str, Any]
+    workdir: Workdir
+    train_split: Split
+    val_split: Split
+    model: keras.Model
+    schedule: Schedule | float
+    checkpoints: Checkpoints
+    progress: Progress
+
+    @property
+    def num_replicas(self) -> int:
+        """Over which the global batch is shared."""
+        return self.model.distribute_strategy.num_replicas_in_sync
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches; the last one may reach into the next epoch's examples."""
+        return steps_per_epoch(self.config, self.train_split)
+
+    @property
+    def num_steps(self) -> int:
+        """Of all epochs."""
+        return self.config.epochs * self.steps_per_epoch
+
+
+def steps_per_epoch(config: TrainConfig, train_split: Split) -> int:
+    """How many global batches hold every example."""
+    return math.ceil(train_split.num_examples / config.batch_size)
