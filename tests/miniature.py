@@ -4,9 +4,11 @@
 layers behind a coarse average of the photograph: everything but the size is real.
 """
 
+import importlib.machinery
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,33 @@ def python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-if __name__ == "__main__":
-    import trainer.main
-    import trainer.model
-    import trainer.train
+def run(prepare: Callable[[], None] = lambda: None) -> None:
+    """Runs `trainer.main` with the miniature.
 
-    trainer.model.build_model = build_miniature
-    trainer.train.build_model = build_miniature
+    Args:
+        prepare: Called once the trainer is imported, which it is in its own good time: what a
+            signal does during TensorFlow's import is a matter of tests too.
+    """
+
+    class Patching(importlib.machinery.SourceFileLoader):
+        def exec_module(self, module: Any) -> None:
+            super().exec_module(module)
+            module.build_model = sys.modules["trainer.model"].build_model = build_miniature
+            prepare()
+
+    class Finder(importlib.machinery.PathFinder):
+        @classmethod
+        def find_spec(cls, name: str, *arguments: Any) -> Any:
+            spec = super().find_spec(name, *arguments) if name == "trainer.train" else None
+            if spec and spec.origin:
+                spec.loader = Patching(name, spec.origin)
+            return spec
+
+    sys.meta_path.insert(0, Finder)
+    import trainer.main
+
     trainer.main.run()
+
+
+if __name__ == "__main__":
+    run()

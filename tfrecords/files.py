@@ -1,5 +1,7 @@
 """Writes a file so that it is either complete under its name or not there."""
 
+import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -15,6 +17,9 @@ def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
     try:
         with incomplete.open("wb") as file:
             yield file
+            if isinstance(file, io.BufferedWriter):  # A local file, no bucket's.
+                file.flush()
+                os.fsync(file.fileno())  # Or a machine that loses power keeps the name alone.
         incomplete.replace(path)
     except BaseException as error:
         incomplete.unlink(missing_ok=True)

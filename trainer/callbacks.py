@@ -133,9 +133,9 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Gives an epoch that was cut off the metrics of its first part back; fit reset them."""
-        for variable, value in zip(self.model.metrics_variables, self._progress.metrics):  # noqa: B905
-            variable.assign(value)
-        self._progress.metrics = []
+        if self._progress.metrics:
+            self.model.write_metrics(self._progress.metrics)
+            self._progress.metrics = []
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves in the middle of an epoch."""
@@ -155,9 +155,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._stop_if_asked()
 
     def _save_within_epoch(self) -> None:
-        self._progress.metrics = [
-            float(keras.ops.convert_to_numpy(v)) for v in self.model.metrics_variables
-        ]
+        self._progress.metrics = self.model.read_metrics()
         self._save()
         self._progress.metrics = []
 

@@ -13,6 +13,7 @@ IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
+    "dry_run",
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class TrainConfig:
     deterministic: bool = False
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         for name in (

@@ -6,6 +6,9 @@ So the global batch is always cut into the same parts, and the parts are always 
 (1 + 2) + (3 + 4), whether one replica computes all four or four compute one each.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -37,10 +40,12 @@ class ExactModel(keras.Model):
         pieces = zip(tf.split(images, self.parts), tf.split(labels, self.parts), strict=True)
         gradients: list[list[tf.Tensor]] = []
         predictions: list[tf.Tensor] = []
+        losses: list[tf.Tensor] = []
         for part, (x, y) in enumerate(pieces):
-            gradient, prediction = self._gradient(x, y, part)
+            gradient, prediction, loss = self._gradient(x, y, part)
             gradients.append(gradient)
             predictions.append(prediction)
+            losses.append(loss)
         self.optimizer.apply_gradients(
             zip(
                 map(sum_in_pairs, zip(*gradients, strict=True)),
@@ -48,11 +53,11 @@ class ExactModel(keras.Model):
                 strict=True,
             )
         )
-        return self.compute_metrics(images, labels, tf.concat(predictions, axis=0))
+        return self._measure(labels, tf.concat(predictions, axis=0), tf.stack(losses))
 
     def _gradient(
         self, images: tf.Tensor, labels: tf.Tensor, part: int
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         for layer in self.layers:
             if isinstance(layer, PerExampleDropout):
                 layer.part, layer.parts = part, self.parts
@@ -61,7 +66,34 @@ class ExactModel(keras.Model):
             # Keras has divided by the number of replicas; dividing by 2 or 4 more loses no bit.
             loss = self.compute_loss(images, labels, prediction, training=True)
             share = self.optimizer.scale_loss(loss / self.parts)
-        self._loss_tracker.update_state(
-            loss * tf.distribute.get_strategy().num_replicas_in_sync, tf.shape(images)[0]
+        return tape.gradient(share, self.trainable_variables), prediction, loss
+
+    def _measure(
+        self, labels: tf.Tensor, predictions: tf.Tensor, losses: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Updates the metrics with the global batch: the same sums on every replica.
+
+        So they do not depend on how many there are, and one replica's are a checkpoint's.
+        """
+        context: Any = tf.distribute.get_replica_context()
+        labels, predictions, losses = (
+            context.all_gather(part, axis=0) for part in (labels, predictions, losses)
         )
-        return tape.gradient(share, self.trainable_variables), prediction
+        loss = sum_in_pairs(tf.unstack(losses, context.num_replicas_in_sync * self.parts))
+        self._loss_tracker.update_state(loss / self.parts, tf.shape(labels)[0])
+        return self.compute_metrics(None, labels, predictions)
+
+    def read_metrics(self) -> list[float]:
+        """Returns the state of the metrics, for `write_metrics` on any number of replicas."""
+        local = self.distribute_strategy.experimental_local_results
+        return [float(local(variable.value)[0]) for variable in self.metrics_variables]
+
+    def write_metrics(self, state: Sequence[float]) -> None:
+        """Goes on with metrics that were read before, also where no step has run yet."""
+        if not self._compile_metrics.built:
+            example = keras.ops.zeros((1, self.output_shape[-1]))
+            self._compile_metrics.build(example, example)
+        local = self.distribute_strategy.experimental_local_results
+        for variable, value in zip(self.metrics_variables, state, strict=True):
+            for replica in local(variable.value):
+                replica.assign(value)

@@ -78,6 +78,9 @@ flags.DEFINE_integer(
     "How many of the newest checkpoints to keep; the best epoch's is kept besides.",
     lower_bound=1,
 )
+flags.DEFINE_bool(
+    "dry_run", _DEFAULT.dry_run, "Build everything, run a step, say what would be; write nothing."
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -86,6 +89,11 @@ def main(arguments: list[str]) -> None:
     config = command.config_from_flags(TrainConfig)
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
+        if config.dry_run:
+            from trainer.preflight import preflight
+
+            preflight(config)
+            return
         figures = finished_figures(config)
         if figures is None:
             from trainer.train import train

@@ -57,6 +57,10 @@ class Workdir:
         write_json(self.classes, run["data"]["classes"])
         write_json(self.config, {**run, **start, "resumed": []})
 
+    def files(self) -> list[epath.Path]:
+        """Every file and folder that a run writes."""
+        return [path for name, path in vars(self).items() if name != "root"]
+
     def is_finished(self) -> bool:
         """Whether nothing is left to do: the report is written last, and removed to go on."""
         return all(file.exists() for file in (self.config, self.model, self.metrics, self.report))

@@ -1,0 +1,146 @@
+"""Tries a run before anything is paid for: builds it all, runs a step, writes nothing."""
+
+import itertools
+import math
+import resource
+import shutil
+import time
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from etils import epath
+
+from trainer import input_pipeline
+from trainer.checkpoints import variables
+from trainer.config import TrainConfig
+from trainer.run import Run
+from trainer.train import prepare, training_stream
+
+_FLOAT_BYTES = 4
+
+
+def preflight(config: TrainConfig) -> None:
+    """Prints what the run would be and need, once a step and a validation batch went through.
+
+    Raises:
+        ValueError: if the run could not start, or the disk has no room for its files.
+    """
+    run = prepare(config)
+    print("Dry run: nothing is written.", flush=True)
+    _print_rows(plan_rows(run))
+    _print_rows(try_step(run))
+    disk = disk_bytes(run)
+    _print_rows({f"Disk, {name}": _size(size) for name, size in disk.items()})
+    check_disk(run.workdir.root, sum(disk.values()))
+    print("Would be written:")
+    for path in run.workdir.files():
+        print(f"  {path}{' (stands there)' if path.exists() else ''}")
+
+
+def plan_rows(run: Run) -> dict[str, str]:
+    """The numbers that follow from the flags, the data and the devices."""
+    total, trained = run.model.count_params(), _count(run.model.trainable_weights)
+    batch = run.config.batch_size
+    rows = batch // run.num_replicas
+    return {
+        "Replicas": ", ".join(run.model.distribute_strategy.extended.worker_devices),
+        "Global batch": f"{batch} = {run.num_replicas} x {rows}",
+        "Data": f"{run.train_split.num_examples:,} to train on, "
+        f"{run.val_split.num_examples:,} to validate on, {len(run.val_split.classes)} classes",
+        "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
+        f"epochs; starting at step {run.progress.step:,}",
+        "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
+        "Memory, estimate": f"{_size(memory_bytes(run.model, rows))} a replica",
+    }
+
+
+def try_step(run: Run) -> dict[str, str]:
+    """Runs a step on every replica and a validation batch; returns their times and memory."""
+    start = time.monotonic()
+    run.model.fit(training_stream(run), steps_per_epoch=1, verbose=0, shuffle=False)
+    stepped = time.monotonic()
+    batches = input_pipeline.evaluation_batches(
+        run.val_split.paths,
+        num_examples=run.val_split.num_examples,
+        batch_size=run.config.batch_size,
+    )
+    probabilities = run.model.predict(batches.take(1), verbose=0)
+    if not np.isfinite(probabilities).all():
+        raise ValueError(
+            "The model says NaN after one step. Received: "
+            f"learning_rate={run.config.learning_rate:g}. Take a lower --learning_rate."
+        )
+    return {
+        "First step": f"{stepped - start:.1f} s, with all that happens once",
+        "Validation batch": f"{time.monotonic() - stepped:.1f} s, the same",
+        "Memory, measured": _measured_memory(),
+    }
+
+
+def memory_bytes(model: keras.Model, rows: int) -> int:
+    """Estimates what a replica needs for a step on so many images.
+
+    Weights, gradients and the optimizer's slots; and either the outputs that the backward pass
+    needs, of every layer from the first that trains on, or the two largest neighbours before.
+    """
+    variables_bytes = sum(_nbytes(v) for v in (*variables(model), *model.trainable_weights))
+    outputs = [math.prod(layer.output.shape[1:]) for layer in model.layers]
+    first = next((i for i, layer in enumerate(model.layers) if layer.trainable_weights), 0)
+    passing = max(map(sum, itertools.pairwise(outputs)))
+    return variables_bytes + rows * _FLOAT_BYTES * max(passing, sum(outputs[first:]))
+
+
+def disk_bytes(run: Run) -> dict[str, int]:
+    """What the files of a run need at most, {what: bytes}."""
+    checkpoint = sum(_nbytes(variable) for variable in variables(run.model))
+    kept = run.config.keep_checkpoints + 2  # The best one, and the one that is being written.
+    return {
+        f"{kept} checkpoints": kept * checkpoint,
+        "model": sum(_nbytes(weight) for weight in run.model.weights),
+    }
+
+
+def check_disk(workdir: epath.Path, needed: int) -> None:
+    """Refuses a disk that is too small, where the workdir is on one.
+
+    Raises:
+        ValueError: if less is free than is needed.
+    """
+    if "://" in str(workdir):
+        return
+    folder = next(path for path in (workdir, *workdir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(
+            f"The disk has no room for the run. Received: workdir={workdir}, with "
+            f"{_size(free)} free; needed: {_size(needed)}. Make room, or take another --workdir."
+        )
+
+
+def _measured_memory() -> str:
+    """The peak so far: of each GPU, or of this process."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # It counts in KiB.
+        return f"{_size(peak)} at most, the whole process"
+    peaks = [tf.config.experimental.get_memory_info(gpu.name)["peak"] for gpu in gpus]
+    return f"{', '.join(map(_size, peaks))} at most"
+
+
+def _count(weights: list[keras.Variable]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _nbytes(variable: keras.Variable) -> int:
+    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
+
+
+def _size(size: float) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
+
+
+def _print_rows(rows: Mapping[str, str]) -> None:
+    for name, value in rows.items():
+        print(f"{name + ':':<22}{value}", flush=True)
