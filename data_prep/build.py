@@ -29,7 +29,9 @@ flags.DEFINE_enum(
     "source", _DEFAULT.source, SOURCES, "Drawn animals, COCO detections, or one folder per class."
 )
 flags.DEFINE_string(
-    "coco_dir", _DEFAULT.coco_dir, "Holds annotations/instances_*.json and the image folders."
+    "coco_dir",
+    _DEFAULT.coco_dir,
+    "Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out.",
 )
 flags.DEFINE_list("annotations", list(_DEFAULT.annotations), "COCO files, in place of --coco_dir.")
 flags.DEFINE_string("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
@@ -112,12 +114,14 @@ def build(config: BuildConfig) -> Manifest:
         ValueError: if the source, or what is left of it, cannot make a dataset.
     """
     source = read_source(config)
+    print(source.description, flush=True)
     candidates, dropped = labels.choose(
         source.photographs,
         policy=config.label_policy,
         min_area=config.min_area,
         crop_margin=config.crop_margin,
     )
+    dropped.update(source.dropped)
     if source.bad_boxes:
         dropped["box_outside_or_empty"] = len(source.bad_boxes)
     _check_every_class(Counter(c.label for c in candidates), source.classes, dropped)

@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from data_prep import layouts
 from data_prep.config import ALL_CLASSES
+from data_prep.layouts import AnnotationFile
 from data_prep.photographs import Photograph, Rejection, Source, check_classes, split_name
 from tfrecords.schema import Box, Object
 
@@ -55,47 +57,64 @@ class _Instances(msgspec.Struct):
 
 
 def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
-    """Reads `annotations/instances_*.json` of a COCO folder, with the photographs beside it."""
-    root = Path(coco_dir)
-    if not root.is_dir():
-        raise ValueError(f"coco_dir is not a directory. Received: {coco_dir}.")
-    files = sorted(root.glob("annotations/instances_*.json"))
-    if not files:
-        raise ValueError(
-            "coco_dir holds no annotations/instances_*.json. Received: "
-            f"{coco_dir}. Name the files with --annotations and --images_dir."
-        )
-    return _read(((file, _image_folders(root, file)) for file in files), classes)
+    """Reads the annotation files of a folder of COCO's layout, or of a labelling tool's export."""
+    layout = layouts.recognise(coco_dir)
+    return _read(layout.tool, Path(coco_dir), layout.files, classes)
 
 
 def read_annotations(files: Sequence[str], images_dir: str, classes: tuple[str, ...]) -> Source:
     """Reads annotation files whose photographs all lie below one folder."""
-    if not Path(images_dir).is_dir():
+    root = Path(images_dir)
+    if not root.is_dir():
         raise ValueError(f"images_dir is not a directory. Received: {images_dir}.")
-    return _read(((Path(file), [Path(images_dir)]) for file in files), classes)
+    named = [
+        AnnotationFile(path, [root], split_name(path.stem.removeprefix("instances_")))
+        for path in map(Path, files)
+    ]
+    return _read("COCO", root, named, classes)
 
 
-def _image_folders(root: Path, annotations: Path) -> list[Path]:
-    """Where the photographs of `instances_NAME.json` may lie, the likeliest first."""
-    name = annotations.stem.removeprefix("instances_")
-    likely = [root / name, root / "images" / name, root / "images", root]
-    return [folder for folder in likely if folder.is_dir()]
-
-
-def _read(files: Iterable[tuple[Path, list[Path]]], classes: tuple[str, ...]) -> Source:
-    decoded = [(file, folders, _decode(file)) for file, folders in files]
-    known = {category.name: None for _, _, coco in decoded for category in coco.categories}
+def _read(
+    tool: str, root: Path, files: Sequence[AnnotationFile], classes: tuple[str, ...]
+) -> Source:
+    decoded = [(file, _decode(file.path)) for file in files]
+    known = {category.name: None for _, coco in decoded for category in coco.categories}
     if classes == ALL_CLASSES:
-        classes = tuple(sorted(known))
+        classes = _classes_in_use(coco for _, coco in decoded)
     check_classes(classes, known, "COCO's annotations")
     photographs: list[Photograph] = []
     bad_boxes: list[Rejection] = []
-    for file, folders, coco in decoded:
-        _check_ids(file, coco)
+    dropped: Counter[str] = Counter()
+    for file, coco in decoded:
+        _check_ids(file.path, coco)
         _check_images(file, coco.images)
-        folder = _folder_in_use(folders, coco.images)
-        photographs += _photographs(file, folder, coco, classes, bad_boxes)
-    return Source(classes, photographs, bad_boxes)
+        dropped += _count_strays(coco)
+        photographs += _photographs(root, file, coco, classes, bad_boxes)
+    names = ", ".join(str(file.path) for file in files)
+    description = f"{tool}: {len(photographs)} photographs in {names}"
+    return Source(classes, photographs, bad_boxes, dropped, description)
+
+
+def _classes_in_use(files: Iterable[_Instances]) -> tuple[str, ...]:
+    """Every class of which there is an instance: Roboflow, say, lists a group that has none."""
+    names: set[str] = set()
+    for coco in files:
+        used = {annotation.category_id for annotation in coco.annotations}
+        names |= {category.name for category in coco.categories if category.id in used}
+    return tuple(sorted(names))
+
+
+def _count_strays(coco: _Instances) -> Counter[str]:
+    """Counts the annotations that belong to nothing in their file."""
+    images = {image.id for image in coco.images}
+    categories = {category.id for category in coco.categories}
+    strays: Counter[str] = Counter()
+    for annotation in coco.annotations:
+        if annotation.image_id not in images:
+            strays["annotation_of_unknown_image"] += 1
+        elif annotation.category_id not in categories:
+            strays["annotation_of_unknown_category"] += 1
+    return strays
 
 
 def _decode(file: Path) -> _Instances:
@@ -124,40 +143,44 @@ def _check_ids(file: Path, coco: _Instances) -> None:
             raise ValueError(f"The {kind} id {most} stands {count} times. Received: {file}.")
 
 
-def _check_images(file: Path, images: list[_Image]) -> None:
+def _check_images(file: AnnotationFile, images: list[_Image]) -> None:
     for image in images:
-        path = PurePosixPath(image.file_name.replace("\\", "/"))
+        path = PurePosixPath(file.file_name(image.file_name))
         if path.is_absolute() or ".." in path.parts or not path.name or "\0" in image.file_name:
             raise ValueError(
                 "A file_name must stay inside the image folder. Received: "
-                f"{image.file_name!r} (image {image.id} of {file})."
+                f"{image.file_name!r} (image {image.id} of {file.path})."
             )
         if not -(2**63) <= image.id < 2**63:
             raise ValueError(
-                f"An image id must fit into 64 bits. Received: {image.id} (an image of {file})."
+                "An image id must fit into 64 bits. "
+                f"Received: {image.id} (an image of {file.path})."
             )
         if image.width < 1 or image.height < 1:
             raise ValueError(
                 "An image must be at least one pixel wide and high. Received: "
-                f"{image.width}x{image.height} (image {image.id} of {file})."
+                f"{image.width}x{image.height} (image {image.id} of {file.path})."
             )
 
 
-def _folder_in_use(folders: list[Path], images: list[_Image]) -> Path:
+def _folder_in_use(file: AnnotationFile, images: list[_Image]) -> Path:
     """The first folder that holds one of the first photographs; else the likeliest."""
-    for folder in folders:
-        if any((folder / image.file_name).is_file() for image in images[:20]):
+    names = [file.file_name(image.file_name) for image in images[:20]]
+    for folder in file.folders:
+        if any((folder / name).is_file() for name in names):
             return folder
-    return folders[0]
+    return next((folder for folder in file.folders if folder.is_dir()), file.folders[0])
 
 
 def _photographs(
-    file: Path,
-    folder: Path,
+    root: Path,
+    file: AnnotationFile,
     coco: _Instances,
     classes: tuple[str, ...],
     bad_boxes: list[Rejection],
 ) -> list[Photograph]:
+    folder = _folder_in_use(file, coco.images)
+    below_root = folder.relative_to(root)
     label_of = {c.id: classes.index(c.name) for c in coco.categories if c.name in classes}
     licenses = {entry.id: entry.url or entry.name for entry in coco.licenses}
     annotations: dict[int, list[_Annotation]] = defaultdict(list)
@@ -167,6 +190,8 @@ def _photographs(
 
     photographs = []
     for image in coco.images:
+        name = file.file_name(image.file_name)
+        source_file = (below_root / name).as_posix()
         objects = []
         for annotation in annotations[image.id]:
             box = _share(annotation.bbox, image)
@@ -176,17 +201,19 @@ def _photographs(
                 objects.append(Object(box, label, bool(annotation.iscrowd), area))
             else:
                 reason = f"box outside the image or of no size: {list(annotation.bbox)}"
-                bad_boxes.append(Rejection(image.file_name, reason, annotation.id))
+                bad_boxes.append(Rejection(source_file, reason, annotation.id))
         photographs.append(
             Photograph(
-                path=str(folder / image.file_name),
-                name=image.file_name,
+                path=str(folder / name),
+                name=name,
                 image_id=image.id,
-                source_split=split_name(file.stem.removeprefix("instances_")),
+                source_split=file.split,
                 size=(image.width, image.height),
                 objects=tuple(objects),
                 license=licenses.get(image.license or 0, ""),
                 url=image.flickr_url or image.coco_url,
+                file=source_file,
+                download_url=image.coco_url,
             )
         )
     return photographs

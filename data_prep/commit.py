@@ -56,8 +56,10 @@ def commit(
     )
     _remove_leftovers(data_dir, {shard.file for shard in shards})
     write_rejections(data_dir, rejections)
-    used = {image_id for result in results for image_id in result.image_ids}
-    _write_attribution(data_dir, [p for p in photographs if p.image_id in used])
+    unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
+    # By file: ids may come twice in a source of several files, and a photograph has many crops.
+    used = {p.file: p for p in photographs if p.file not in unusable}
+    _write_attribution(data_dir, used.values())
     _write_tfds_metadata(data_dir, manifest)
     write_manifest(data_dir, manifest)
     return manifest

@@ -31,7 +31,8 @@ def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     ]
-    return Source(classes, photographs, [])
+    description = f"Class folders: {len(photographs)} photographs in {folder_dir}"
+    return Source(classes, photographs, [], {}, description)
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -48,6 +49,7 @@ def _photograph(root: Path, path: Path, label: int) -> Photograph:
         size=(0, 0),
         objects=(),
         label=label,
+        file=name,
     )
 
 

@@ -33,7 +33,8 @@ def choose(
         crop_margin: Added on each side of a crop, as a share of the box's width and height.
 
     Returns:
-        The candidates, and how many photographs (instances, for `crop`) each rule left out.
+        The candidates, and how many photographs (instances, for `crop`) each rule left out: rules
+        for instances have `crop` in their name.
     """
     candidates: list[Candidate] = []
     dropped: Counter[str] = Counter()
@@ -68,11 +69,13 @@ def _crops(
     photograph: Photograph, min_area: float, margin: float, dropped: Counter[str]
 ) -> list[Candidate]:
     crops = []
+    if not photograph.objects:
+        dropped["no_instance_of_the_classes"] += 1
     for instance in photograph.objects:
         if instance.is_crowd:
-            dropped["crowd"] += 1
+            dropped["crowd_not_cropped"] += 1
         elif instance.box.area < min_area:
-            dropped["smaller_than_min_area"] += 1
+            dropped["crop_smaller_than_min_area"] += 1
         else:
             crops.append(Candidate(photograph, instance.label, _widen(instance.box, margin)))
     return crops

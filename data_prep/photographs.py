@@ -1,7 +1,7 @@
 """A photograph and what its source says of it: what every source is read into."""
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +22,8 @@ class Photograph(msgspec.Struct, frozen=True):
         label: Index into the classes, where the source labels whole photographs.
         license: Name or URL of the licence; "" where unknown.
         url: Where it was published; "" where unknown.
+        file: Path relative to the source's folder: unlike `name`, no other photograph has it.
+        download_url: Where the annotations say that its bytes can be fetched; "" where unknown.
     """
 
     path: str
@@ -33,6 +35,8 @@ class Photograph(msgspec.Struct, frozen=True):
     label: int | None = None
     license: str = ""
     url: str = ""
+    file: str = ""
+    download_url: str = ""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -44,11 +48,21 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Source(NamedTuple):
-    """Everything a source holds: class names, photographs, and the boxes that make no sense."""
+    """Everything a source holds.
+
+    Attributes:
+        classes: Names; a label is an index into them.
+        photographs: Every one, with or without an instance of the classes.
+        bad_boxes: The boxes that make no sense.
+        dropped: {rule: number of annotations that it left out}.
+        description: What was recognised, for a person.
+    """
 
     classes: tuple[str, ...]
     photographs: list[Photograph]
     bad_boxes: list[Rejection]
+    dropped: Mapping[str, int]
+    description: str
 
 
 def split_name(name: str) -> str:

@@ -20,7 +20,7 @@ def digest_photographs(candidates: Sequence[Candidate]) -> tuple[dict[str, str],
     Returns:
         {path: hex sha256 of the photograph's bytes}, and a rejection for each that is not there.
     """
-    name_of = {c.photograph.path: c.photograph.name for c in candidates}
+    file_of = {c.photograph.path: c.photograph.file for c in candidates}
 
     def digest(path: str) -> str | None:
         try:
@@ -30,8 +30,8 @@ def digest_photographs(candidates: Sequence[Candidate]) -> tuple[dict[str, str],
             return None
 
     with concurrent.futures.ThreadPoolExecutor() as pool:  # Hashing lets go of the GIL.
-        digests = dict(zip(name_of, pool.map(digest, name_of), strict=True))
-    missing = [Rejection(name_of[p], "not on disk") for p, found in digests.items() if not found]
+        digests = dict(zip(file_of, pool.map(digest, file_of), strict=True))
+    missing = [Rejection(file_of[p], "not on disk") for p, found in digests.items() if not found]
     return {path: found for path, found in digests.items() if found}, missing
 
 
@@ -55,6 +55,7 @@ def plan_shards(
             ExampleSpec(
                 path=photograph.path,
                 content=content,
+                file=photograph.file,
                 filename=photograph.name,
                 image_id=photograph.image_id,
                 label=candidate.label,

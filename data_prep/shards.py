@@ -22,6 +22,7 @@ class ExampleSpec(msgspec.Struct, frozen=True):
 
     Attributes:
         path: Of the photograph.
+        file: The same below the source's folder, for a person.
         content: Hex sha256 of the photograph's bytes.
         filename: Of the photograph, as the example stores it.
         image_id: The source's id of the photograph.
@@ -32,6 +33,7 @@ class ExampleSpec(msgspec.Struct, frozen=True):
     """
 
     path: str
+    file: str
     content: str
     filename: str
     image_id: int
@@ -52,7 +54,7 @@ class ShardTask(msgspec.Struct, frozen=True):
     @property
     def inputs_digest(self) -> str:
         """Of all that decides the shard's bytes; where the files lie does not."""
-        examples = [msgspec.structs.replace(example, path="") for example in self.examples]
+        examples = [msgspec.structs.replace(example, path="", file="") for example in self.examples]
         inputs = (images.JPEG_QUALITY, self.image_size, examples)
         return hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
 
@@ -103,7 +105,7 @@ def _records(
             yield _record(example, task.image_size)
             written.append(example)
         except images.UnusableImageError as error:
-            rejections.append(Rejection(example.filename, str(error)))
+            rejections.append(Rejection(example.file, str(error)))
 
 
 def _record(example: ExampleSpec, image_size: int) -> bytes:

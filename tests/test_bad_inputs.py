@@ -128,7 +128,7 @@ BUILD = {
     "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1, "Received: '\\x00' (image 1 of"),
     # Photographs.
     "missing": (without_file, (), 1, "1 of 10 photographs are unusable, more than "
-                "--max_bad_fraction=0.01. The first: 1.jpg: not on disk"),
+                "--max_bad_fraction=0.01. The first: train2017/1.jpg: not on disk"),
     "linked to nowhere": (linked_to_nowhere, (), 1, "1.jpg: not on disk"),
     "truncated": (with_file(coco_folder.jpeg(1)[:-99]), (), 1, "1.jpg: cannot be decoded"),
     "empty photograph": (with_file(b""), (), 1, "1.jpg: empty file"),
@@ -182,7 +182,11 @@ def test_few_bad_photographs_are_listed_and_left_out(tmp_path: Path) -> None:
     code, stderr = build(tmp_path / "coco", tmp_path / "data", "--max_bad_fraction=0.1")
     assert code == 0, stderr
     [line] = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
-    assert json.loads(line) == {"file": "1.jpg", "reason": "not on disk", "annotation_id": None}
+    assert json.loads(line) == {
+        "file": "train2017/1.jpg",
+        "reason": "not on disk",
+        "annotation_id": None,
+    }
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert sum(sum(counts.values()) for counts in manifest["counts"].values()) == 9
 
@@ -194,7 +198,7 @@ def test_senseless_box_is_listed_and_decides_nothing(bbox: list[int], tmp_path: 
     assert code == 0, stderr
     [line] = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
     rejection = json.loads(line)
-    assert rejection["file"] == "1.jpg"
+    assert rejection["file"] == "train2017/1.jpg"
     assert rejection["annotation_id"] == 1
     assert str([float(x) for x in bbox]) in rejection["reason"]
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())

@@ -139,7 +139,7 @@ def test_source_split_is_kept(tmp_path) -> None:
         ("single", 0.0, {"cat": 10, "dog": 9}, {"several_classes": 1}),
         ("largest", 0.0, {"cat": 10, "dog": 10}, {}),
         ("crop", 0.0, {"cat": 11, "dog": 10}, {}),
-        ("crop", 0.1, {"cat": 10, "dog": 10}, {"smaller_than_min_area": 1}),
+        ("crop", 0.1, {"cat": 10, "dog": 10}, {"crop_smaller_than_min_area": 1}),
     ],
 )
 def test_label_policy_decides_the_examples(policy, min_area, counts, dropped, tmp_path) -> None:

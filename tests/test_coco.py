@@ -57,7 +57,8 @@ def test_box_becomes_shares_inside_the_image(bbox, box, tmp_path: Path) -> None:
     content["annotations"][0]["bbox"] = bbox
     source = read(write(tmp_path, content))
     assert [o.box for o in source.photographs[0].objects] == ([box] if box else [])
-    assert [(r.file, r.annotation_id) for r in source.bad_boxes] == ([] if box else [("1.jpg", 1)])
+    bad = [] if box else [("train2017/1.jpg", 1)]
+    assert [(r.file, r.annotation_id) for r in source.bad_boxes] == bad
 
 
 @pytest.mark.parametrize(
@@ -85,11 +86,12 @@ def test_label_follows_the_order_that_was_asked_for(tmp_path: Path) -> None:
         assert [classes[label] for label in labels] == ["dog", "cat"]
 
 
-def test_all_takes_every_category_in_alphabetical_order(tmp_path: Path) -> None:
+def test_all_takes_every_category_with_an_instance_in_alphabetical_order(tmp_path: Path) -> None:
     content = instances()
-    content["categories"].insert(0, {"id": 99, "name": "zebra"})
-    content["categories"].append({"id": 98, "name": "ape"})
-    assert read(write(tmp_path, content), ("all",)).classes == ("ape", "cat", "dog", "zebra")
+    # Ids need not follow each other; a group that no annotation uses is no class (Roboflow's id 0).
+    content["categories"] += [{"id": 98, "name": "ape"}, {"id": 0, "name": "animals"}]
+    content["annotations"][0]["category_id"] = 98
+    assert read(write(tmp_path, content), ("all",)).classes == ("ape", "cat", "dog")
 
 
 @pytest.mark.parametrize(
@@ -152,3 +154,16 @@ def test_file_name_may_name_a_folder_below(tmp_path: Path) -> None:
     content = instances()
     content["images"][0]["file_name"] = "a..b/1.jpg"
     assert first(tmp_path, content).name == "a..b/1.jpg"
+
+
+def test_annotations_that_belong_to_nothing_are_counted(tmp_path: Path) -> None:
+    content = instances()
+    content["annotations"][0]["image_id"] = 99
+    content["annotations"][1]["category_id"] = 99
+    content["annotations"][2]["category_id"] = 99
+    source = read(write(tmp_path, content))
+    assert source.dropped == {
+        "annotation_of_unknown_image": 1,
+        "annotation_of_unknown_category": 2,
+    }
+    assert [len(p.objects) for p in source.photographs] == [0, 0, 0] + [1] * 7

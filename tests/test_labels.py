@@ -31,8 +31,9 @@ def photograph(*objects: Object) -> Photograph:
         ("largest", [animal(CAT, SMALL), animal(DOG)], 0, [DOG], {}),
         ("largest", [animal(CAT, SMALL), animal(DOG, is_crowd=True)], 0, [CAT], {}),
         ("crop", [animal(CAT), animal(DOG, SMALL)], 0, [CAT, DOG], {}),
-        ("crop", [animal(CAT), animal(DOG, SMALL)], 0.02, [CAT], {"smaller_than_min_area": 1}),
-        ("crop", [animal(CAT), animal(DOG, is_crowd=True)], 0, [CAT], {"crowd": 1}),
+        ("crop", [animal(CAT), animal(DOG, SMALL)], 0.02, [CAT], {"crop_smaller_than_min_area": 1}),
+        ("crop", [animal(CAT), animal(DOG, is_crowd=True)], 0, [CAT], {"crowd_not_cropped": 1}),
+        ("crop", [], 0, [], {"no_instance_of_the_classes": 1}),
     ],
 )
 def test_policy(policy, objects, min_area, found, dropped) -> None:

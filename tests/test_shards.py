@@ -20,7 +20,8 @@ def spec(path: Path, content: bytes, number: int, **changes: object) -> ExampleS
     """An example whose photograph shows one animal in its left half."""
     path.write_bytes(content)
     options = {
-        "path": str(path), "content": hashlib.sha256(content).hexdigest(), "filename": path.name,
+        "path": str(path), "file": path.name, "filename": path.name,
+        "content": hashlib.sha256(content).hexdigest(),
         "image_id": number, "label": number % 2, "size": (32, 24),
         "objects": (Object(HALF, number % 2, False, 0.4),), "crop": None, **changes,
     }  # fmt: skip

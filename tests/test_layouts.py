@@ -1,0 +1,126 @@
+"""The exports of labelling tools are recognised, built, and split as they were."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep import coco, layouts
+from data_prep.build import build
+from data_prep.config import BuildConfig
+from tests.coco_folder import instances, jpeg
+
+Rename = Callable[[str], str]
+
+
+def export(
+    path: Path, folder: Path, count: int, rename: Rename = lambda name: name, **changes: Any
+) -> None:
+    """Writes an annotation file and its photographs, by the names that `rename` gives them."""
+    content = instances(count) | changes
+    for number, image in enumerate(content["images"]):
+        photograph = folder / image["file_name"]
+        photograph.parent.mkdir(parents=True, exist_ok=True)
+        photograph.write_bytes(jpeg(seed(path, number)))
+        image["file_name"] = rename(image["file_name"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def seed(path: Path, number: int) -> int:
+    """Other content in each annotation file, the same on every run."""
+    return 1000 * len(path.parent.name) + number
+
+
+def cvat(root: Path) -> None:
+    export(root / "annotations" / "instances_default.json", root / "images", 10)
+
+
+def cvat_in_subset(root: Path) -> None:
+    export(root / "annotations" / "instances_default.json", root / "images" / "default", 10)
+
+
+def cvat_nested(root: Path) -> None:
+    images = instances(10)["images"]
+    for image in images:
+        image["file_name"] = f"camera {image['id'] % 2}/day/{image['file_name']}"
+    export(root / "annotations" / "instances_default.json", root / "images", 10, images=images)
+
+
+def label_studio(prefix: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        export(root / "result.json", root / "images", 10, lambda name: prefix + name)
+
+    return write
+
+
+def roboflow(root: Path) -> None:
+    group = [{"id": 0, "name": "animals", "supercategory": "none"}]
+    categories = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
+    for folder, count in {"train": 10, "valid": 4, "test": 2}.items():
+        file = root / folder / "_annotations.coco.json"
+        export(file, root / folder, count, categories=group + categories)
+
+
+EXPORTS = {
+    "CVAT": (cvat, "CVAT"),
+    "CVAT, default subset": (cvat_in_subset, "CVAT"),
+    "CVAT, nested folders": (cvat_nested, "CVAT"),
+    "Label Studio": (label_studio("images/"), "Label Studio"),
+    "Label Studio, bare": (label_studio(""), "Label Studio"),
+    "Label Studio on Windows": (label_studio("images\\"), "Label Studio"),
+    "Label Studio, local files": (label_studio("../../label-studio/data/images/"), "Label Studio"),
+    "Label Studio, uploads": (label_studio("/data/upload/1/"), "Label Studio"),
+    "Roboflow": (roboflow, "Roboflow"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_export_is_recognised_and_every_photograph_found(name: str, tmp_path: Path) -> None:
+    write, tool = EXPORTS[name]
+    write(tmp_path)
+    source = coco.read_coco_dir(str(tmp_path), ("all",))
+    assert source.classes == ("cat", "dog")
+    assert source.description.startswith(f"{tool}: {len(source.photographs)} photographs in ")
+    assert len(source.photographs) == (16 if tool == "Roboflow" else 10)
+    assert all(Path(p.path).is_file() for p in source.photographs)
+    assert len({p.file for p in source.photographs}) == len(source.photographs)
+    assert all((tmp_path / p.file).samefile(p.path) for p in source.photographs)
+
+
+def test_roboflows_splits_are_kept(tmp_path: Path) -> None:
+    roboflow(tmp_path / "export")
+    manifest = build(
+        BuildConfig(
+            source="coco", coco_dir=str(tmp_path / "export"), data_dir=str(tmp_path / "data"),
+            classes=("all",), split_by="source", num_workers=1,
+        )
+    )  # fmt: skip
+    assert manifest.counts == {
+        "train": {"cat": 5, "dog": 5}, "val": {"cat": 2, "dog": 2}, "test": {"cat": 1, "dog": 1},
+    }  # fmt: skip
+
+
+def test_same_name_in_two_folders_is_two_rejections(tmp_path: Path) -> None:
+    roboflow(tmp_path / "export")
+    for folder in ("train", "valid"):
+        (tmp_path / "export" / folder / "1.jpg").write_bytes(b"")
+    manifest = build(
+        BuildConfig(
+            source="coco", coco_dir=str(tmp_path / "export"), data_dir=str(tmp_path / "data"),
+            classes=("all",), max_bad_fraction=0.2, num_workers=1,
+        )
+    )  # fmt: skip
+    assert manifest.rejected == 2
+    lines = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["file"] for line in lines] == ["train/1.jpg", "valid/1.jpg"]
+
+
+def test_what_was_looked_for_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match="coco_dir holds no") as error:
+        layouts.recognise(str(tmp_path))
+    for tool in ("COCO", "CVAT", "Label Studio", "Roboflow"):
+        assert tool in str(error.value)
