@@ -5,21 +5,18 @@ python -m benchmarks.kills --data_dir=D --kills=30
 
 import collections
 import csv
-import dataclasses
 import random
-import re
 import signal
-import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from cli import command
-from tests import doomed, miniature
+from tests import miniature
+from tests.doomed import Kill, survive
 
 FLAGS = flags.FLAGS
 
@@ -49,28 +46,13 @@ PHASES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Kill:
-    """A signal that is to end a process: when it comes, and what it is."""
-
-    phase: str
-    nth: int
-    seconds: float
-    number: signal.Signals
-
-    @property
-    def code(self) -> int:
-        """The exit code that is right."""
-        return -self.number if self.number == signal.SIGKILL else command.PREEMPTED
-
-
 def main(arguments: list[str]) -> None:
     """Prints a line for each kill, and what came of them."""
     command.refuse_arguments(arguments)
     draws = random.Random(FLAGS.seed)
     with tempfile.TemporaryDirectory() as directory:
         whole = Path(directory) / "whole"
-        done = miniature.train(*_flags(whole, FLAGS.data_dir, FLAGS.replicas[0]))
+        done = miniature.train(*_flags(whole))
         if done.returncode:
             raise RuntimeError(f"The uninterrupted run failed: {done.stderr}")
         counts: collections.Counter[str] = collections.Counter()
@@ -79,64 +61,30 @@ def main(arguments: list[str]) -> None:
             runs += 1
             workdir = Path(directory) / str(runs)
             most = min(FLAGS.kills_a_run, FLAGS.kills - counts.total())
-            for kill, seconds in survive(
-                workdir, FLAGS.data_dir, most=most, draws=draws, replicas=FLAGS.replicas
-            ):
+            kills = [draw_kill(draws, FLAGS.replicas) for _ in range(most)]
+            for kill, seconds in survive(_flags(workdir), kills):
                 print(f"run {runs}: {kill}, ended after {seconds:.2f} s", flush=True)
                 counts[f"{kill.phase} {kill.number.name}"] += 1
                 slowest = max(slowest, seconds)
-            for name, difference in compare(whole, workdir).items():
-                print(f"run {runs}: {name} differ by {difference:.1e} at most", flush=True)
+            differences = compare(whole, workdir)
+            print(f"run {runs}: ended; largest differences {differences}", flush=True)
+            if any(differences.values()):
+                raise RuntimeError(f"Run {runs} ended elsewhere than the one without a kill.")
     for name, count in sorted(counts.items()):
         print(f"{count:3} {name}")
     print(f"{counts.total()} kills in {runs} runs; a process ended {slowest:.2f} s after at most")
 
 
-def survive(
-    workdir: Path, data_dir: str, *, most: int, draws: random.Random, replicas: Sequence[int] = (1,)
-) -> Iterator[tuple[Kill, float]]:
-    """Starts a run again and again until it is done; yields each kill and how long the end took.
-
-    Args:
-        workdir: Of the run.
-        data_dir: What it trains on.
-        most: So many kills at most; then the run is left to end.
-        draws: Where the moments come from.
-        replicas: Numbers of replicas, of which each start takes one.
-
-    Raises:
-        RuntimeError: if a process ends otherwise than it should.
-    """
-    kills = 0
-    while kills < most:
-        kill = draw_kill(draws)
-        flags_of_start = _flags(workdir, data_dir, draws.choice(replicas))
-        started = doomed.command(kill.phase, kill.nth, kill.seconds, kill.number, flags_of_start)
-        done = subprocess.run(
-            started, capture_output=True, text=True, env=miniature.environment(), check=False
-        )
-        ended = time.time()
-        if done.returncode == 0:
-            return  # It was over before the moment came.
-        if done.returncode != kill.code:
-            raise RuntimeError(f"{kill} ended with {done.returncode}: {done.stderr}")
-        kills += 1
-        [moment] = re.findall(r"^doomed at ([\d.]+)", done.stderr, re.MULTILINE)
-        yield kill, ended - float(moment)
-    done = miniature.train(*_flags(workdir, data_dir, draws.choice(replicas)))
-    if done.returncode:
-        raise RuntimeError(f"The run did not go on: {done.stderr}")
-
-
-def draw_kill(draws: random.Random) -> Kill:
-    """Returns a kill in a random phase."""
+def draw_kill(draws: random.Random, replicas: Sequence[int]) -> Kill:
+    """Returns a kill in a random phase of a process with one of these numbers of replicas."""
     phase = draws.choice(list(PHASES))
     times, (earliest, latest) = PHASES[phase]
     return Kill(
-        phase,
-        draws.randint(1, times),
-        round(draws.uniform(earliest, latest), 4),
-        draws.choice(SIGNALS),
+        phase=phase,
+        nth=draws.randint(1, times),
+        seconds=round(draws.uniform(earliest, latest), 4),
+        number=draws.choice(SIGNALS),
+        replicas=draws.choice(replicas),
     )
 
 
@@ -165,10 +113,8 @@ def history_of(workdir: Path) -> np.ndarray:
     return np.array([[float(row[name]) for name in names] for row in rows])
 
 
-def _flags(workdir: Path, data_dir: str, replicas: int) -> list[str]:
-    return [
-        f"--data_dir={data_dir}", f"--workdir={workdir}", f"--cpu_replicas={replicas}", *RECIPE
-    ]  # fmt: skip
+def _flags(workdir: Path) -> list[str]:
+    return [f"--data_dir={FLAGS.data_dir}", f"--workdir={workdir}", *RECIPE]
 
 
 if __name__ == "__main__":

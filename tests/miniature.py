@@ -8,7 +8,7 @@ import importlib.machinery
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = Tru
     return (ExactModel if for_training else keras.Model)(images, x, name="miniature")
 
 
-def command(*flags: str) -> list[str]:
+def command(*flags: str, script: Sequence[str] = (__file__,)) -> list[str]:
     """The command line of a training run of the miniature."""
-    return [sys.executable, str(Path(__file__)), "--weights=none", "--num_gpus=0", *flags]
+    return [sys.executable, *script, "--weights=none", "--num_gpus=0", *flags]
 
 
 def environment() -> dict[str, str]:
@@ -70,7 +70,8 @@ def run(prepare: Callable[[], None] = lambda: None) -> None:
     class Patching(importlib.machinery.SourceFileLoader):
         def exec_module(self, module: Any) -> None:
             super().exec_module(module)
-            module.build_model = sys.modules["trainer.model"].build_model = build_miniature
+            for patched in (module, sys.modules["trainer.model"]):
+                vars(patched)["build_model"] = build_miniature
             prepare()
 
     class Finder(importlib.machinery.PathFinder):

@@ -3,14 +3,13 @@
 import csv
 import json
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests import miniature
+from tests.doomed import Kill, survive
 from trainer.callbacks import HISTORY_COLUMNS
 
 # 41 training examples and batches of 8: six steps, whose last one reaches into the next epoch.
@@ -77,45 +76,21 @@ def test_replicas_end_at_the_bits_of_one(
     assert figures_of(tmp_path) == figures_of(uninterrupted)
 
 
-def wait_for_step(process: subprocess.Popen[str], workdir: Path, step: int) -> None:
-    """Waits until a checkpoint of this step or a later one stands there."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        steps = [int(path.stem.removeprefix("step-")) for path in workdir.glob("checkpoints/*.npz")]
-        if max(steps, default=0) >= step:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no checkpoint of step {step} in time")
-
-
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGKILL, -signal.SIGKILL),  # No warning: the last checkpoint counts.
-        (signal.SIGTERM, 42),  # A machine is taken away: a checkpoint of this very step.
-        (signal.SIGINT, 42),  # Ctrl-C.
-    ],
-)
-def test_stopped_run_resumes_to_the_same_bits(
-    number: int, code: int, uninterrupted: Path, dataset: Path, tmp_path: Path
+def test_run_that_is_stopped_again_and_again_ends_at_the_same_bits(
+    uninterrupted: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", "--checkpoint_every=1", *RECIPE)
-    with subprocess.Popen(
-        miniature.command(*flags),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=miniature.environment(),
-    ) as process:
-        wait_for_step(process, tmp_path, 8)  # In the middle of the second epoch.
-        process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == code, stderr
-    assert not (tmp_path / "model.keras").exists()
-
-    done = miniature.train(*flags)
-    assert done.returncode == 0, done.stderr
-    assert "starting at step 0" not in done.stdout
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", "--checkpoint_every=4", *RECIPE)
+    planned = [
+        Kill("import", 1, 0.6, signal.SIGINT),  # Ctrl-C while TensorFlow loads.
+        Kill("train", 2, 0.0, signal.SIGTERM),  # A machine is taken away within an epoch.
+        Kill("checkpoint", 2, 0.001, signal.SIGKILL, replicas=2),  # No warning.
+        Kill("evaluate", 1, 0.0, signal.SIGTERM),  # Between an epoch's last step and its row.
+        Kill("train", 3, 0.0, signal.SIGUSR1),  # Slurm's notice.
+        Kill("report", 1, 0.1, signal.SIGKILL, replicas=4),
+    ]
+    survived = list(survive(flags, planned))
+    assert [kill for kill, _ in survived] == planned
+    assert max(seconds for _, seconds in survived) < 20
     for whole, resumed in zip(weights_of(uninterrupted), weights_of(tmp_path), strict=True):
         np.testing.assert_array_equal(resumed, whole)
     assert figures_of(tmp_path) == figures_of(uninterrupted)
