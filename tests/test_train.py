@@ -3,6 +3,8 @@
 import csv
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from tests import miniature
 from tests.doomed import Kill, survive
+from trainer import provenance
 from trainer.callbacks import HISTORY_COLUMNS
 
 # 41 training examples and batches of 8: six steps, whose last one reaches into the next epoch.
@@ -58,6 +61,32 @@ def test_workdir_holds_what_the_contract_promises(uninterrupted: Path) -> None:
     assert float(rows[-1]["val_loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
 
 
+def test_config_records_where_the_numbers_come_from(uninterrupted: Path, dataset: Path) -> None:
+    config = json.loads((uninterrupted / "config.json").read_text())
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    assert config["data"]["digest"] == manifest["digest"]
+    assert config["recipe"]["seed"] == 0
+    assert config["flags"]["workdir"] == str(uninterrupted)
+    assert config["flags"]["deterministic"] is True
+    assert config["versions"].keys() >= {"python", "tensorflow", "keras", "numpy"}
+    assert config["git_commit"] == provenance.git_commit()
+    assert [device.rpartition("/")[2] for device in config["devices"]["replicas"]] == [
+        "device:CPU:0"
+    ]
+
+
+def test_finished_run_started_again_changes_nothing(uninterrupted: Path, dataset: Path) -> None:
+    files = [path for path in uninterrupted.rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={uninterrupted}", *RECIPE)
+    assert done.returncode == 0, done.stderr
+    first, second, _ = done.stdout.splitlines()
+    assert first.endswith("is finished: there is nothing left to train.")
+    assert second.startswith("Accuracy ")
+    assert "tensorflow" not in done.stderr.lower()  # Not even imported.
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+
+
 def test_training_learns(uninterrupted: Path) -> None:
     rows = figures_of(uninterrupted)
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
@@ -94,6 +123,20 @@ def test_run_that_is_stopped_again_and_again_ends_at_the_same_bits(
     for whole, resumed in zip(weights_of(uninterrupted), weights_of(tmp_path), strict=True):
         np.testing.assert_array_equal(resumed, whole)
     assert figures_of(tmp_path) == figures_of(uninterrupted)
+    resumed = json.loads((tmp_path / "config.json").read_text())["resumed"]
+    assert [start["flags"]["cpu_replicas"] for start in resumed] == [2, 1, 1, 4, 1]
+
+
+def test_early_stopping_takes_the_best_epochs_weights(dataset: Path, tmp_path: Path) -> None:
+    """A rate this high spoils the model, so that an early epoch is the best one."""
+    flags = ("--batch_size=8", "--epochs=20", "--learning_rate=0.5", "--early_stopping_patience=2")
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={tmp_path}", *flags)
+    assert done.returncode == 0, done.stderr
+    losses = [float(row["val_loss"]) for row in figures_of(tmp_path)]
+    assert len(losses) < 20
+    assert losses.index(min(losses)) == len(losses) - 1 - 2
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["loss"] == pytest.approx(min(losses), rel=1e-6)
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
@@ -149,6 +192,26 @@ def test_evaluate_counts_every_example_once(uninterrupted: Path, dataset: Path) 
         assert printed["num_examples"] == examples
         assert sum(map(sum, printed["confusion_matrix"])) == examples
     assert printed["loss"] == pytest.approx(before["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["trainer.evaluate", "trainer.predict"])
+def test_reading_command_ends_with_one_line(
+    module: str, number: signal.Signals, uninterrupted: Path, dataset: Path
+) -> None:
+    photograph = min((dataset / "synthetic_coco" / "val2017").glob("*.jpg"))
+    inputs = [f"--data_dir={dataset}"] if module == "trainer.evaluate" else [str(photograph)]
+    with subprocess.Popen(
+        [sys.executable, "-m", module, f"--workdir={uninterrupted}", *inputs],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=miniature.environment(),
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        process.stderr.readline()  # TensorFlow's first words: it is being imported.
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (42, "")
+    assert stderr.splitlines()[-1].startswith("Error: Interrupted.")
+    assert "Traceback" not in stderr
 
 
 def test_evaluate_names_the_splits_that_there_are(uninterrupted: Path, dataset: Path) -> None:

@@ -15,15 +15,15 @@ def create_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule | flo
     Warm-up as in Goyal et al., Accurate, Large Minibatch SGD, 2017; cosine as in Loshchilov and
     Hutter, SGDR, ICLR 2017, without restarts.
     """
-    constant = config.learning_rate_schedule == "constant"
+    rate, constant = config.learning_rate, config.learning_rate_schedule == "constant"
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if constant and not warmup_steps:
-        return config.learning_rate
+        return rate
     return keras.optimizers.schedules.CosineDecay(
         # The first step already has its share: at a rate of 0 it would be lost.
-        initial_learning_rate=config.learning_rate / max(warmup_steps, 1),
-        warmup_target=config.learning_rate,
-        warmup_steps=max(warmup_steps, 1),
+        initial_learning_rate=rate / warmup_steps if warmup_steps else rate,
+        warmup_target=rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
         decay_steps=max(config.epochs * steps_per_epoch - warmup_steps, 1),
         alpha=1.0 if constant else 0.0,  # The share that it decays to.
     )

@@ -1,0 +1,118 @@
+"""What a signal does, in a process of its own: alone, twice, during long calls and while saving."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.miniature import environment
+
+SCRIPT = """
+import hashlib, os, signal, sys, threading, time
+from cli import command
+from trainer import signals
+
+signals.GRACE_SECONDS = {grace}
+
+def send(*numbers):
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+def long_call():
+    '''A call during which no handler of Python's runs, as in TensorFlow's.'''
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+def main(arguments):
+    with signals.StopSignals() as stop:
+        {body}
+    print("went on")
+
+command.run(main)
+"""
+TERM, INT, USR1 = (f"signal.{n.name}" for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+
+
+def run(body: str, grace: float = 60.0) -> subprocess.CompletedProcess[str]:
+    code = SCRIPT.format(body=body.strip().replace("\n", "\n    "), grace=grace)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, env=environment(), timeout=30, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [TERM, INT, USR1])
+def test_signal_ends_the_run_at_once_where_nothing_is_to_be_saved(number: str) -> None:
+    done = run(f"send({number}); time.sleep(9)")
+    assert (done.returncode, done.stdout) == (42, "")
+    name = number.removeprefix("signal.")
+    assert done.stderr == f"Error: Stopped by {name}. Start the same command again to go on.\n"
+
+
+def test_signal_is_no_exception_that_a_library_handles() -> None:
+    done = run(
+        f"""
+    try: send({TERM})
+    except Exception: print("swallowed")
+"""
+    )
+    assert (done.returncode, done.stdout) == (42, "")
+
+
+def test_step_under_way_ends_before_the_run_does() -> None:
+    done = run(
+        f"""
+    with stop.deferred():
+        send({TERM})
+        print("step done", stop.requested, stop.reason)
+    print("next step")
+"""
+    )
+    assert (done.returncode, done.stdout) == (42, "step done True SIGTERM\n")
+
+
+@pytest.mark.parametrize("second", [TERM, INT])
+def test_second_signal_ends_a_long_call_at_once(second: str) -> None:
+    start = time.monotonic()
+    done = run(f"with stop.deferred(): send({TERM}, {second}); long_call()")
+    assert done.returncode == 42
+    assert "Stopped by a second signal." in done.stderr
+    assert time.monotonic() - start < 10
+
+
+def test_long_call_ends_with_the_grace() -> None:
+    done = run(f"with stop.deferred(): send({TERM}); long_call()", grace=0.3)
+    assert done.returncode == 42
+    assert "Start the same command again" in done.stderr
+
+
+def test_signal_after_a_notice_is_not_the_second_one() -> None:
+    """The system that shuts down sends it, while the checkpoint is being written."""
+    done = run(
+        f"""
+    with stop.deferred():
+        send({USR1}, {TERM})
+        time.sleep(0.3)
+        print("saved")
+"""
+    )
+    assert (done.returncode, done.stdout) == (42, "saved\n")
+
+
+def test_end_of_the_grace_waits_for_a_checkpoint_under_way() -> None:
+    done = run(
+        f"""
+    with stop.deferred(), stop.saving:
+        send({TERM})
+        time.sleep(1.0)
+        print("saved", flush=True)
+""",
+        grace=0.2,
+    )
+    assert (done.returncode, done.stdout) == (42, "saved\n")
+
+
+def test_handlers_are_put_back() -> None:
+    done = run("pass\nprint(signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL)")
+    assert (done.returncode, done.stdout) == (0, "True\nwent on\n")
