@@ -65,8 +65,8 @@ def tasks(tmp_path: Path, count: int, *, pipes: bool = False) -> list[ShardTask]
             examples.append(
                 ExampleSpec(
                     path=str(path), content=hashlib.sha256(content).hexdigest(),
-                    filename=path.name, image_id=number, label=0, size=(0, 0), objects=(),
-                    crop=None,
+                    filename=path.name, file=path.name, image_id=number, label=0, size=(0, 0),
+                    objects=(), crop=None,
                 )
             )  # fmt: skip
         made.append(ShardTask(str(data_dir), naming.shard_name("train", index, count), 0, examples))
@@ -147,13 +147,19 @@ def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert len(list((tmp_path / "data").glob("*-00002"))) < 2
 
 
-def test_interrupted_run_ends_its_shards_and_says_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_ends_its_shards_and_says_one_line(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     made = tasks(tmp_path, 2, pipes=True)
     with started(tmp_path, made) as process:
         pipes = open_pipes(made)
-        os.killpg(process.pid, signal.SIGINT)  # What a terminal sends on Ctrl-C.
-        for pipe, number in zip(pipes, (0, 2), strict=True):
-            os.write(pipe, jpeg(number))
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # What a terminal sends on Ctrl-C.
+        else:
+            process.send_signal(number)  # What a machine that is taken away sends.
+        for pipe, image in zip(pipes, (0, 2), strict=True):
+            os.write(pipe, jpeg(image))
             os.close(pipe)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 42
@@ -163,13 +169,12 @@ def test_interrupted_run_ends_its_shards_and_says_one_line(tmp_path: Path) -> No
     assert names == {naming.BUILD_STATE, *(task.file for task in made)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_a_killed_parent(number: signal.Signals, tmp_path: Path) -> None:
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     """Else they would wait for ever, and write the same files as the build that goes on."""
     made = tasks(tmp_path, 2, pipes=True)
     with started(tmp_path, made) as process:
         pipes = open_pipes(made)
-        os.kill(process.pid, number)
+        process.kill()
         for pipe in pipes:
             left = select.poll()
             left.register(pipe, 0)  # An error condition alone: nobody reads any more.
