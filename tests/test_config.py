@@ -29,6 +29,11 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"head": "attention"}, "head='attention'"),
         ({"optimizer": "lion"}, "optimizer='lion'"),
         ({"seed": -1}, "seed=-1"),
+        ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
+        ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),
+        ({"warmup_epochs": 3.0, "epochs": 3}, "less than the 3 epochs. Received: warmup_epochs=3"),
+        ({"early_stopping_patience": 0}, "early_stopping_patience=0"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints=0"),
         ({"cpu_replicas": 2}, "cpu_replicas goes with --num_gpus=0"),
         ({"cpu_replicas": 3, "num_gpus": 0}, "num_replicas=3. Use 30."),
         ({"cpu_replicas": 64, "num_gpus": 0}, "num_replicas=64. Use 64."),
@@ -42,7 +47,14 @@ def test_wrong_option_is_named_with_what_was_received(options, says) -> None:
 def test_machine_may_change_on_resume_and_the_recipe_may_not() -> None:
     config = TrainConfig(data_dir="d", workdir="w")
     elsewhere = dataclasses.replace(
-        config, data_dir="e", workdir="v", num_gpus=0, cpu_replicas=2, checkpoint_every=5
+        config,
+        data_dir="e",
+        workdir="v",
+        num_gpus=0,
+        cpu_replicas=2,
+        checkpoint_every=5,
+        keep_checkpoints=1,
+        dry_run=True,
     )
     assert elsewhere.recipe() == config.recipe()
     assert dataclasses.replace(config, weights="a/path.h5").recipe() == config.recipe()

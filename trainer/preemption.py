@@ -59,6 +59,8 @@ def _watch(host: str) -> None:
             logging.warning("Google's cloud takes this machine away: %s says so.", url)
             os.kill(os.getpid(), NOTICE)
             return
+        if tag is None:  # Then the next answer will not wait for a change.
+            time.sleep(_RETRY_SECONDS)
 
 
 def _ask(opener: _Opener, url: str, tag: str | None) -> tuple[bool, str | None]:
