@@ -13,9 +13,9 @@ from absl import flags
 from tqdm import tqdm
 
 from cli import command
-from data_prep import coco, commit, folder, labels, plan, runners, synthetic
+from data_prep import coco, commit, download, folder, labels, plan, runners, synthetic
 from data_prep.config import LABEL_POLICIES, SOURCES, SPLITS_BY, BuildConfig
-from data_prep.photographs import Rejection, Source
+from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.shards import ShardResult, ShardTask
 from tfrecords import naming
 from tfrecords.manifest import Manifest
@@ -37,6 +37,21 @@ flags.DEFINE_list("annotations", list(_DEFAULT.annotations), "COCO files, in pla
 flags.DEFINE_string("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
 flags.DEFINE_string(
     "folder_dir", _DEFAULT.folder_dir, "Holds a folder per class, or train/ and val/ with one each."
+)
+flags.DEFINE_bool(
+    "download",
+    _DEFAULT.download,
+    "Fetch what is missing: COCO's annotations and the photographs that the build needs into "
+    "--coco_dir, or cs231n's coco-animals into --folder_dir. Can be stopped and started again.",
+)
+flags.DEFINE_string(
+    "download_url",
+    _DEFAULT.download_url,
+    f"A mirror of {download.COCO_URL} (of {download.ANIMALS_URL} for --source=folder), with the "
+    "same paths below it.",
+)
+flags.DEFINE_integer(
+    "num_downloads", _DEFAULT.num_downloads, "Photographs fetched at once.", lower_bound=1
 )
 flags.DEFINE_integer(
     "synthetic_images", _DEFAULT.synthetic_images, "How many animals to draw.", lower_bound=1
@@ -130,9 +145,12 @@ def build(config: BuildConfig) -> Manifest:
     if data_dir.exists() and not data_dir.is_dir():
         raise ValueError(f"data_dir is not a directory. Received: {data_dir}.")
     (data_dir / naming.BUILD_STATE).mkdir(parents=True, exist_ok=True)
-    digests, missing = plan.digest_photographs(candidates)
-    rejections = source.bad_boxes + missing
     num_photographs = len({candidate.photograph.path for candidate in candidates})
+    unfetched = _download(config, [c.photograph for c in candidates], num_photographs)
+    _check_rejections(data_dir, unfetched, num_photographs, config.max_bad_fraction)
+    digests, missing = plan.digest_photographs(candidates)
+    known = {rejection.file for rejection in unfetched}
+    rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
     _check_rejections(data_dir, rejections, num_photographs, config.max_bad_fraction)
     candidates = [c for c in candidates if c.photograph.path in digests]
     tasks = plan.plan_shards(config, candidates, digests)
@@ -160,6 +178,10 @@ def build(config: BuildConfig) -> Manifest:
 
 def read_source(config: BuildConfig) -> Source:
     """Reads the photographs that the config names; the synthetic ones are drawn first."""
+    if config.download and config.source == "folder":
+        download.fetch_animals(download.Downloader(), str(config.folder_dir), config.download_url)
+    if config.download and config.coco_dir:
+        download.fetch_annotations(download.Downloader(), config.coco_dir, config.download_url)
     if config.source == "folder":
         return folder.read_folders(str(config.folder_dir), config.classes)
     if config.source == "coco" and config.annotations:
@@ -169,6 +191,22 @@ def read_source(config: BuildConfig) -> Source:
     drawn = Path(config.data_dir) / "synthetic_coco"
     synthetic.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
     return coco.read_coco_dir(str(drawn), config.classes)
+
+
+def _download(
+    config: BuildConfig, photographs: Sequence[Photograph], num_photographs: int
+) -> list[Rejection]:
+    """Fetches the photographs of COCO that are not there, if the config says so."""
+    if not config.download or config.source != "coco":
+        return []
+    return download.fetch_photographs(
+        download.Downloader(),
+        photographs,
+        folder=Path(config.coco_dir or str(config.images_dir)),
+        mirror=config.download_url,
+        num_downloads=config.num_downloads,
+        max_failures=int(config.max_bad_fraction * num_photographs),
+    )
 
 
 def _build_shards(tasks: Sequence[ShardTask], num_workers: int) -> list[ShardResult]:

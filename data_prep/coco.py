@@ -169,7 +169,8 @@ def _folder_in_use(file: AnnotationFile, images: list[_Image]) -> Path:
     for folder in file.folders:
         if any((folder / name).is_file() for name in names):
             return folder
-    return next((folder for folder in file.folders if folder.is_dir()), file.folders[0])
+    # Not the root, the last, where a download would mix the photographs of several files.
+    return next((folder for folder in file.folders[:-1] if folder.is_dir()), file.folders[0])
 
 
 def _photographs(

@@ -24,6 +24,9 @@ class BuildConfig:
     annotations: tuple[str, ...] = ()
     images_dir: str | None = None
     folder_dir: str | None = None
+    download: bool = False
+    download_url: str | None = None
+    num_downloads: int = 16
     synthetic_images: int = 400
     seed: int = 0
     classes: tuple[str, ...] = COCO_ANIMALS
@@ -47,7 +50,7 @@ class BuildConfig:
         self._check_choice("split_by", SPLITS_BY)
         for name in ("min_area", "val_fraction", "test_fraction", "max_bad_fraction"):
             self._check(name, 0 <= getattr(self, name) <= 1, "must be between 0 and 1")
-        for name in ("synthetic_images", "shard_mib", "num_shards", "num_workers"):
+        for name in ("synthetic_images", "shard_mib", "num_shards", "num_workers", "num_downloads"):
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
         self._check("crop_margin", self.crop_margin >= 0, "must be 0 or more")
@@ -71,6 +74,15 @@ class BuildConfig:
         if self.source == "coco" and self.coco_dir and self.annotations:
             raise ValueError(
                 "--annotations and --images_dir stand in place of --coco_dir. Received both."
+            )
+        if self.download and self.source == "synthetic":
+            raise ValueError(
+                "--download goes with --source=coco or --source=folder. Received: source=synthetic."
+            )
+        if self.download_url and not self.download_url.startswith(("http://", "https://")):
+            raise ValueError(
+                "download_url must begin with http:// or https://. Received: "
+                f"download_url={self.download_url}."
             )
         if self.source == "folder" and not self.folder_dir:
             raise ValueError("source=folder needs --folder_dir. Received none.")

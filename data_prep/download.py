@@ -1,0 +1,410 @@
+"""Fetches COCO's annotations and the photographs that a build needs: resumed, retried, verified.
+
+Only whole and sound files get their names, so what is there is never fetched again; what a stop or
+a lost connection cut off goes on from its `.part`.
+"""
+
+import concurrent.futures
+import dataclasses
+import fcntl
+import fnmatch
+import random
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, urlsplit
+
+import requests
+import urllib3
+
+from cli.progress import Progress
+from data_prep.photographs import Photograph, Rejection
+from tfrecords import files, images
+
+COCO_URL = "http://images.cocodataset.org"
+COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
+ANIMALS_URL = "http://cs231n.stanford.edu"
+ANIMALS_ARCHIVE = "coco-animals.zip"
+
+_BUSY = (408, 425, 429, 500, 502, 503, 504)  # These may pass; other codes will not.
+_CHUNK = 2**16
+
+Wait = Callable[[float], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long a server is borne with.
+
+    Attributes:
+        attempts: Times that a file is asked for.
+        connect_seconds: Until a connection must stand.
+        read_seconds: Without one more byte.
+        first_wait: Seconds before the second attempt; doubled before each further one.
+        longest_wait: Its bound, also for what a server's Retry-After asks for.
+    """
+
+    attempts: int = 6
+    connect_seconds: float = 10.0
+    read_seconds: float = 30.0
+    first_wait: float = 1.0
+    longest_wait: float = 120.0
+
+
+class UnavailableError(Exception):
+    """A file that the server does not give; the message is the reason."""
+
+
+class _PassingError(Exception):
+    """What may go better at the next attempt, not before `retry_after` seconds."""
+
+    def __init__(self, reason: str, retry_after: float = 0.0, *, unreachable: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.unreachable = unreachable
+
+
+class Downloader:
+    """Fetches files, several at once if asked from several threads.
+
+    Args:
+        patience: With the server.
+        wait: Sleeps for some seconds; unset: until `stop` is called at the latest.
+    """
+
+    def __init__(self, patience: Patience | None = None, wait: Wait | None = None) -> None:
+        self.patience = patience or Patience()
+        self._stopped = threading.Event()
+        self._wait = wait or self._stopped.wait
+        self._reached = False
+        self._session = requests.Session()  # Proxies and certificates as the environment has them.
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=64)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def stop(self) -> None:
+        """Ends what other threads are fetching, at their next chunk."""
+        self._stopped.set()
+
+    def fetch(
+        self, url: str, path: Path, check: Callable[[Path], None], *, is_shown: bool = False
+    ) -> None:
+        """Fetches one file, unless it is there.
+
+        Args:
+            url: Of the file.
+            path: Where it goes once it is whole and sound.
+            check: Raises UnavailableError if the file of this path is damaged.
+            is_shown: Whether to show how far it is.
+
+        Raises:
+            UnavailableError: if the server does not give it.
+            RuntimeError: if the server cannot be reached.
+        """
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        for attempt in range(1, self.patience.attempts + 1):
+            try:
+                self._append(url, part, is_shown)
+                _check_part(part, check)
+                part.replace(path)
+                return
+            except _PassingError as error:
+                if error.unreachable and not (self._reached and self._goes_on(attempt)):
+                    raise RuntimeError(_unreachable(url, error)) from error
+                if not self._goes_on(attempt):
+                    raise UnavailableError(f"{error} (asked {attempt} times)") from error
+                self._wait(self._pause(attempt, error.retry_after))
+
+    def _goes_on(self, attempt: int) -> bool:
+        return attempt < self.patience.attempts and not self._stopped.is_set()
+
+    def _pause(self, attempt: int, retry_after: float) -> float:
+        """Seconds, doubled at each attempt, with some chance so that clients do not march."""
+        pause = self.patience.first_wait * 2 ** (attempt - 1) * random.uniform(1, 1.25)
+        return min(max(pause, retry_after), self.patience.longest_wait)
+
+    def _append(self, url: str, part: Path, is_shown: bool) -> None:
+        """Fetches what the partial file lacks."""
+        have = part.stat().st_size if part.exists() else 0
+        # Identity: a compressed answer would have another length than the file.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        timeout = (self.patience.connect_seconds, self.patience.read_seconds)
+        try:
+            with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+                self._reached = True
+                if not _is_complete(response, have):
+                    _check_status(response, part, have)
+                    self._write(response, part, have, is_shown)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise UnavailableError(f"not a URL to fetch: {url!r}") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            reason = f"{type(error).__name__}: {_root(error)}"
+            raise _PassingError(reason, unreachable=_is_unreachable(error)) from error
+
+    def _write(self, response: requests.Response, part: Path, have: int, is_shown: bool) -> None:
+        goes_on = response.status_code == 206
+        have = have if goes_on else 0
+        total = have + int(response.headers.get("Content-Length", 0))
+        with (
+            part.open("ab" if goes_on else "wb", buffering=0) as file,
+            Progress(total, "B", done=have) if is_shown else nullcontext() as progress,
+        ):
+            # Writes each byte as it comes, and raises where fewer come than were told.
+            while chunk := response.raw.read1(_CHUNK):
+                file.write(chunk)
+                if progress:
+                    progress.add(len(chunk))
+                if self._stopped.is_set():
+                    raise UnavailableError("stopped")
+
+
+def _is_complete(response: requests.Response, have: int) -> bool:
+    """Whether nothing is left to fetch: a kill came between the last byte and the new name."""
+    told = response.headers.get("Content-Range")
+    return response.status_code == 416 and have > 0 and told == f"bytes */{have}"
+
+
+def _check_status(response: requests.Response, part: Path, have: int) -> None:
+    status = response.status_code
+    if status in _BUSY:
+        seconds = urllib3.Retry().get_retry_after(response.raw)  # Seconds or a date.
+        raise _PassingError(f"HTTP {status} {response.reason}", seconds or 0.0)
+    starts_here = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    if status == 416 or (status == 206 and not starts_here):
+        part.unlink(missing_ok=True)
+        raise _PassingError(f"HTTP {status}: its partial file does not fit")
+    if status not in (200, 206):
+        raise UnavailableError(f"HTTP {status} {response.reason}")
+
+
+def _check_part(part: Path, check: Callable[[Path], None]) -> None:
+    """A damaged file is taken away, so that the next attempt fetches all of it."""
+    try:
+        check(part)
+    except UnavailableError as error:
+        part.unlink()
+        raise _PassingError(str(error)) from error
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether no connection came to be: neither this file nor any other can be had."""
+    if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _root(error: BaseException) -> str:
+    """What the innermost error says: the others wrap it in addresses of objects."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    return (
+        f"Cannot reach {url} ({error}). Check the connection (HTTP_PROXY names a proxy), or name a "
+        "mirror with --download_url. What was fetched is kept: start the same command again."
+    )
+
+
+def fetch_annotations(downloader: Downloader, coco_dir: str, mirror: str | None) -> None:
+    """Fetches COCO's own annotations, unless the folder holds annotations.
+
+    Raises:
+        RuntimeError: if the archive cannot be had.
+        ValueError: if it is not what it should be.
+    """
+    folder = Path(coco_dir) / "annotations"
+    url = f"{(mirror or COCO_URL).rstrip('/')}/{COCO_ARCHIVE}"
+
+    def place(member: str) -> Path | None:
+        name = PurePosixPath(member).name
+        return folder / name if fnmatch.fnmatch(name, "instances_*.json") else None
+
+    _fetch_archive(downloader, url, folder, "instances_*.json", place)
+
+
+def fetch_animals(downloader: Downloader, folder_dir: str, mirror: str | None) -> None:
+    """Fetches cs231n's coco-animals, a folder per class below train/ and val/, unless it is there.
+
+    Raises:
+        RuntimeError: if the archive cannot be had.
+        ValueError: if it is not what it should be.
+    """
+    folder = Path(folder_dir)
+    url = f"{(mirror or ANIMALS_URL).rstrip('/')}/{ANIMALS_ARCHIVE}"
+
+    def place(member: str) -> Path | None:
+        below = PurePosixPath(member).parts[1:]  # Without `coco-animals`.
+        return folder.joinpath(*below) if below and below[0] in ("train", "val") else None
+
+    _fetch_archive(downloader, url, folder, "*/", place)
+
+
+def _fetch_archive(
+    downloader: Downloader,
+    url: str,
+    folder: Path,
+    unpacked: str,
+    place: Callable[[str], Path | None],
+) -> None:
+    """Fetches an archive and unpacks it, unless files that match `unpacked` are there.
+
+    `place` says where a member of the archive goes; None leaves it packed.
+    """
+    path = folder / PurePosixPath(urlsplit(url).path).name
+
+    def is_done() -> bool:
+        # The archive goes when all is unpacked: while it is there, something is missing.
+        return any(folder.glob(unpacked)) and not any(folder.glob(f"{path.name}*"))
+
+    if is_done():
+        return
+    with alone_in(folder):
+        if is_done():  # By the process that was waited for.
+            return
+        print(f"Fetching {url}", flush=True)
+        try:
+            downloader.fetch(url, path, _check_archive, is_shown=True)
+        except UnavailableError as error:
+            raise RuntimeError(
+                f"Cannot fetch {url}: {error}. Start the same command again, or name a mirror with "
+                "--download_url."
+            ) from error
+        _unpack(url, path, place)
+        path.unlink()
+
+
+def _unpack(url: str, path: Path, place: Callable[[str], Path | None]) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_outside(archive, url)
+            for member in archive.infolist():
+                target = place(member.filename)
+                if target is not None and not member.is_dir():
+                    _unpack_one(archive, member, target)
+    except (zipfile.BadZipFile, zlib.error) as error:  # A CRC is wrong, say.
+        path.unlink()
+        raise ValueError(
+            f"The archive is damaged: {error}. Received: {url}. Start the same command again to "
+            "fetch it anew."
+        ) from error
+
+
+def _check_archive(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        raise UnavailableError("not a zip archive, or not a whole one")
+
+
+def _refuse_outside(archive: zipfile.ZipFile, url: str) -> None:
+    for name in archive.namelist():
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(
+                f"The archive holds a file outside its folder. Received: {name!r} in {url}. Do not "
+                "trust this server."
+            )
+
+
+def _unpack_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, files.atomic_writer(path) as file:
+        while chunk := source.read(2**20):
+            file.write(chunk)
+
+
+def fetch_photographs(
+    downloader: Downloader,
+    photographs: Sequence[Photograph],
+    *,
+    folder: Path,
+    mirror: str | None,
+    num_downloads: int,
+    max_failures: int,
+) -> list[Rejection]:
+    """Fetches the photographs that are not on disk, and says why some could not be had.
+
+    Args:
+        downloader: Does the work.
+        photographs: Those that the build needs.
+        folder: That holds them all.
+        mirror: A server to ask in place of the one that the annotations name.
+        num_downloads: How many to fetch at once.
+        max_failures: With more than these, the rest are left alone.
+    """
+    if not _missing(photographs):
+        return []
+    with alone_in(folder):
+        missing = _missing(photographs)
+        print(f"Fetching {len(missing)} photographs, {num_downloads} at once", flush=True)
+        return _fetch_all(downloader, missing, mirror, num_downloads, max_failures)
+
+
+def _missing(photographs: Sequence[Photograph]) -> list[Photograph]:
+    return [p for p in {p.path: p for p in photographs}.values() if not Path(p.path).exists()]
+
+
+def _fetch_all(
+    downloader: Downloader,
+    photographs: Sequence[Photograph],
+    mirror: str | None,
+    num_downloads: int,
+    max_failures: int,
+) -> list[Rejection]:
+    def fetch(photograph: Photograph) -> Rejection | None:
+        try:
+            path = Path(photograph.path)
+            downloader.fetch(_url(photograph, mirror), path, _check_photograph)
+        except UnavailableError as error:
+            return Rejection(photograph.file, f"not fetched: {error}")
+        return None
+
+    failures: list[Rejection] = []
+    pool = concurrent.futures.ThreadPoolExecutor(num_downloads)
+    try:
+        futures = [pool.submit(fetch, photograph) for photograph in photographs]
+        with Progress(len(futures), "photographs") as progress:
+            for future in concurrent.futures.as_completed(futures):
+                progress.add(1)
+                failures += [rejection for rejection in [future.result()] if rejection]
+                if len(failures) > max_failures:
+                    break
+    finally:
+        downloader.stop()  # Without effect where all are done.
+        pool.shutdown(cancel_futures=True)
+    return failures
+
+
+def _url(photograph: Photograph, mirror: str | None) -> str:
+    if mirror and photograph.download_url:
+        return mirror.rstrip("/") + urlsplit(photograph.download_url).path
+    if photograph.download_url:
+        return photograph.download_url
+    return f"{(mirror or COCO_URL).rstrip('/')}/{quote(photograph.file)}"
+
+
+def _check_photograph(path: Path) -> None:
+    try:
+        images.store_jpeg(path.read_bytes(), image_size=0)
+    except images.UnusableImageError as error:
+        raise UnavailableError(str(error)) from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Lets one process at a time fetch into a folder; the kernel frees a killed one's place."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".download.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another download into {folder}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
