@@ -87,6 +87,11 @@ flags.DEFINE_enum(
 flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share of `val`, for hash.")
 flags.DEFINE_float("test_fraction", _DEFAULT.test_fraction, "Share of `test`, for hash.")
 flags.DEFINE_string("salt", _DEFAULT.salt, "Another salt gives another split and another order.")
+flags.DEFINE_bool(
+    "drop_near_duplicates",
+    _DEFAULT.drop_near_duplicates,
+    "Leave out photographs of `train` that look like one of another split. They are listed anyway.",
+)
 flags.DEFINE_integer(
     "image_size",
     _DEFAULT.image_size,
@@ -118,6 +123,11 @@ def main(arguments: list[str]) -> None:
     for split, counts in manifest.counts.items():
         of_classes = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"{split:>6}: {manifest.num_examples(split)} examples ({of_classes})")
+    if manifest.near_duplicates:
+        print(
+            f"{manifest.near_duplicates} pairs of photographs look the same and stand in two "
+            f"splits: see {naming.NEAR_DUPLICATES}, or pass --drop_near_duplicates"
+        )
     print(f"{manifest.rejected} photographs rejected; digest {manifest.digest}")
     print(f"Dataset in {config.data_dir}")
 
@@ -153,7 +163,7 @@ def build(config: BuildConfig) -> Manifest:
     rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
     _check_rejections(data_dir, rejections, num_photographs, config.max_bad_fraction)
     candidates = [c for c in candidates if c.photograph.path in digests]
-    tasks = plan.plan_shards(config, candidates, digests)
+    tasks = plan.plan_shards(config, candidates, digests, dropped)
 
     commit.uncommit(data_dir)
     results = _build_shards(tasks, config.num_workers or runners.default_num_workers())

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from data_prep import near_duplicates
+from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
 from data_prep.shards import ShardResult
 from tfrecords import files, naming
@@ -44,6 +46,7 @@ def commit(
     """Writes every file beside the shards and returns the manifest."""
     results = sorted(results, key=lambda result: result.shard.file)
     shards = [result.shard for result in results]
+    pairs = find_near_duplicates(results)
     manifest = Manifest(
         version=VERSION,
         classes=list(classes),
@@ -53,9 +56,11 @@ def commit(
         options=dict(options),
         dropped=dict(sorted(dropped.items())),
         rejected=len({rejection.file for rejection in rejections}),
+        near_duplicates=len(pairs),
     )
     _remove_leftovers(data_dir, {shard.file for shard in shards})
     write_rejections(data_dir, rejections)
+    near_duplicates.write(data_dir, pairs)
     unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
     # By file: ids may come twice in a source of several files, and a photograph has many crops.
     used = {p.file: p for p in photographs if p.file not in unusable}
@@ -78,6 +83,17 @@ def count_examples(
     }
 
 
+def find_near_duplicates(results: Iterable[ShardResult]) -> list[Pair]:
+    """Returns the pairs of photographs that look the same and stand in two splits."""
+    of_file: dict[str, str] = {}
+    split_of: dict[str, str] = {}
+    for result in results:
+        of_file |= result.fingerprints
+        split = naming.split_of(result.shard.file)
+        split_of |= dict.fromkeys(result.fingerprints, split)
+    return near_duplicates.find(of_file, split_of)
+
+
 def write_rejections(data_dir: Path, rejections: Iterable[Rejection]) -> None:
     """Writes `rejected.jsonl`: a line for each photograph or box that could not be used."""
     lines = sorted(msgspec.json.encode(rejection) + b"\n" for rejection in rejections)
@@ -88,7 +104,10 @@ def _remove_leftovers(data_dir: Path, shards: set[str]) -> None:
     """Removes shards of an earlier build that this one does not have, and cut-off writes."""
     state = data_dir / naming.BUILD_STATE
     for path in (*data_dir.glob(naming.SHARD_GLOB), *state.iterdir()):
-        if path.name.removesuffix(".json") not in shards:
+        if path.name.removesuffix(".json") not in {
+            *shards,
+            naming.FINGERPRINTS.removesuffix(".json"),
+        }:
             path.unlink()
 
 

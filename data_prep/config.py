@@ -37,6 +37,7 @@ class BuildConfig:
     val_fraction: float = 0.2
     test_fraction: float = 0.0
     salt: str = "coco_animals"
+    drop_near_duplicates: bool = False
     image_size: int = 256
     num_shards: int | None = None
     shard_mib: int = 64

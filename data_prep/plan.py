@@ -2,16 +2,19 @@
 
 import concurrent.futures
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_prep import splits
+import msgspec
+
+from cli.progress import Progress
+from data_prep import near_duplicates, splits
 from data_prep.config import BuildConfig
 from data_prep.labels import Candidate
 from data_prep.photographs import Rejection
 from data_prep.shards import ExampleSpec, ShardTask
-from tfrecords import naming, plan
+from tfrecords import files, images, naming, plan
 
 
 def digest_photographs(candidates: Sequence[Candidate]) -> tuple[dict[str, str], list[Rejection]]:
@@ -35,8 +38,53 @@ def digest_photographs(candidates: Sequence[Candidate]) -> tuple[dict[str, str],
     return {path: found for path, found in digests.items() if found}, missing
 
 
+def fingerprint_photographs(path_of: Mapping[str, str], cache: Path) -> dict[str, str]:
+    """Fingerprints photographs ahead of a build, and remembers them for the next.
+
+    Args:
+        path_of: {content: path}, a content being the hex sha256 of a photograph's bytes.
+        cache: The file that remembers.
+
+    Returns:
+        {content: fingerprint}, without the photographs that cannot be decoded: those are rejected
+        where the shards are built.
+    """
+    known = _read_cache(cache)
+    unknown = [content for content in path_of if content not in known]
+
+    def look(content: str) -> str | None:
+        try:
+            return near_duplicates.fingerprint(
+                images.decode_upright(Path(path_of[content]).read_bytes())
+            )
+        except images.UnusableImageError:
+            return None
+
+    with (
+        concurrent.futures.ThreadPoolExecutor() as pool,  # Decoding lets go of the GIL.
+        Progress(len(unknown), "photographs compared") as progress,
+    ):
+        for content, found in zip(unknown, pool.map(look, unknown), strict=True):
+            progress.add(1)
+            if found is not None:
+                known[content] = found
+    if unknown:
+        files.write_atomically(cache, msgspec.json.encode(known))
+    return {content: known[content] for content in path_of if content in known}
+
+
+def _read_cache(cache: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(cache.read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
+
+
 def plan_shards(
-    config: BuildConfig, candidates: Sequence[Candidate], digests: dict[str, str]
+    config: BuildConfig,
+    candidates: Sequence[Candidate],
+    digests: dict[str, str],
+    dropped: Counter[str],
 ) -> list[ShardTask]:
     """Decides which example goes into which shard, in which order.
 
@@ -44,13 +92,19 @@ def plan_shards(
         config: Of the build.
         candidates: The examples to be.
         digests: {path: hex sha256 of the photograph's bytes}.
+        dropped: Counts the photographs that are left out as near-duplicates, if asked for.
     """
     contents = [digests[candidate.photograph.path] for candidate in candidates]
+    splits_of = _splits(config, candidates, contents)
+    seen: set[str] = set()
+    if config.drop_near_duplicates:
+        seen = _seen_in_training(config, candidates, contents, splits_of)
+        dropped["near_duplicate_of_another_split"] = len(seen)
     of_split: dict[str, list[ExampleSpec]] = defaultdict(list)
-    for candidate, content, split in zip(
-        candidates, contents, _splits(config, candidates, contents), strict=True
-    ):
+    for candidate, content, split in zip(candidates, contents, splits_of, strict=True):
         photograph = candidate.photograph
+        if photograph.file in seen:
+            continue
         of_split[split].append(
             ExampleSpec(
                 path=photograph.path,
@@ -71,6 +125,28 @@ def plan_shards(
                 f"Received: {len(candidates)} examples in all, {name}_fraction={fraction}."
             )
     return [task for split in sorted(of_split) for task in _tasks(config, split, of_split[split])]
+
+
+def _seen_in_training(
+    config: BuildConfig,
+    candidates: Sequence[Candidate],
+    contents: Sequence[str],
+    splits_of: Sequence[str],
+) -> set[str]:
+    """The files of `train` that look like one of another split: decided before any shard."""
+    path_of = {
+        c: candidate.photograph.path for c, candidate in zip(contents, candidates, strict=True)
+    }
+    cache = Path(config.data_dir) / naming.BUILD_STATE / naming.FINGERPRINTS
+    of_content = fingerprint_photographs(path_of, cache)
+    file_of = [candidate.photograph.file for candidate in candidates]
+    fingerprints = {
+        file: of_content[content]
+        for file, content in zip(file_of, contents, strict=True)
+        if content in of_content
+    }
+    pairs = near_duplicates.find(fingerprints, dict(zip(file_of, splits_of, strict=True)))
+    return near_duplicates.seen_in_training(pairs)
 
 
 def _tasks(config: BuildConfig, split: str, examples: list[ExampleSpec]) -> list[ShardTask]:

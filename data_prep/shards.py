@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+from PIL import Image
 
-from data_prep import labels
+from data_prep import labels, near_duplicates
 from data_prep.photographs import Rejection
 from tfrecords import files, images, naming, schema, writer
 from tfrecords.manifest import Shard
@@ -68,6 +69,7 @@ class ShardResult(msgspec.Struct, frozen=True):
         counts: {label: number of examples}.
         image_ids: Of the examples, in order.
         rejections: The photographs that could not be used.
+        fingerprints: {file: perceptual hash} of the photographs.
     """
 
     inputs_digest: str
@@ -75,6 +77,7 @@ class ShardResult(msgspec.Struct, frozen=True):
     counts: dict[int, int]
     image_ids: list[int]
     rejections: list[Rejection]
+    fingerprints: dict[str, str]
 
 
 def build_shard(task: ShardTask) -> ShardResult:
@@ -84,31 +87,36 @@ def build_shard(task: ShardTask) -> ShardResult:
         return finished
     rejections: list[Rejection] = []
     written: list[ExampleSpec] = []
+    fingerprints: dict[str, str] = {}
     path = Path(task.data_dir) / task.file
-    shard = writer.write_shard(path, _records(task, written, rejections))
+    shard = writer.write_shard(path, _records(task, written, rejections, fingerprints))
     result = ShardResult(
         inputs_digest=task.inputs_digest,
         shard=shard,
         counts=dict(Counter(example.label for example in written)),
         image_ids=[example.image_id for example in written],
         rejections=rejections,
+        fingerprints=fingerprints,
     )
     files.write_atomically(_state_file(task), msgspec.json.encode(result))
     return result
 
 
 def _records(
-    task: ShardTask, written: list[ExampleSpec], rejections: list[Rejection]
+    task: ShardTask,
+    written: list[ExampleSpec],
+    rejections: list[Rejection],
+    fingerprints: dict[str, str],
 ) -> Iterator[bytes]:
     for example in task.examples:
         try:
-            yield _record(example, task.image_size)
+            yield _record(example, task.image_size, fingerprints)
             written.append(example)
         except images.UnusableImageError as error:
             rejections.append(Rejection(example.file, str(error)))
 
 
-def _record(example: ExampleSpec, image_size: int) -> bytes:
+def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str]) -> bytes:
     photograph = Path(example.path).read_bytes()
     if hashlib.sha256(photograph).hexdigest() != example.content:
         raise OSError(f"The photograph changed during the build. Received: {example.path}.")
@@ -124,8 +132,13 @@ def _record(example: ExampleSpec, image_size: int) -> bytes:
     ]
     if crop is not None:
         objects = labels.objects_in(objects, crop)
+
+    def look(image: Image.Image) -> None:
+        fingerprints[example.file] = near_duplicates.fingerprint(image)
+
+    is_new = example.file not in fingerprints  # A photograph may have many crops.
     return schema.serialize_example(
-        images.store_jpeg(photograph, image_size, crop),
+        images.store_jpeg(photograph, image_size, crop, look if is_new else None),
         filename=example.filename,
         image_id=example.image_id,
         label=example.label,

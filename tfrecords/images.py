@@ -6,7 +6,7 @@ seen the same way in both.
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,7 +24,12 @@ class UnusableImageError(Exception):
     """An image that cannot become an example; the message is the reason."""
 
 
-def store_jpeg(photograph: bytes, image_size: int, crop: Box | None = None) -> bytes:
+def store_jpeg(
+    photograph: bytes,
+    image_size: int,
+    crop: Box | None = None,
+    look: Callable[[Image.Image], object] | None = None,
+) -> bytes:
     """Returns the JPEG that an example stores.
 
     Args:
@@ -32,15 +37,18 @@ def store_jpeg(photograph: bytes, image_size: int, crop: Box | None = None) -> b
         image_size: Longest short side in pixels, shrunk to where it is more; 0 keeps the size. A
             JPEG that already fits is returned as it is.
         crop: What to cut out, in shares of the upright image.
+        look: Called with the upright photograph, which is decoded anyway.
 
     Raises:
         UnusableImageError: with the reason.
     """
     image = _decode(photograph)
+    if look is not None:
+        look(_upright(image))
     fits = not image_size or min(image.size) <= image_size
     if crop is None and fits and _orientation(image) == 1 and _is_plain_jpeg(image):
         return photograph
-    image = _to_rgb(ImageOps.exif_transpose(image))
+    image = _to_rgb(_upright(image))
     if crop is not None:
         image = _cut(image, crop)
     return _encode(_shrink(image, image_size))
@@ -108,6 +116,19 @@ def _decode(photograph: bytes) -> Image.Image:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnusableImageError(f"cannot be decoded: {error}") from None
     return image
+
+
+def decode_upright(photograph: bytes) -> Image.Image:
+    """Returns the photograph as it is shown, in its own mode.
+
+    Raises:
+        UnusableImageError: with the reason.
+    """
+    return _upright(_decode(photograph))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def _orientation(image: Image.Image) -> int:

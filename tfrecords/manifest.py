@@ -33,6 +33,7 @@ class Manifest(msgspec.Struct, frozen=True):
         options: Every option of the build.
         dropped: {rule: number of photographs or instances that it left out}.
         rejected: Number of photographs that could not be used.
+        near_duplicates: Number of pairs of photographs that look the same and stand in two splits.
     """
 
     version: int
@@ -43,6 +44,7 @@ class Manifest(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     dropped: dict[str, int]
     rejected: int
+    near_duplicates: int = 0
 
     def num_examples(self, split: str) -> int:
         """Number of examples of a split."""

@@ -3,10 +3,12 @@
 DATASET = "coco_animals"
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
+NEAR_DUPLICATES = "near_duplicates.jsonl"
 ATTRIBUTION = "attribution.csv"
 DATASET_INFO = "dataset_info.json"  # This one and the next are TFDS's names.
 FEATURES = "features.json"
 BUILD_STATE = ".build"  # What a later build needs to know of each finished shard.
+FINGERPRINTS = "fingerprints.json"  # In there: of photographs, by content.
 
 SHARD_GLOB = f"{DATASET}-*.tfrecord-*"
 
