@@ -81,6 +81,9 @@ def _read(
     known = {category.name: None for _, coco in decoded for category in coco.categories}
     if classes == ALL_CLASSES:
         classes = _classes_in_use(coco for _, coco in decoded)
+        if not classes:
+            named = ", ".join(str(file.path) for file in files)
+            raise ValueError(f"No annotation is of any of the categories. Received: {named}.")
     check_classes(classes, known, "COCO's annotations")
     photographs: list[Photograph] = []
     bad_boxes: list[Rejection] = []

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -152,16 +153,24 @@ class Downloader:
         have = have if goes_on else 0
         total = have + int(response.headers.get("Content-Length", 0))
         with (
-            part.open("ab" if goes_on else "wb", buffering=0) as file,
+            part.open("ab" if goes_on else "wb") as file,
             Progress(total, "B", done=have) if is_shown else nullcontext() as progress,
         ):
             # Writes each byte as it comes, and raises where fewer come than were told.
             while chunk := response.raw.read1(_CHUNK):
-                file.write(chunk)
+                _write_all(file, chunk, part)
                 if progress:
                     progress.add(len(chunk))
                 if self._stopped.is_set():
                     raise UnavailableError("stopped")
+
+
+def _write_all(file: BinaryIO, chunk: bytes, path: Path) -> None:
+    try:
+        file.write(chunk)
+        file.flush()  # So that a killed download has all that came.
+    except OSError as error:  # A full disk, say: writing does not tell of which file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_complete(response: requests.Response, have: int) -> bool:

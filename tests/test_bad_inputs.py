@@ -86,12 +86,54 @@ def without_width() -> dict[str, object]:
     return content
 
 
+def with_every_annotation(**changes: object) -> Break:
+    content = instances()
+    for annotation in content["annotations"]:
+        annotation |= changes
+    return lambda root: write(root, content)
+
+
+def folder_in_its_place(root: Path) -> None:
+    without_file(root)
+    (root / "train2017" / "1.jpg").mkdir()
+
+
+def floating_point(root: Path) -> None:
+    Image.new("F", (32, 24)).save(write(root) / "train2017" / "1.jpg", "TIFF")
+
+
+def export(name: str, content: object) -> Break:
+    """Writes the annotation file of a labelling tool, without photographs."""
+
+    def break_it(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(json.dumps(content))
+
+    return break_it
+
+
 NUL_IN_A_PATH = json.dumps(instances()).replace("1.jpg", "\\u0000")
 
 BUILD = {
     # Folders.
     "no folder": (lambda root: None, (), 1, "not a directory. Received"),
     "empty folder": (nothing, (), 1, "holds no annotations/instances_*.json"),
+    "photographs alone": (lambda r: shutil.rmtree(write(r) / "annotations"), (), 1, "no "
+                          "result.json with images/ (Label Studio); no train/_annotations"),
+    # Exports of labelling tools.
+    "Label Studio's own format": (export("result.json", [{"id": 1, "annotations": []}]), (), 1,
+                                  "Not COCO detections"),
+    "Label Studio, no photographs": (export("result.json", instances()), (), 1, "10 of 10 "
+                                     "photographs are unusable, more than --max_bad_fraction=0.01. "
+                                     "The first: images/1.jpg: not on disk"),
+    "Roboflow, nothing labelled": (export("train/_annotations.coco.json", only_cats() | {
+                                   "annotations": []}), (), 1, "No example is left for cat, dog"),
+    # Downloads.
+    "server out of reach": (nothing, ("--download", "--download_url=http://127.0.0.1:9"), 1,
+                            "Cannot reach http://127.0.0.1:9/annotations/"),
+    "download of drawings": (write, ("--source=synthetic", "--download"), 2, "--download goes"),
+    "mirror without http": (write, ("--download_url=mirror",), 2, "download_url=mirror"),
+    "no download at once": (write, ("--num_downloads=0",), 2, "num_downloads=0"),
     # Annotations.
     "not JSON": (lambda root: write(root, "{oops"), (), 1, "Not JSON"),
     "empty file": (lambda root: write(root, ""), (), 1, "Not JSON"),
@@ -119,6 +161,15 @@ BUILD = {
     "one category twice": (changed(categories=[{"id": 17, "name": "cat"},
                            {"id": 17, "name": "dog"}]), (), 1, "category id 17 stands 2 times"),
     "id of 65 bits": (with_image(id=2**64), (), 1, f"fit into 64 bits. Received: {2**64}"),
+    "all of nothing": (changed(annotations=[]), ("--classes=all",), 1, "No annotation is of any"),
+    "only strays": (with_every_annotation(image_id=99), (), 1, "annotation_of_unknown_image: 10"),
+    "only unknown categories": (with_every_annotation(category_id=99), (), 1,
+                                "annotation_of_unknown_category: 10"),
+    "only crowds": (with_every_annotation(iscrowd=1), (), 1, "only_crowds: 10"),
+    "only crowds to crop": (with_every_annotation(iscrowd=1), ("--label_policy=crop",), 1,
+                            "crowd_not_cropped: 10"),
+    "crops too small": (write, ("--label_policy=crop", "--min_area=0.9"), 1,
+                        "crop_smaller_than_min_area: 10"),
     "only box outside": (lonely_dog_without_box, (), 1, "No example is left for dog. Left out by "
                          "the rules: no_instance_of_the_classes: 5, box_outside_or_empty: 1"),
     "no size": (with_image(width=0), (), 1, "at least one pixel wide and high. Received: 0x24"),
@@ -130,6 +181,8 @@ BUILD = {
     "missing": (without_file, (), 1, "1 of 10 photographs are unusable, more than "
                 "--max_bad_fraction=0.01. The first: train2017/1.jpg: not on disk"),
     "linked to nowhere": (linked_to_nowhere, (), 1, "1.jpg: not on disk"),
+    "folder for a photograph": (folder_in_its_place, (), 1, "1.jpg: not on disk"),
+    "pixels without a range": (floating_point, (), 1, "1.jpg: floating-point pixels"),
     "truncated": (with_file(coco_folder.jpeg(1)[:-99]), (), 1, "1.jpg: cannot be decoded"),
     "empty photograph": (with_file(b""), (), 1, "1.jpg: empty file"),
     "no photograph": (with_file(b"<html>"), (), 1, "1.jpg: not an image"),

@@ -261,3 +261,42 @@ def test_real_photographs_arrive_byte_for_byte(shared: Path, tmp_path) -> None:
     for path in fetched:
         assert path.read_bytes() == (source / path.parent.name / path.name).read_bytes()
     assert not list((tmp_path / "coco").rglob("*.part"))
+
+
+def test_interrupted_download_says_one_line_and_goes_on(tmp_path) -> None:
+    with serving(coco_content()) as server:
+        server.manners["/train2017/5.jpg"] = ["stall"]
+        command = [sys.executable, "-m", "data_prep.build", *flags(server, tmp_path)]
+        with subprocess.Popen(
+            command, env=miniature.environment(), stderr=subprocess.PIPE, text=True
+        ) as process:
+            part = tmp_path / "coco" / "train2017" / "5.jpg.part"
+            while process.poll() is None and not (part.exists() and part.stat().st_size):
+                time.sleep(0.005)
+            os.kill(process.pid, signal.SIGINT)
+            server.over.set()
+            _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 42
+        [line] = stderr.splitlines()
+        assert line.startswith("Error: Interrupted.")
+        assert miniature.python("data_prep.build", *flags(server, tmp_path)).returncode == 0
+
+
+def test_two_downloads_into_one_folder_take_turns(tmp_path) -> None:
+    with serving(coco_content()) as server:
+        server.manners[f"/{download.COCO_ARCHIVE}"] = ["stall"]
+        started = []
+        for number in range(2):
+            options = flags(server, tmp_path, f"--data_dir={tmp_path / str(number)}")
+            command = [sys.executable, "-m", "data_prep.build", *options]
+            started.append(subprocess.Popen(command, env=miniature.environment(),
+                                            stdout=subprocess.PIPE, text=True))  # fmt: skip
+        waiting = [iter(process.stdout.readline, "") for process in started]
+        firsts = [next(lines) for lines in waiting]
+        assert sorted(line.split()[0] for line in firsts) == ["Fetching", "Waiting"]
+        server.over.set()
+        for process in started:
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        asked = [path for path, _ in server.requests if path.endswith(".jpg")]
+        assert len(asked) == len(set(asked)) == 10
