@@ -52,6 +52,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
     [
         "data_prep.build",
         "data_prep.shards",  # Each worker process imports it.
+        "trainer.cluster",
         "trainer.config",
         "trainer.main",
         "trainer.evaluate",
