@@ -8,16 +8,17 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags
 from tqdm import tqdm
 
 from cli import command
-from data_prep import coco, commit, download, folder, labels, plan, runners, synthetic
-from data_prep.config import LABEL_POLICIES, SOURCES, SPLITS_BY, BuildConfig
+from data_prep import beam, coco, commit, download, folder, labels, lock, plan, runners, synthetic
+from data_prep.config import LABEL_POLICIES, RUNNERS, SOURCES, SPLITS_BY, BuildConfig
 from data_prep.photographs import Photograph, Rejection, Source
-from data_prep.shards import ShardResult, ShardTask
-from tfrecords import naming
+from data_prep.shards import ShardResult, ShardTask, build_shard, finished
+from tfrecords import files, naming
 from tfrecords.manifest import Manifest
 
 FLAGS = flags.FLAGS
@@ -108,6 +109,26 @@ flags.DEFINE_integer("shard_mib", _DEFAULT.shard_mib, "A shard's size in MiB.", 
 flags.DEFINE_integer(
     "num_workers", _DEFAULT.num_workers, "Processes; unset: this machine's cores.", lower_bound=1
 )
+flags.DEFINE_enum(
+    "runner", _DEFAULT.runner, RUNNERS, "local: processes of this machine; beam: Apache Beam."
+)
+flags.DEFINE_list(
+    "beam_args",
+    list(_DEFAULT.beam_args),
+    "Beam's own options, such as --runner=DataflowRunner,--project=P; unset: on this machine.",
+)
+flags.DEFINE_integer(
+    "task_index",
+    _DEFAULT.task_index,
+    "Builds one task's share: shards task_index, task_index + num_tasks, and so on.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "num_tasks", _DEFAULT.num_tasks, "Tasks that share the shards out.", lower_bound=1
+)
+flags.DEFINE_boolean(
+    "commit_only", _DEFAULT.commit_only, "Completes the dataset from the shards of all tasks."
+)
 flags.DEFINE_float(
     "max_bad_fraction",
     _DEFAULT.max_bad_fraction,
@@ -115,10 +136,24 @@ flags.DEFINE_float(
 )
 
 
+class _Plan(NamedTuple):
+    """What is to be built, and what was left out on the way to it."""
+
+    classes: tuple[str, ...]
+    photographs: list[Photograph]
+    dropped: Counter[str]
+    rejections: list[Rejection]
+    tasks: list[ShardTask]
+
+
 def main(arguments: list[str]) -> None:
     """Builds what the flags ask for and says what came of it."""
     command.refuse_arguments(arguments)
     config = command.config_from_flags(BuildConfig)
+    if config.task_index is not None:
+        results = build_share(config)
+        print(f"Task {config.task_index} of {config.num_tasks}: {len(results)} shards are finished")
+        return
     manifest = build(config)
     for split, counts in manifest.counts.items():
         of_classes = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -137,7 +172,47 @@ def build(config: BuildConfig) -> Manifest:
 
     Raises:
         ValueError: if the source, or what is left of it, cannot make a dataset.
+        RuntimeError: if another build is at work in the folder.
     """
+    data_dir = Path(config.data_dir)
+    with lock.hold(_state_dir(data_dir)):
+        files.remove_incomplete(data_dir)
+        planned = _plan(config)
+        if config.commit_only:
+            results = _finished_shards(planned.tasks, config)
+        else:
+            commit.uncommit(data_dir)
+            results = _build_shards(planned.tasks, config)
+        return _commit(config, planned, results)
+
+
+def build_share(config: BuildConfig) -> list[ShardResult]:
+    """Builds the shards of one task; `build` with `commit_only` completes the dataset.
+
+    Raises:
+        ValueError: if the source, or what is left of it, cannot make a dataset.
+        RuntimeError: if the same task, or a whole build, is at work in the folder.
+    """
+    data_dir = Path(config.data_dir)
+    state = _state_dir(data_dir)
+    with lock.hold(state, config.task_index):
+        with lock.turn(state):  # The first to come draws or fetches what the others find.
+            share = _plan(config).tasks[config.task_index :: config.num_tasks]
+        for task in share:
+            files.remove_incomplete(data_dir, task.file)
+        commit.uncommit(data_dir)
+        return _build_shards(share, config)
+
+
+def _state_dir(data_dir: Path) -> Path:
+    if data_dir.exists() and not data_dir.is_dir():
+        raise ValueError(f"data_dir is not a directory. Received: {data_dir}.")
+    state = data_dir / naming.BUILD_STATE
+    state.mkdir(parents=True, exist_ok=True)
+    return state
+
+
+def _plan(config: BuildConfig) -> _Plan:
     source = read_source(config)
     print(source.description, flush=True)
     candidates, dropped = labels.choose(
@@ -150,39 +225,36 @@ def build(config: BuildConfig) -> Manifest:
     if source.bad_boxes:
         dropped["box_outside_or_empty"] = len(source.bad_boxes)
     _check_every_class(Counter(c.label for c in candidates), source.classes, dropped)
-
-    data_dir = Path(config.data_dir)
-    if data_dir.exists() and not data_dir.is_dir():
-        raise ValueError(f"data_dir is not a directory. Received: {data_dir}.")
-    (data_dir / naming.BUILD_STATE).mkdir(parents=True, exist_ok=True)
-    num_photographs = len({candidate.photograph.path for candidate in candidates})
-    unfetched = _download(config, [c.photograph for c in candidates], num_photographs)
-    _check_rejections(data_dir, unfetched, num_photographs, config.max_bad_fraction)
+    photographs = [candidate.photograph for candidate in candidates]
+    unfetched = _download(config, photographs)
+    _check_rejections(config, unfetched, photographs)
     digests, missing = plan.digest_photographs(candidates)
     known = {rejection.file for rejection in unfetched}
     rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
-    _check_rejections(data_dir, rejections, num_photographs, config.max_bad_fraction)
-    candidates = [c for c in candidates if c.photograph.path in digests]
-    tasks = plan.plan_shards(config, candidates, digests, dropped)
+    _check_rejections(config, rejections, photographs)
+    on_disk = [c for c in candidates if c.photograph.path in digests]
+    tasks = plan.plan_shards(config, on_disk, digests, dropped)
+    return _Plan(source.classes, photographs, dropped, rejections, tasks)
 
-    commit.uncommit(data_dir)
-    results = _build_shards(tasks, config.num_workers or runners.default_num_workers())
-    rejections += [rejection for result in results for rejection in result.rejections]
-    _check_rejections(data_dir, rejections, num_photographs, config.max_bad_fraction)
-    for split, counts in commit.count_examples(results, source.classes).items():
+
+def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> Manifest:
+    classes = planned.classes
+    rejections = planned.rejections + [r for result in results for r in result.rejections]
+    _check_rejections(config, rejections, planned.photographs)
+    for split, counts in commit.count_examples(results, classes).items():
         if not sum(counts.values()):
             raise ValueError(f"No example is left for the split {split!r}. See rejected.jsonl.")
         if split == "train":
-            labels_left = Counter({source.classes.index(name): n for name, n in counts.items()})
-            _check_every_class(labels_left, source.classes, dropped)
+            labels_left = Counter({classes.index(name): n for name, n in counts.items()})
+            _check_every_class(labels_left, classes, planned.dropped)
     return commit.commit(
-        data_dir,
+        Path(config.data_dir),
         results,
-        classes=source.classes,
+        classes=classes,
         options=dataclasses.asdict(config),
-        dropped=dropped,
+        dropped=planned.dropped,
         rejections=rejections,
-        photographs=[candidate.photograph for candidate in candidates],
+        photographs=planned.photographs,
     )
 
 
@@ -203,9 +275,7 @@ def read_source(config: BuildConfig) -> Source:
     return coco.read_coco_dir(str(drawn), config.classes)
 
 
-def _download(
-    config: BuildConfig, photographs: Sequence[Photograph], num_photographs: int
-) -> list[Rejection]:
+def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:
     """Fetches the photographs of COCO that are not there, if the config says so."""
     if not config.download or config.source != "coco":
         return []
@@ -215,19 +285,43 @@ def _download(
         folder=Path(config.coco_dir or str(config.images_dir)),
         mirror=config.download_url,
         num_downloads=config.num_downloads,
-        max_failures=int(config.max_bad_fraction * num_photographs),
+        max_failures=int(config.max_bad_fraction * len({p.path for p in photographs})),
     )
 
 
-def _build_shards(tasks: Sequence[ShardTask], num_workers: int) -> list[ShardResult]:
+def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
+    if config.runner == "beam":
+        beam.build_shards(tasks, config.beam_args)
+        return _finished_shards(tasks, config)
     examples = sum(len(task.examples) for task in tasks)
     shown = tqdm(total=examples, unit="image", disable=not sys.stderr.isatty())
     results = []
     with shown:
-        for result in runners.run(tasks, num_workers):
+        num_workers = config.num_workers or runners.default_num_workers()
+        for result in runners.run(build_shard, tasks, num_workers):
             results.append(result)
             shown.update(result.shard.examples + len(result.rejections))
     return results
+
+
+def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
+    """Collects what tasks, or Beam's workers, have left in the folder."""
+    results = [finished(task) for task in tasks]
+    missing = [index for index, result in enumerate(results) if result is None]
+    if missing:
+        raise ValueError(
+            "Shards are missing, or of other options or photographs. Received: "
+            f"{', '.join(tasks[index].file for index in missing)}. "
+            f"{_command_for(missing, config.num_tasks)}"
+        )
+    return [result for result in results if result is not None]
+
+
+def _command_for(missing: Sequence[int], num_tasks: int | None) -> str:
+    if num_tasks is None:
+        return "Start the same command without --commit_only to build them."
+    indices = ", ".join(f"--task_index={i}" for i in sorted({i % num_tasks for i in missing}))
+    return f"Start the same command with {indices} in place of --commit_only."
 
 
 def _check_every_class(counts: Counter[int], classes: Sequence[str], dropped: Counter[str]) -> None:
@@ -241,17 +335,19 @@ def _check_every_class(counts: Counter[int], classes: Sequence[str], dropped: Co
 
 
 def _check_rejections(
-    data_dir: Path, rejections: Sequence[Rejection], num_photographs: int, allowed: float
+    config: BuildConfig, rejections: Sequence[Rejection], photographs: Sequence[Photograph]
 ) -> None:
     """Fails above the allowed share of unusable photographs, with the list on disk."""
     reasons = {r.file: r.reason for r in rejections if r.annotation_id is None}
-    if len(reasons) <= allowed * num_photographs:
+    num_photographs = len({photograph.path for photograph in photographs})
+    if len(reasons) <= config.max_bad_fraction * num_photographs:
         return
+    data_dir = Path(config.data_dir)
     commit.write_rejections(data_dir, rejections)
     file, reason = min(reasons.items())
     raise ValueError(
         f"{len(reasons)} of {num_photographs} photographs are unusable, more than "
-        f"--max_bad_fraction={allowed}. The first: {file}: {reason}. All are in "
+        f"--max_bad_fraction={config.max_bad_fraction}. The first: {file}: {reason}. All are in "
         f"{data_dir / naming.REJECTED}. Mend them, or allow a larger share."
     )
 

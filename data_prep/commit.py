@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from data_prep import near_duplicates
+from data_prep import lock, near_duplicates
 from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
 from data_prep.shards import ShardResult
@@ -58,7 +58,7 @@ def commit(
         rejected=len({rejection.file for rejection in rejections}),
         near_duplicates=len(pairs),
     )
-    _remove_leftovers(data_dir, {shard.file for shard in shards})
+    _remove_other_shards(data_dir, {shard.file for shard in shards})
     write_rejections(data_dir, rejections)
     near_duplicates.write(data_dir, pairs)
     unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
@@ -100,14 +100,12 @@ def write_rejections(data_dir: Path, rejections: Iterable[Rejection]) -> None:
     files.write_atomically(data_dir / naming.REJECTED, b"".join(lines))
 
 
-def _remove_leftovers(data_dir: Path, shards: set[str]) -> None:
-    """Removes shards of an earlier build that this one does not have, and cut-off writes."""
+def _remove_other_shards(data_dir: Path, shards: set[str]) -> None:
+    """Removes shards of an earlier build that this one does not have, and what is noted of them."""
     state = data_dir / naming.BUILD_STATE
     for path in (*data_dir.glob(naming.SHARD_GLOB), *state.iterdir()):
-        if path.name.removesuffix(".json") not in {
-            *shards,
-            naming.FINGERPRINTS.removesuffix(".json"),
-        }:
+        kept = path.name.removesuffix(".json") in shards or path.name == naming.FINGERPRINTS
+        if not kept and not lock.is_lock(path):
             path.unlink()
 
 

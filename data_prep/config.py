@@ -8,6 +8,7 @@ ALL_CLASSES = ("all",)
 SOURCES = ("synthetic", "coco", "folder")
 LABEL_POLICIES = ("single", "largest", "crop")
 SPLITS_BY = ("hash", "source")
+RUNNERS = ("local", "beam")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,11 @@ class BuildConfig:
     num_shards: int | None = None
     shard_mib: int = 64
     num_workers: int | None = None
+    runner: str = "local"
+    beam_args: tuple[str, ...] = ()
+    task_index: int | None = None
+    num_tasks: int | None = None
+    commit_only: bool = False
     max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
@@ -49,9 +55,11 @@ class BuildConfig:
         self._check_choice("source", SOURCES)
         self._check_choice("label_policy", LABEL_POLICIES)
         self._check_choice("split_by", SPLITS_BY)
+        self._check_choice("runner", RUNNERS)
         for name in ("min_area", "val_fraction", "test_fraction", "max_bad_fraction"):
             self._check(name, 0 <= getattr(self, name) <= 1, "must be between 0 and 1")
-        for name in ("synthetic_images", "shard_mib", "num_shards", "num_workers", "num_downloads"):
+        for name in ("synthetic_images", "shard_mib", "num_shards", "num_workers", "num_tasks",
+                     "num_downloads"):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
         self._check("crop_margin", self.crop_margin >= 0, "must be 0 or more")
@@ -64,6 +72,7 @@ class BuildConfig:
                 f"{self.val_fraction} + {self.test_fraction}."
             )
         self._check_source()
+        self._check_runner()
 
     def _check_source(self) -> None:
         if self.source == "coco" and not (self.coco_dir or (self.annotations and self.images_dir)):
@@ -87,6 +96,32 @@ class BuildConfig:
             )
         if self.source == "folder" and not self.folder_dir:
             raise ValueError("source=folder needs --folder_dir. Received none.")
+
+    def _check_runner(self) -> None:
+        if self.beam_args and self.runner != "beam":
+            raise ValueError(
+                f"--beam_args are for --runner=beam. Received: runner={self.runner}, "
+                f"beam_args={','.join(self.beam_args)}."
+            )
+        if self.runner == "beam" and (self.task_index is not None or self.commit_only):
+            raise ValueError(
+                "Beam shares the shards out by itself: --runner=beam goes with neither "
+                "--task_index nor --commit_only. Received both."
+            )
+        if self.task_index is not None and self.commit_only:
+            raise ValueError(
+                "--commit_only comes after the last task. Received: --commit_only with "
+                f"task_index={self.task_index}."
+            )
+        if self.task_index is not None and not 0 <= self.task_index < (self.num_tasks or 0):
+            raise ValueError(
+                "task_index must be 0 or more and below --num_tasks. Received: "
+                f"task_index={self.task_index}, num_tasks={self.num_tasks}."
+            )
+        if self.num_tasks is not None and self.task_index is None and not self.commit_only:
+            raise ValueError(
+                f"--num_tasks needs --task_index. Received: num_tasks={self.num_tasks} alone."
+            )
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         self._check(name, getattr(self, name) in choices, f"must be one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""Maps `build_shard` over the tasks: in this process, or in a pool of processes."""
+"""Maps a function over independent pieces of work: in this process, or in a pool of processes."""
 
 import concurrent.futures
 import multiprocessing
@@ -6,10 +6,12 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
-from data_prep.shards import ShardResult, ShardTask, build_shard
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def default_num_workers() -> int:
@@ -17,28 +19,39 @@ def default_num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
-    """Yields results as they come; their order means nothing, since each names its shard."""
-    if num_workers == 1 or len(tasks) == 1:
-        yield from map(build_shard, tasks)
+def run(
+    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
+) -> Iterator[Result]:
+    """Yields results as they come; in which order means nothing.
+
+    Args:
+        function: Of a module that imports no TensorFlow, which would cost each worker two seconds.
+        items: Pieces of work; only they and the results cross processes, so both should be small.
+        num_workers: Processes; 1 works in this one.
+
+    Raises:
+        RuntimeError: if a worker is killed. What the function raises is raised here, once the items
+            under way have ended.
+    """
+    if num_workers == 1 or len(items) <= 1:
+        yield from map(function, items)
         return
-    # Spawned workers import this module and what it needs, and never TensorFlow; forked ones would
-    # inherit the threads' locks of whatever the parent has loaded.
+    # Spawned, since forked workers would inherit the locks of whatever threads this process has.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(tasks)), context, initializer=_follow_parent
+        min(num_workers, len(items)), context, initializer=_follow_parent
     ) as pool:
-        futures = [pool.submit(build_shard, task) for task in tasks]
+        futures = [pool.submit(function, item) for item in items]
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
                 f"A worker process was killed. Received: num_workers={num_workers}. If memory was "
-                "short, take fewer. Start the same command again: finished shards are kept."
+                "short, take fewer. Start the same command again: finished work is kept."
             ) from error
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)  # Shards under way end; no more start.
+            pool.shutdown(wait=True, cancel_futures=True)  # Items under way end; no more start.
             raise
 
 

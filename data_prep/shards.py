@@ -17,6 +17,8 @@ from tfrecords import files, images, naming, schema, writer
 from tfrecords.manifest import Shard
 from tfrecords.schema import Box, Object
 
+_RECORD = 1  # Raised with every change of what an example holds beside its image.
+
 
 class ExampleSpec(msgspec.Struct, frozen=True):
     """One example to be written.
@@ -56,7 +58,7 @@ class ShardTask(msgspec.Struct, frozen=True):
     def inputs_digest(self) -> str:
         """Of all that decides the shard's bytes; where the files lie does not."""
         examples = [msgspec.structs.replace(example, path="", file="") for example in self.examples]
-        inputs = (images.JPEG_QUALITY, self.image_size, examples)
+        inputs = (_RECORD, images.encoding(), self.image_size, examples)
         return hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
 
 
@@ -82,9 +84,9 @@ class ShardResult(msgspec.Struct, frozen=True):
 
 def build_shard(task: ShardTask) -> ShardResult:
     """Writes the shard, unless it is already there from the same inputs and undamaged."""
-    finished = _finished(task)
-    if finished is not None:
-        return finished
+    done = finished(task)
+    if done is not None:
+        return done
     rejections: list[Rejection] = []
     written: list[ExampleSpec] = []
     fingerprints: dict[str, str] = {}
@@ -146,8 +148,12 @@ def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str])
     )
 
 
-def _finished(task: ShardTask) -> ShardResult | None:
-    """The result of an earlier build, if its inputs were the same and the bytes still are."""
+def finished(task: ShardTask) -> ShardResult | None:
+    """The result of an earlier build, if its inputs were the same and the bytes still are.
+
+    Raises:
+        OSError: if the shard is there and cannot be read.
+    """
     path = Path(task.data_dir) / task.file
     try:
         result = msgspec.json.decode(_state_file(task).read_bytes(), type=ShardResult)
@@ -158,6 +164,8 @@ def _finished(task: ShardTask) -> ShardResult | None:
         return result if digest == result.shard.sha256 else None
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
+    except OSError as error:  # Of a bad disk: reading, unlike opening, does not say of which file.
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
 
 
 def _state_file(task: ShardTask) -> Path:

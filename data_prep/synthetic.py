@@ -238,7 +238,7 @@ def write_coco(
         image, instances = draw_image(seed=seed, index=index, **size)
         jpeg, file_name = io.BytesIO(), f"{image_id:012d}.jpg"
         image.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
-        (directory / split / file_name).write_bytes(jpeg.getvalue())
+        files.write_atomically(directory / split / file_name, jpeg.getvalue())
         urls = {"coco_url": "", "flickr_url": ""}
         images[split].append({"id": image_id, "file_name": file_name, **size, "license": 1, **urls})
         annotations[split] += [

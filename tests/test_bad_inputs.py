@@ -202,6 +202,15 @@ BUILD = {
     "empty data_dir": (write, ("--data_dir=",), 2, "must name a directory. Received: data_dir=''"),
     "no class": (write, ("--classes=",), 2, "Received: classes=()"),
     "not a fraction": (write, ("--val_fraction=nan",), 2, "Received: val_fraction=nan"),
+    "task beyond the last": (write, ("--task_index=2", "--num_tasks=2"), 2, "below --num_tasks. "
+                             "Received: task_index=2, num_tasks=2"),
+    "task of how many": (write, ("--task_index=0",), 2, "task_index=0, num_tasks=None"),
+    "tasks without an index": (write, ("--num_tasks=4",), 2, "num_tasks=4 alone"),
+    "task that commits": (write, ("--task_index=0", "--num_tasks=2", "--commit_only"), 2,
+                          "after the last task"),
+    "task of Beam": (write, ("--runner=beam", "--task_index=0", "--num_tasks=2"), 2, "by itself"),
+    "arguments for no Beam": (write, ("--beam_args=--x=1",), 2, "are for --runner=beam"),
+    "commit of nothing": (write, ("--commit_only",), 1, "Shards are missing"),
     "two sources": (write, ("--annotations=a.json",), 2, "in place of --coco_dir"),
     "folder without a folder": (write, ("--source=folder",), 2, "needs --folder_dir"),
     "coco without a folder": (write, ("--coco_dir=",), 2, "source=coco needs --coco_dir"),
@@ -302,6 +311,23 @@ def test_full_disk_is_named_and_the_same_command_goes_on(
     assert not (data_dir / "manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     assert build(root, data_dir)[0] == 0
+
+
+def test_read_only_folder_is_named(small_disk: Path, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    code, stderr = build(write(tmp_path / "coco"), small_disk / "data")
+    assert code == 1
+    [line] = stderr.splitlines()
+    assert "Read-only file system" in line
+    assert str(small_disk / "data") in line
+
+
+def test_full_disk_names_the_drawn_photograph(small_disk: Path) -> None:
+    done = miniature.python("data_prep.build", f"--data_dir={small_disk / 'data'}")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "No space left on device" in line
+    assert ".jpg" in line
 
 
 def test_failed_build_keeps_what_was_complete_before(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.build import build
+from data_prep.build import build, build_share
 from data_prep.config import BuildConfig
 from tests import coco_folder, miniature
 from tfrecords.manifest import read_manifest
@@ -173,7 +173,7 @@ def test_copies_of_a_photograph_stand_in_one_split(tmp_path) -> None:
         shutil.copy(coco / "train2017" / f"{number}.jpg", coco / "train2017" / f"{number + 20}.jpg")
     build(config(coco, tmp_path / "data"))
     split_of = {}
-    for path in (tmp_path / "data" / ".build").iterdir():
+    for path in (tmp_path / "data" / ".build").glob("*.json"):
         for image_id in json.loads(path.read_text())["image_ids"]:
             split_of[image_id] = path.name.partition(".")[0]
     assert len(split_of) == 40
@@ -224,3 +224,78 @@ def test_small_photographs_keep_their_bytes_and_large_ones_shrink(coco, tmp_path
     builder = tfds.builder_from_directory(str(tmp_path / "data"))
     example = next(iter(tfds.as_numpy(builder.as_dataset(split="val"))))
     assert example["image"].shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_tasks_in_any_order_make_the_bytes_of_one_build(order, coco, tmp_path) -> None:
+    whole = build(config(coco, tmp_path / "whole"))
+    data_dir = tmp_path / "tasks"
+    for index in order:
+        assert not (data_dir / "manifest.json").exists()
+        results = build_share(config(coco, data_dir, task_index=index, num_tasks=3))
+        assert len(results) in (5, 6)  # Of 16 shards.
+    manifest = build(config(coco, data_dir, commit_only=True))
+    assert manifest.digest == whole.digest
+    assert manifest.counts == whole.counts
+
+
+def test_commit_names_what_is_missing_and_who_builds_it(coco, tmp_path) -> None:
+    data_dir = tmp_path / "data"
+    for index in (0, 2):
+        build_share(config(coco, data_dir, task_index=index, num_tasks=3))
+    task_1_is_missing = "train.tfrecord-00001-of-00008, .*with --task_index=1 in place"
+    with pytest.raises(ValueError, match=task_1_is_missing):
+        build(config(coco, data_dir, commit_only=True, num_tasks=3))
+    with pytest.raises(ValueError, match=r"same command without --commit_only"):
+        build(config(coco, data_dir, commit_only=True))
+    build_share(config(coco, data_dir, task_index=1, num_tasks=3, image_size=12))  # Other options.
+    with pytest.raises(ValueError, match=task_1_is_missing):
+        build(config(coco, data_dir, commit_only=True, num_tasks=3))
+
+
+def test_task_without_a_shard_has_nothing_to_do(coco, tmp_path) -> None:
+    assert build_share(config(coco, tmp_path / "data", task_index=98, num_tasks=99)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"),
+    [
+        # An annotation that only its own photograph's example shows.
+        (lambda content: content["annotations"][0].update(bbox=[4, 4, 20, 12]), 1),
+        (lambda content: content["licenses"][0].update(url="elsewhere"), 0),
+        (lambda content: None, 0),
+    ],
+)
+def test_changed_annotation_rebuilds_the_shards_that_show_it(
+    change, touched, coco, tmp_path
+) -> None:
+    data_dir = tmp_path / "data"
+    build(config(coco, data_dir))
+    before = stamps(data_dir)
+    content = coco_folder.instances(40)
+    change(content)
+    coco_folder.write(coco, content)
+    manifest = build(config(coco, data_dir))
+    after = stamps(data_dir)
+    assert sum(before[name] != after[name] for name in before) == touched
+    assert manifest.digest == build(config(coco, tmp_path / "fresh")).digest
+
+
+def test_build_removes_what_killed_ones_left_but_no_file_of_the_user(coco, tmp_path) -> None:
+    data_dir = tmp_path / "data"
+    (data_dir / ".build").mkdir(parents=True)
+    shard = "coco_animals-train.tfrecord-00000-of-00008"
+    left = [
+        data_dir / f"{shard}.0123abcd.incomplete",
+        data_dir / ".build" / f"{shard}.json.ffffffff.incomplete",
+    ]
+    kept = [data_dir / "notes.incomplete", data_dir / "coco_animals.txt"]
+    for path in (*left, *kept):
+        path.write_text("x")
+    build_share(config(coco, data_dir, task_index=1, num_tasks=16))
+    assert all(path.exists() for path in left)  # Perhaps another task is writing them.
+    build_share(config(coco, data_dir, task_index=0, num_tasks=16))
+    assert not left[0].exists()
+    build(config(coco, data_dir))
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)

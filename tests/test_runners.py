@@ -22,7 +22,7 @@ import msgspec
 import pytest
 
 from data_prep import runners
-from data_prep.shards import ExampleSpec, ShardTask
+from data_prep.shards import ExampleSpec, ShardTask, build_shard
 from tests.coco_folder import jpeg
 from tests.miniature import environment
 from tfrecords import naming
@@ -36,12 +36,12 @@ import msgspec
 
 from cli import command
 from data_prep import runners
-from data_prep.shards import ShardTask
+from data_prep.shards import ShardTask, build_shard
 
 
 def main(arguments):
     tasks = msgspec.json.decode(open(arguments[0]).read(), type=list[ShardTask])
-    list(runners.run(tasks, 2))
+    list(runners.run(build_shard, tasks, 2))
 
 
 if __name__ == "__main__":
@@ -114,7 +114,9 @@ def test_two_workers_write_the_bytes_of_one(tmp_path: Path) -> None:
     found = []
     for workers in (1, 2):
         root = tmp_path / str(workers)
-        results = sorted(runners.run(tasks(root, 3), workers), key=lambda result: result.shard.file)
+        results = sorted(
+            runners.run(build_shard, tasks(root, 3), workers), key=lambda result: result.shard.file
+        )
         found.append(results)
         for result in results:
             content = (root / "data" / result.shard.file).read_bytes()
@@ -127,14 +129,14 @@ def test_failure_in_a_worker_is_the_failure_of_the_run(tmp_path: Path) -> None:
     made = tasks(tmp_path, 3)
     Path(made[1].examples[0].path).write_bytes(b"other")
     with pytest.raises(OSError, match=r"changed during the build. Received: .*/2.jpg"):
-        list(runners.run(made, 2))
+        list(runners.run(build_shard, made, 2))
     assert not (tmp_path / "data" / made[1].file).exists()
 
 
 def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
     made = tasks(tmp_path, 2, pipes=True)
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        running = thread.submit(list, runners.run(made, 2))
+        running = thread.submit(list, runners.run(build_shard, made, 2))
         pipes = open_pipes(made)
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         # The pool may only see it once another shard ends, so let that one end.
@@ -169,16 +171,26 @@ def test_interrupted_run_ends_its_shards_and_says_one_line(
     assert names == {naming.BUILD_STATE, *(task.file for task in made)}
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kill", "number", "code"),
+    [
+        (os.kill, signal.SIGKILL, -signal.SIGKILL),
+        (os.killpg, signal.SIGTERM, 42),  # As Slurm ends a job: the workers too get it.
+    ],
+)
+def test_workers_end_with_a_killed_parent(
+    kill: Callable[[int, int], None], number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     """Else they would wait for ever, and write the same files as the build that goes on."""
     made = tasks(tmp_path, 2, pipes=True)
     with started(tmp_path, made) as process:
         pipes = open_pipes(made)
-        process.kill()
+        kill(process.pid, number)
         for pipe in pipes:
             left = select.poll()
             left.register(pipe, 0)  # An error condition alone: nobody reads any more.
             assert left.poll(30_000), "a worker lives on"
             os.close(pipe)
         process.communicate(timeout=30)
+    assert process.returncode == code
     assert not list((tmp_path / "data").glob("*-00002"))

@@ -1,16 +1,19 @@
 """One shard: the unit of work, of retry and of resume."""
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 import tensorflow as tf
 
+from data_prep import shards
 from data_prep.photographs import Rejection
 from data_prep.shards import ExampleSpec, ShardTask, build_shard
 from tests.coco_folder import jpeg
-from tfrecords import naming
+from tfrecords import images, naming
 from tfrecords.schema import Box, Object
 
 HALF = Box(ymin=0.0, xmin=0.0, ymax=1.0, xmax=0.5)
@@ -126,6 +129,30 @@ def test_where_photographs_lie_does_not_matter(task: ShardTask, tmp_path: Path) 
     )
     assert moved.inputs_digest == task.inputs_digest
     assert msgspec.structs.replace(task, image_size=8).inputs_digest != task.inputs_digest
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(shards, "_RECORD", 99), (images, "ENCODING", 99), (images, "JPEG_QUALITY", 50)],
+)
+def test_shard_of_another_encoding_is_built_anew(module, name, value, task, monkeypatch) -> None:
+    """So that no dataset is made by two versions of the code in turn."""
+    build_shard(task)
+    before = shard(task).stat().st_mtime_ns
+    monkeypatch.setattr(module, name, value)
+    build_shard(task)
+    assert shard(task).stat().st_mtime_ns != before
+
+
+def test_unreadable_shard_is_named(task: ShardTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_shard(task)
+
+    def read(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    with pytest.raises(OSError, match=r"Input/output error: .*train.tfrecord-00000-of-00001"):
+        build_shard(task)
 
 
 def test_photograph_that_changes_during_the_build_stops_it(task: ShardTask) -> None:

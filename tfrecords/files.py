@@ -1,25 +1,29 @@
 """Writes a file so that it is either complete under its name or not there."""
 
-import io
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from etils import epath
 
+_INCOMPLETE = "incomplete"
+
 
 @contextmanager
 def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
-    """Opens a temporary neighbour of `path`, which takes the name once all bytes are written."""
+    """Opens a temporary neighbour of `path`, which takes the name once all bytes are written.
+
+    The neighbour's name is drawn anew each time, so several processes may write one path at once:
+    tasks that share a folder, an engine that tries a slow task twice, a worker that outlives its
+    killed parent by a moment. The last to end wins.
+    """
     path = epath.Path(path)
-    incomplete = path.with_name(f"{path.name}.incomplete")
+    incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}.{_INCOMPLETE}")
     try:
         with incomplete.open("wb") as file:
             yield file
-            if isinstance(file, io.BufferedWriter):  # A local file, no bucket's.
-                file.flush()
-                os.fsync(file.fileno())  # Or a machine that loses power keeps the name alone.
         incomplete.replace(path)
     except BaseException as error:
         incomplete.unlink(missing_ok=True)
@@ -32,3 +36,12 @@ def write_atomically(path: epath.PathLike, content: bytes | str) -> None:
     """Writes bytes, or text as UTF-8."""
     with atomic_writer(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def remove_incomplete(directory: Path, name: str = "*") -> None:
+    """Removes what killed writers left below a folder; `name` may be a pattern.
+
+    Only for who knows that nobody is writing there.
+    """
+    for path in directory.rglob(f"{name}.{'[0-9a-f]' * 8}.{_INCOMPLETE}"):
+        path.unlink(missing_ok=True)

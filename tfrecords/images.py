@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tfrecords.schema import Box
@@ -20,8 +21,16 @@ _ORIENTATION = 0x0112  # The EXIF tag.
 _TURNED = (5, 6, 7, 8)  # Its values that swap width and height.
 
 
+ENCODING = 1  # Raised with every change that stores other bytes for the same photograph.
+
+
 class UnusableImageError(Exception):
     """An image that cannot become an example; the message is the reason."""
+
+
+def encoding() -> str:
+    """What decides the stored bytes beside photograph and options: another one, other shards."""
+    return f"{ENCODING}, quality {JPEG_QUALITY}, Pillow {PIL.__version__}"
 
 
 def store_jpeg(
