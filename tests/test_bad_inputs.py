@@ -355,7 +355,9 @@ def test_data_dir_that_is_a_file_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "data") in stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("module", ["data_prep.build", "trainer.main", "trainer.predict"])
+@pytest.mark.parametrize(
+    "module", ["data_prep.build", "data_prep.verify", "trainer.main", "trainer.predict"]
+)
 def test_help_is_no_error(module: str) -> None:
     done = miniature.python(module, "--help")
     assert done.returncode == 0

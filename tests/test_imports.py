@@ -52,6 +52,8 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
     [
         "data_prep.build",
         "data_prep.shards",  # Each worker process imports it.
+        "data_prep.inspection",  # So does each of the verifier's.
+        "data_prep.verify",
         "trainer.cluster",
         "trainer.config",
         "trainer.main",

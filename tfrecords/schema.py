@@ -7,10 +7,10 @@ https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/exa
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -67,6 +67,37 @@ def serialize_example(
     feature["objects/is_crowd"].int64_list.value.extend(int(o.is_crowd) for o in objects)
     feature["objects/area"].float_list.value.extend(o.area for o in objects)
     return example.SerializeToString(deterministic=True)
+
+
+class Example(NamedTuple):
+    """What tells one example from another: the arguments of `serialize_example` but the objects."""
+
+    image: bytes
+    filename: str
+    image_id: int
+    label: int
+
+
+def parse_example(serialized: bytes) -> Example:
+    """Reads an example without TensorFlow.
+
+    Raises:
+        ValueError: if it is no tf.train.Example, or one without a value for each of the features.
+    """
+    try:
+        feature = _EXAMPLE.FromString(serialized).features.feature
+    except message.DecodeError as error:
+        raise ValueError(f"not a tf.train.Example: {error}") from None
+    values = (
+        feature["image"].bytes_list.value,
+        feature["image/filename"].bytes_list.value,
+        feature["image/id"].int64_list.value,
+        feature["label"].int64_list.value,
+    )
+    if any(len(value) != 1 for value in values):
+        raise ValueError("not one image, image/filename, image/id and label")
+    [image], [filename], [image_id], [label] = values
+    return Example(image, filename.decode(errors="replace"), image_id, label)
 
 
 def _corners(box: Box) -> tuple[float, float, float, float]:

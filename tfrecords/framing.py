@@ -1,0 +1,74 @@
+"""TFRecord framing: length, CRC of the length, record, CRC of the record; all little-endian.
+
+That of TensorFlow's `record_writer.h`, written without TensorFlow:
+https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import google_crc32c
+
+_HEADER = 12  # Bytes before a record.
+_FOOTER = 4
+
+
+class Record(NamedTuple):
+    """One record as a file holds it.
+
+    Attributes:
+        number: Its place in the file, from 0.
+        offset: Of its frame's first byte in the file.
+        data: The record; empty where the file is damaged before its end.
+        damage: What is wrong with it; "" where nothing is.
+    """
+
+    number: int
+    offset: int
+    data: bytes
+    damage: str
+
+
+def frame(record: bytes) -> bytes:
+    """Returns the bytes that a file holds for a record."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+
+
+def read_frames(file: BinaryIO, size: int) -> Iterator[Record]:
+    """Yields every record of a file, the damaged ones too.
+
+    Where a length is damaged, nothing tells where the next record starts: that one is the last.
+
+    Args:
+        file: At its start.
+        size: Of the file, in bytes.
+    """
+    number = offset = 0
+    while offset < size:
+        header = file.read(_HEADER)
+        if len(header) < _HEADER:
+            yield Record(number, offset, b"", f"cut off in its length, at byte {size}")
+            return
+        if header[8:] != _masked_crc(header[:8]):
+            where = f"bytes {offset} to {offset + _HEADER - 1}"
+            yield Record(number, offset, b"", f"its length does not match its CRC, {where}")
+            return
+        [length] = struct.unpack("<Q", header[:8])
+        end = offset + _HEADER + length + _FOOTER
+        if end > size:
+            yield Record(number, offset, b"", f"cut off at byte {size} of {end}")
+            return
+        data, crc = file.read(length), file.read(_FOOTER)
+        where = f"bytes {offset + _HEADER} to {end - 1}"
+        damage = "" if crc == _masked_crc(data) else f"its data do not match their CRC, {where}"
+        yield Record(number, offset, data, damage)
+        number, offset = number + 1, end
+
+
+def _masked_crc(data: bytes) -> bytes:
+    """CRC32C, rotated and offset: a CRC over data that holds CRCs would be weak otherwise."""
+    crc = google_crc32c.value(data)
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return struct.pack("<I", masked)
