@@ -1,8 +1,12 @@
-"""Fixtures: the real photographs where they are, and a small drawn dataset."""
+"""Fixtures: the real photographs where they are, a small drawn dataset, a Slurm cluster."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import slurm
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[slurm.Cluster]:
+    """Two nodes of a real Slurm, on this machine."""
+    if missing := slurm.missing():
+        pytest.skip(f"needs Slurm; missing: {', '.join(missing)}")
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm", dir="/tmp") as root,
+        slurm.cluster(Path(root)) as cluster,
+    ):
+        yield cluster

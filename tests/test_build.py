@@ -1,19 +1,14 @@
 """The build from end to end, on tiny COCO folders and class folders."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from data_prep.build import build, build_share
 from data_prep.config import BuildConfig
-from tests import coco_folder, miniature
+from tests import coco_folder, killed_builds
 from tfrecords.manifest import read_manifest
 
 
@@ -107,19 +102,19 @@ def test_other_options_leave_nothing_of_the_build_before(coco, tmp_path) -> None
 
 
 def test_killed_build_resumes_to_the_same_bytes(tmp_path) -> None:
-    flags = ("--synthetic_images=60", "--num_workers=1")
-    whole = tmp_path / "whole"
-    assert miniature.python("data_prep.build", f"--data_dir={whole}", *flags).returncode == 0
-    data_dir = tmp_path / "killed"
-    command = [sys.executable, "-m", "data_prep.build", f"--data_dir={data_dir}", *flags]
-    with subprocess.Popen(command, env=miniature.environment()) as process:
-        while process.poll() is None and not list(data_dir.glob("*.tfrecord-0000[2-9]*")):
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    assert not (data_dir / "manifest.json").exists()
-    assert miniature.python("data_prep.build", f"--data_dir={data_dir}", *flags).returncode == 0
-    assert read_manifest(data_dir).digest == read_manifest(whole).digest
-    assert not list(data_dir.glob("*.incomplete"))
+    """`python -m benchmarks.build_kills` does the same many times, at random moments."""
+    whole, data_dir = tmp_path / "whole", tmp_path / "killed"
+    killed_builds.finish(whole, images=60, num_workers=1)
+    for phase, workers, with_workers in (
+        ("draw", 1, False), ("shards", 2, True), ("shards", 2, False), ("commit", 1, False),
+    ):  # fmt: skip
+        kill = killed_builds.Kill(phase, 0.0, with_workers, workers)
+        assert killed_builds.strike(kill, data_dir, images=60)
+        assert not (data_dir / "manifest.json").exists()
+        assert list(data_dir.rglob("*.jpg"))
+    killed_builds.finish(data_dir, images=60, num_workers=2)
+    assert killed_builds.compare(whole, data_dir) == []
+    assert not list(data_dir.rglob("*.incomplete"))
 
 
 def test_source_split_is_kept(tmp_path) -> None:
