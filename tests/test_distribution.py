@@ -1,6 +1,7 @@
 import pytest
 
-from trainer.distribution import choose_num_gpus, sum_in_pairs
+from trainer.cluster import Cluster
+from trainer.distribution import choose_num_gpus, create_strategy, sum_in_pairs
 
 TWO = ["/physical_device:GPU:0", "/physical_device:GPU:1"]
 
@@ -28,3 +29,9 @@ def test_parts_are_added_in_pairs(terms, total) -> None:
             return Term(f"({self!s}+{other!s})")
 
     assert sum_in_pairs([Term(term) for term in terms]) == total
+
+
+def test_several_cpu_devices_on_several_workers_are_refused() -> None:
+    cluster = Cluster(launcher="any", addresses=("a:1", "b:1"), rank=0)
+    with pytest.raises(ValueError, match=r"cpu_replicas=2\. Start more workers"):
+        create_strategy(0, 2, cluster)

@@ -14,6 +14,7 @@ from cli.command import PreemptedError
 from tfrecords import files
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.signals import StopSignals
+from trainer.workers import Workers
 
 Logs = MutableMapping[str, Any]
 Clock = Callable[[], float]
@@ -40,12 +41,12 @@ class Validation(keras.callbacks.Callback):
 
 
 class HistoryLog(keras.callbacks.Callback):
-    """Adds a row to the progress at each epoch's end, and writes all rows to history.csv."""
+    """Adds a row to the progress at each epoch's end, and writes all rows to a history.csv."""
 
     def __init__(
         self,
         progress: Progress,
-        path: epath.Path,
+        path: epath.Path | None,
         *,
         images_per_epoch: int,
         learning_rate: Callable[[int], float],
@@ -81,7 +82,8 @@ class HistoryLog(keras.callbacks.Callback):
         }
         self._progress.history.append(row)
         self._progress.seconds = 0.0
-        write_history(self._path, self._progress.history)
+        if self._path:
+            write_history(self._path, self._progress.history)
 
 
 def write_history(path: epath.Path, history: list[dict[str, float]]) -> None:
@@ -124,8 +126,10 @@ class Checkpointing(keras.callbacks.Callback):
         *,
         every: int | None,
         stop: StopSignals,
+        workers: Workers,
     ) -> None:
         super().__init__()
+        self._workers = workers
         self._checkpoints = checkpoints
         self._progress = progress
         self._every = every
@@ -139,20 +143,23 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves in the middle of an epoch."""
-        if self._stop.requested or (self._every and self._progress.step % self._every == 0):
+        stops = self._must_stop()
+        if stops or (self._every and self._progress.step % self._every == 0):
             self._save_within_epoch()
-            self._stop_if_asked()
+        if stops:
+            raise self._preempted()
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves an epoch whose steps are done and whose validation is not."""
-        if self._stop.requested:
+        if self._must_stop():
             self._save_within_epoch()
-            self._stop_if_asked()
+            raise self._preempted()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Saves, the epoch's row included."""
         self._save()
-        self._stop_if_asked()
+        if self._must_stop():
+            raise self._preempted()
 
     def _save_within_epoch(self) -> None:
         self._progress.metrics = self.model.read_metrics()
@@ -161,14 +168,20 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _save(self) -> None:
         with self._stop.saving:
-            self._checkpoints.save(self.model, self._progress)
+            if self._workers.is_chief:
+                self._checkpoints.save(self.model, self._progress)
+            self._workers.wait()  # The others may end or read it next.
 
-    def _stop_if_asked(self) -> None:
-        if self._stop.requested:
-            raise PreemptedError(
-                f"Stopped by {self._stop.reason}; a checkpoint of step {self._progress.step} is "
-                "written. Start the same command again to go on."
-            )
+    def _must_stop(self) -> bool:
+        """Whether any worker was asked to: all stop at the same step."""
+        return self._workers.any(self._stop.requested)
+
+    def _preempted(self) -> PreemptedError:
+        reason = self._stop.reason or "a signal to another worker"
+        return PreemptedError(
+            f"Stopped by {reason}; a checkpoint of step {self._progress.step} is written. "
+            "Start the same command again to go on."
+        )
 
 
 def end_epoch(model: keras.Model, epoch: int, around: Sequence[keras.callbacks.Callback]) -> None:

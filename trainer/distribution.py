@@ -1,30 +1,46 @@
-"""The tf.distribute strategy over the GPUs, or over logical CPU devices in place of them."""
+"""The tf.distribute strategy: over the GPUs or CPU devices of a machine, or over many workers."""
 
 import functools
 import operator
+import signal
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from trainer.cluster import Cluster
 
-def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.distribute.Strategy:
-    """Returns a MirroredStrategy. Call it once in a process, before TensorFlow computes anything.
+
+def create_strategy(
+    num_gpus: int | None = None, cpu_replicas: int = 1, cluster: Cluster | None = None
+) -> tf.distribute.Strategy:
+    """Returns the strategy. Call it once in a process, before TensorFlow computes anything.
 
     Args:
-        num_gpus: GPUs to use; None takes every visible one, the CPU where there is none.
+        num_gpus: GPUs to use on each worker; None takes every visible one, the CPU where there is
+            none.
         cpu_replicas: Logical CPU devices to use where no GPU is.
+        cluster: The workers, if there are several. Waits until all of them are there.
 
     Raises:
-        ValueError: if fewer GPUs are visible.
+        ValueError: if fewer GPUs are visible, or a worker shall have several CPU devices.
     """
+    if cluster and cpu_replicas > 1:
+        raise ValueError(
+            "Each of several workers has one CPU device. "
+            f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
+        )
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
     gpus = tf.config.list_physical_devices("GPU")
+    gpus = cluster.own_gpus(gpus) if cluster else gpus
     num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])
+    tf.config.set_visible_devices(gpus[:num_gpus], "GPU")
+    for gpu in gpus[:num_gpus]:
+        tf.config.experimental.set_memory_growth(gpu, True)  # Leaves room for a neighbour.
+    if cluster:
+        return _create_multi_worker_strategy(cluster, num_gpus)
     if num_gpus:
-        for gpu in gpus[:num_gpus]:
-            tf.config.experimental.set_memory_growth(gpu, True)  # Leaves room for a neighbour.
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(num_gpus)])
-    tf.config.set_visible_devices([], "GPU")
     [cpu] = tf.config.list_physical_devices("CPU")
     devices = [tf.config.LogicalDeviceConfiguration()] * cpu_replicas
     tf.config.set_logical_device_configuration(cpu, devices)
@@ -32,6 +48,42 @@ def create_strategy(num_gpus: int | None = None, cpu_replicas: int = 1) -> tf.di
         [f"CPU:{i}" for i in range(cpu_replicas)],
         tf.distribute.ReductionToOneDevice(accumulation_fn=sum_in_pairs),
     )
+
+
+def _create_multi_worker_strategy(cluster: Cluster, num_gpus: int) -> tf.distribute.Strategy:
+    print(
+        f"Worker {cluster.rank} of {len(cluster.addresses)} ({cluster.launcher}) waits for all at "
+        f"{cluster.addresses[0]}.",
+        flush=True,
+    )
+    strategy = KerasMultiWorkerStrategy(
+        tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+            task_type="worker",
+            task_id=cluster.rank,
+            rpc_layer="grpc",
+            num_accelerators={"GPU": num_gpus},
+        )
+    )
+    # TensorFlow's server has taken SIGTERM over, for a use that is not made of it here.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    return strategy
+
+
+class KerasMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+    """The strategy as Keras's `fit` can use it (keras-team/keras#20585)."""
+
+    def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
+        """As the base class, but for the two calls of Keras that it refuses."""
+        mean = str(getattr(reduce_op, "value", reduce_op)).upper() == "MEAN"
+        if mean and axis is None and tf.nest.is_nested(value):  # A batch, for its shapes alone.
+            return tf.nest.map_structure(self._first_local, value)
+        if mean and axis == 0 and self._first_local(value).shape.rank == 0:  # Logs.
+            axis = None
+        return super().reduce(reduce_op, value, axis)
+
+    def _first_local(self, value: Any) -> tf.Tensor:
+        return self.experimental_local_results(value)[0]
 
 
 def is_on_cpu(strategy: tf.distribute.Strategy) -> bool:

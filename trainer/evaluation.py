@@ -1,10 +1,12 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from etils import epath
 
 from tfrecords import reader
@@ -39,11 +41,27 @@ def predict_split(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards."""
-    batches = input_pipeline.evaluation_batches(
-        split.paths, num_examples=split.num_examples, batch_size=batch_size
+    probabilities = model.predict(
+        distributed_batches(model, split, batch_size),
+        steps=math.ceil(split.num_examples / batch_size),
+        verbose=0,
+        callbacks=list(callbacks),
     )
-    probabilities = model.predict(batches, verbose=0, callbacks=list(callbacks))
     return probabilities[: split.num_examples]
+
+
+def distributed_batches(
+    model: keras.Model, split: Split, batch_size: int
+) -> tf.distribute.DistributedDataset:
+    """The images of a split, each worker's rows and each replica's under the model's strategy."""
+    return model.distribute_strategy.distribute_datasets_from_function(
+        lambda worker: input_pipeline.evaluation_batches(
+            split.paths,
+            num_examples=split.num_examples,
+            batch_size=batch_size,
+            worker=worker,
+        )
+    )
 
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class ExactModel(keras.Model):
         """
         context: Any = tf.distribute.get_replica_context()
         labels, predictions, losses = (
-            context.all_gather(part, axis=0) for part in (labels, predictions, losses)
+            context.all_gather(tf.identity(part), axis=0) for part in (labels, predictions, losses)
         )
         loss = sum_in_pairs(tf.unstack(losses, context.num_replicas_in_sync * self.parts))
         self._loss_tracker.update_state(loss / self.parts, tf.shape(labels)[0])

@@ -16,6 +16,7 @@ from trainer.config import IMAGE_SIZE
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
 _SHUFFLE_BUFFER = 32_768  # Serialized examples, about 1 GiB; more than that are shuffled in parts.
 _PARALLEL_READS = 4
+_ALONE = tf.distribute.InputContext()
 
 
 def training_stream(
@@ -26,6 +27,7 @@ def training_stream(
     batch_size: int,
     seed: int,
     start_step: int = 0,
+    worker: tf.distribute.InputContext = _ALONE,
 ) -> tf.data.Dataset:
     """Returns an endless stream of full batches: one permutation of all examples after the other.
 
@@ -40,9 +42,11 @@ def training_stream(
         batch_size: Global, over all replicas.
         seed: Another seed gives other permutations.
         start_step: The first batch is the one of this step.
+        worker: Who reads: only its rows of each global batch are decoded, a replica's at a time.
 
     Yields:
-        (images, labels): RGB uint8 [batch, 224, 224, 3]; one-hot float32 [batch, num_classes].
+        (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot float32 [rows, num_classes], where
+        rows is a replica's share of the global batch.
     """
 
     def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -54,12 +58,14 @@ def training_stream(
     done = start_step * batch_size
     ds = tf.data.Dataset.range(done // num_examples, tf.int64.max).flat_map(permutation)
     ds = ds.skip(done % num_examples)  # Before decode: skipping costs a read, not a decode.
+    ds = _own_rows(ds, batch_size, worker)
     ds = ds.map(
         lambda serialized: _decode_example(serialized, num_classes),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    ds = ds.batch(batch_size, drop_remainder=True)  # Endless, so nothing is dropped.
+    # Endless, so nothing is dropped.
+    ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     return ds.prefetch(2).with_options(_options())
 
 
@@ -67,31 +73,50 @@ def training_stream(
 _shuffle = tf.random.experimental.stateless_shuffle
 
 
+def _own_rows(
+    ds: tf.data.Dataset, batch_size: int, worker: tf.distribute.InputContext
+) -> tf.data.Dataset:
+    """Takes a worker's rows of each global batch, from elements that cost little to pass over."""
+    if worker.num_input_pipelines == 1:
+        return ds
+    rows = batch_size // worker.num_input_pipelines
+    first = rows * worker.input_pipeline_id
+    ds = ds.batch(batch_size, drop_remainder=True)
+    return ds.map(lambda batch: batch[first : first + rows]).unbatch()
+
+
 def evaluation_batches(
-    paths: Sequence[str], *, num_examples: int, batch_size: int
+    paths: Sequence[str],
+    *,
+    num_examples: int,
+    batch_size: int,
+    worker: tf.distribute.InputContext = _ALONE,
 ) -> tf.data.Dataset:
     """Returns the images of a split in the order of its shards, padded with black to full batches.
 
     A replica without rows would crash, so the last batch is full too; drop all after num_examples.
 
     Yields:
-        RGB uint8 [batch, 224, 224, 3].
+        RGB uint8 [rows, 224, 224, 3], where rows is a replica's share of the global batch.
     """
     ds = reader.read_serialized(paths)
-    ds = ds.map(
-        lambda serialized: decode_square(reader.parse_example(serialized)["image"]),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    black = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
-    ds = ds.concatenate(tf.data.Dataset.from_tensors(black).repeat(-num_examples % batch_size))
-    ds = ds.batch(batch_size, drop_remainder=True)
-    ds = ds.apply(tf.data.experimental.assert_cardinality(-(-num_examples // batch_size)))
+    ds = ds.concatenate(tf.data.Dataset.from_tensors("").repeat(-num_examples % batch_size))
+    ds = _own_rows(ds, batch_size, worker)
+    ds = ds.map(_decode_or_black, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     return ds.prefetch(2).with_options(_options())
 
 
+def _decode_or_black(serialized: tf.Tensor) -> tf.Tensor:
+    return tf.cond(
+        serialized == "",
+        lambda: tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8),
+        lambda: decode_square(reader.parse_example(serialized)["image"]),
+    )
+
+
 def _options() -> tf.data.Options:
-    """Batches are cut over the replicas of one host; no shard is anybody's own."""
+    """Each worker takes its rows itself; no shard is anybody's own."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return options

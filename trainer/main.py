@@ -1,5 +1,8 @@
 """Trains the classifier: `python -m trainer.main --data_dir=... --workdir=...`."""
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -7,6 +10,7 @@ from absl import flags
 from cli import command
 from tfrecords.manifest import read_manifest
 from trainer import identity, preemption
+from trainer.cluster import find_cluster
 from trainer.config import HEADS, NUM_VGG_LAYERS, OPTIMIZERS, SCHEDULES, TrainConfig
 from trainer.signals import StopSignals
 from trainer.workdir import Workdir, read_json
@@ -22,7 +26,7 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "num_gpus",
     _DEFAULT.num_gpus,
-    "Unset: every visible GPU, the CPU where there is none. 0: the CPU.",
+    "On each worker. Unset: every visible GPU, the CPU where there is none. 0: the CPU.",
     lower_bound=0,
 )
 flags.DEFINE_integer(
@@ -89,16 +93,20 @@ def main(arguments: list[str]) -> None:
     config = command.config_from_flags(TrainConfig)
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
+        cluster = find_cluster(os.environ)
+        if cluster and not cluster.is_chief:
+            # The chief speaks for all.
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         if config.dry_run:
             from trainer.preflight import preflight
 
-            preflight(config)
+            preflight(config, cluster)
             return
         figures = finished_figures(config)
         if figures is None:
             from trainer.train import train
 
-            figures = train(config, stop)
+            figures = train(config, stop, cluster)
     low, high = figures["accuracy_ci95"]
     print(
         f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "

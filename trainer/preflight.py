@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from trainer import input_pipeline
+from trainer import evaluation
 from trainer.checkpoints import variables
+from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.run import Run
 from trainer.train import prepare, training_stream
@@ -21,13 +22,13 @@ from trainer.train import prepare, training_stream
 _FLOAT_BYTES = 4
 
 
-def preflight(config: TrainConfig) -> None:
+def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     """Prints what the run would be and need, once a step and a validation batch went through.
 
     Raises:
         ValueError: if the run could not start, or the disk has no room for its files.
     """
-    run = prepare(config)
+    run = prepare(config, cluster)
     print("Dry run: nothing is written.", flush=True)
     _print_rows(plan_rows(run))
     _print_rows(try_step(run))
@@ -61,12 +62,8 @@ def try_step(run: Run) -> dict[str, str]:
     start = time.monotonic()
     run.model.fit(training_stream(run), steps_per_epoch=1, verbose=0, shuffle=False)
     stepped = time.monotonic()
-    batches = input_pipeline.evaluation_batches(
-        run.val_split.paths,
-        num_examples=run.val_split.num_examples,
-        batch_size=run.config.batch_size,
-    )
-    probabilities = run.model.predict(batches.take(1), verbose=0)
+    batches = evaluation.distributed_batches(run.model, run.val_split, run.config.batch_size)
+    probabilities = run.model.predict(batches, steps=1, verbose=0)
     if not np.isfinite(probabilities).all():
         raise ValueError(
             "The model says NaN after one step. Received: "

@@ -11,6 +11,7 @@ from trainer.config import TrainConfig
 from trainer.evaluation import Split
 from trainer.learning_rate import Schedule
 from trainer.workdir import Workdir
+from trainer.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Run:
         schedule: Of the learning rate.
         checkpoints: Of the run.
         progress: How far it is.
+        workers: Who take part in it.
     """
 
     config: TrainConfig
@@ -38,6 +40,7 @@ class Run:
     schedule: Schedule | float
     checkpoints: Checkpoints
     progress: Progress
+    workers: Workers
 
     @property
     def num_replicas(self) -> int:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrecords.manifest import read_manifest
 from trainer import callbacks, evaluation, identity, input_pipeline, metrics, provenance, report
 from trainer.checkpoints import Checkpoints
+from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.exact_model import parts_per_replica
@@ -20,30 +21,34 @@ from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
 from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
+from trainer.workers import Workers, naming_lost_workers
 
 _PHOTOGRAPHS_IN_REPORT = 24
 
 
-def train(config: TrainConfig, stop: StopSignals) -> dict[str, Any]:
+def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None) -> dict[str, Any]:
     """Trains, or goes on with the run in the workdir, and returns the figures of metrics.json.
 
     Raises:
         ValueError: if the dataset, the devices or the workdir do not fit the config.
         PreemptedError: if a signal stopped the run; a checkpoint is written.
+        RuntimeError: if another worker was lost.
     """
-    run = prepare(config)
-    start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
-    run.workdir.claim(run.identity, start)
-    fit(run, stop)
-    return finish(run)
+    with naming_lost_workers(cluster):
+        run = prepare(config, cluster)
+        start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
+        if run.workers.is_chief:
+            run.workdir.claim(run.identity, start)
+        fit(run, stop)
+        return finish(run)
 
 
-def prepare(config: TrainConfig) -> Run:
+def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
     train_split = evaluation.find_split(config.data_dir, manifest, "train")
     val_split = evaluation.find_split(config.data_dir, manifest, "val")
-    strategy = create_strategy(config.num_gpus, config.cpu_replicas)
+    strategy = create_strategy(config.num_gpus, config.cpu_replicas, cluster)
     config.check_replicas(strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
@@ -62,6 +67,8 @@ def prepare(config: TrainConfig) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
+    workers = Workers(cluster, strategy)
+    workers.check_alike(model, progress, {"every": config.checkpoint_every, **this_run})
     return Run(
         config=config,
         identity=this_run,
@@ -72,6 +79,7 @@ def prepare(config: TrainConfig) -> Run:
         schedule=schedule,
         checkpoints=checkpoints,
         progress=progress,
+        workers=workers,
     )
 
 
@@ -105,7 +113,8 @@ def fit(run: Run, stop: StopSignals) -> None:
     verbose, display = callbacks.progress_display(config.epochs, run.steps_per_epoch)
     around = create_callbacks(run, stop, display)
     while not is_trained(run):
-        run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
+        if run.workers.is_chief:
+            run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
         epoch, done = divmod(progress.step, run.steps_per_epoch)
         with stop.deferred():
             if progress.awaits_row(run.steps_per_epoch):
@@ -130,15 +139,18 @@ def is_trained(run: Run) -> bool:
     )
 
 
-def training_stream(run: Run) -> tf.data.Dataset:
-    """The batches from the run's step on."""
-    return input_pipeline.training_stream(
-        run.train_split.paths,
-        num_examples=run.train_split.num_examples,
-        num_classes=len(run.train_split.classes),
-        batch_size=run.config.batch_size,
-        seed=run.config.seed,
-        start_step=run.progress.step,
+def training_stream(run: Run) -> tf.distribute.DistributedDataset:
+    """The batches from the run's step on, each worker's rows and each replica's."""
+    return run.model.distribute_strategy.distribute_datasets_from_function(
+        lambda worker: input_pipeline.training_stream(
+            run.train_split.paths,
+            num_examples=run.train_split.num_examples,
+            num_classes=len(run.train_split.classes),
+            batch_size=run.config.batch_size,
+            seed=run.config.seed,
+            start_step=run.progress.step,
+            worker=worker,
+        )
     )
 
 
@@ -147,19 +159,28 @@ def create_callbacks(
 ) -> list[keras.callbacks.Callback]:
     """What happens around the steps, in this order."""
     checkpointing = callbacks.Checkpointing(
-        run.checkpoints, run.progress, every=run.config.checkpoint_every, stop=stop
+        run.checkpoints,
+        run.progress,
+        every=run.config.checkpoint_every,
+        stop=stop,
+        workers=run.workers,
     )
     labels = input_pipeline.read_labels(run.val_split.paths)
+    workdir = run.workdir if run.workers.is_chief else None
     return [
         callbacks.Validation(functools.partial(_validate, run, labels, checkpointing)),
         callbacks.HistoryLog(
             run.progress,
-            run.workdir.history,
+            workdir and workdir.history,
             images_per_epoch=run.steps_per_epoch * run.config.batch_size,
             learning_rate=functools.partial(rate_of_step, run.schedule),
         ),
         callbacks.EarlyStopping(run.progress, run.config.early_stopping_patience),
-        keras.callbacks.TensorBoard(str(run.workdir.tensorboard), write_graph=False),
+        *(
+            [keras.callbacks.TensorBoard(str(workdir.tensorboard), write_graph=False)]
+            if workdir
+            else []
+        ),
         *display,
         checkpointing,
     ]
@@ -178,15 +199,24 @@ def _validate(
 
 
 def finish(run: Run) -> dict[str, Any]:
-    """Writes the model, its figures on the validation split, and the report."""
-    model, split, workdir = run.model, run.val_split, run.workdir
+    """Evaluates the model on the validation split, and writes it, its figures and the report."""
+    model, split = run.model, run.val_split
     if run.config.early_stopping_patience:
         run.checkpoints.restore_best(model, run.progress)
+    probabilities = evaluation.predict_split(model, split, run.config.batch_size)
+    figures = evaluation.figures_of(probabilities, split)
+    if run.workers.is_chief:
+        write(run, probabilities, figures)
+    run.workers.wait()
+    return figures
+
+
+def write(run: Run, probabilities: np.ndarray, figures: dict[str, Any]) -> None:
+    """Writes all that a finished run leaves."""
+    model, split, workdir = run.model, run.val_split, run.workdir
     incomplete = workdir.root / "model.incomplete.keras"
     for_inference(model, run.config).save(str(incomplete))
     incomplete.replace(workdir.model)
-    probabilities = evaluation.predict_split(model, split, run.config.batch_size)
-    figures = evaluation.figures_of(probabilities, split)
     write_json(workdir.metrics, figures)
     callbacks.write_history(workdir.history, run.progress.history)
     report.write_report(
@@ -197,7 +227,6 @@ def finish(run: Run) -> dict[str, Any]:
         predictions=evaluation.sample_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT),
         classes=split.classes,
     )
-    return figures
 
 
 def _facts(run: Run) -> dict[str, str]:
