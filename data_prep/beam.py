@@ -53,6 +53,8 @@ def build_shards(tasks: Sequence[ShardTask], beam_args: Sequence[str]) -> None:
         pipeline.run().wait_until_finish()
     except Exception as error:  # What runners raise has the worker's traceback for its text.
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        if reason[-1].startswith(KeyboardInterrupt.__name__):  # Beam wraps it like any other.
+            raise KeyboardInterrupt from error
         raise RuntimeError(
             f"Beam's pipeline failed. Received: {reason[-1]}. Start the same command again to go "
             "on: finished shards are kept."

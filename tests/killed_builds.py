@@ -17,13 +17,14 @@ from tests import miniature
 from tfrecords import naming
 from tfrecords.manifest import read_manifest
 
-# What must be there for a phase to have begun, and how many seconds of it a kill may fall into.
+# What must be there for a phase to have begun, how many seconds of it a kill may fall into, and how
+# often it is drawn: most where most is written.
 PHASES = {
-    "start": ("", 0.4),
-    "draw": ("synthetic_coco/*/*.jpg", 2.0),
-    "read": ("synthetic_coco/annotations/instances_val2017.json", 0.3),
-    "shards": (naming.SHARD_GLOB, 1.0),
-    "commit": (naming.REJECTED, 0.8),
+    "start": ("", 0.4, 1),
+    "draw": ("synthetic_coco/*/*.jpg", 2.0, 1),
+    "read": ("synthetic_coco/annotations/instances_val2017.json", 0.3, 1),
+    "shards": (naming.SHARD_GLOB, 0.3, 4),
+    "commit": (naming.REJECTED, 0.8, 1),
 }
 
 
@@ -42,7 +43,7 @@ def survive(
 ) -> Iterator[Kill]:
     """Starts a build again and again, kills it at most so many times, then leaves it to end."""
     for _ in range(most):
-        phase = draws.choice(list(PHASES))
+        [phase] = draws.choices(list(PHASES), [weight for _, _, weight in PHASES.values()])
         seconds = draws.uniform(0, PHASES[phase][1])
         kill = Kill(phase, round(seconds, 3), draws.random() < 0.5, draws.choice(workers))
         if strike(kill, data_dir, images):
@@ -91,7 +92,7 @@ def _command(data_dir: Path, images: int, num_workers: int) -> list[str]:
 
 def strike(kill: Kill, data_dir: Path, images: int) -> bool:
     """Starts the build and kills it; False where it ended before its moment came."""
-    begun, _ = PHASES[kill.phase]
+    begun, _, _ = PHASES[kill.phase]
     before = {path: path.stat().st_mtime_ns for path in data_dir.glob(begun or "*")}
     with subprocess.Popen(
         _command(data_dir, images, kill.num_workers), env=miniature.environment(),
