@@ -10,6 +10,7 @@ SEED_RECIPE = {
     "batch_size": 32, "epochs": 20, "learning_rate": 1e-4, "optimizer": "sgd", "freeze_layers": 15,
     "head": "flatten", "weights": "imagenet", "seed": 0, "deterministic": False,
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
+    "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
 }  # fmt: skip
 
 
@@ -28,6 +29,10 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"freeze_layers": 20}, "freeze_layers=20"),
         ({"head": "attention"}, "head='attention'"),
         ({"optimizer": "lion"}, "optimizer='lion'"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"class_weights": "inverse"}, "class_weights='inverse'"),
+        ({"augment": "cutout"}, "augment='cutout'"),
         ({"seed": -1}, "seed=-1"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),

@@ -1,6 +1,8 @@
 import io
 import itertools
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +61,41 @@ def test_stream_is_one_permutation_after_the_other_in_full_batches(paths) -> Non
 @pytest.mark.parametrize("step", [1, 2, 3, 7])  # Within an epoch, across its end, far beyond.
 def test_stream_goes_on_at_any_step(paths, step) -> None:
     assert batches(paths, 3, start_step=step) == batches(paths, step + 3)[step:]
+
+
+def mirrored(paths: list[str], *, count: int, **changes: Any) -> list[bool]:
+    """Whether each of the first examples shows its bright left side on the right."""
+    stream = input_pipeline.training_stream(
+        paths, num_examples=4, num_classes=4, seed=0, augment="flip", **changes
+    )
+    images = [image for batch, _ in itertools.islice(stream, count) for image in batch.numpy()]
+    return [bool(image[:, -50:].mean() > image[:, :50].mean()) for image in images]
+
+
+@pytest.fixture
+def half_bright(tmp_path: Path) -> list[str]:
+    """Four photographs that are white on the left and black on the right."""
+    rgb = np.zeros((256, 256, 3))
+    rgb[:, :128] = 255
+    records = [
+        schema.serialize_example(
+            jpeg(rgb), filename=f"{i}.jpg", image_id=i, label=i, objects=[]
+        )
+        for i in range(4)
+    ]  # fmt: skip
+    writer.write_shard(tmp_path / "shard", records)
+    return [str(tmp_path / "shard")]
+
+
+def test_flip_belongs_to_an_examples_place_in_the_stream(half_bright) -> None:
+    found = mirrored(half_bright, batch_size=4, count=16)
+    assert 16 < sum(found) < 48  # About half of 64.
+    assert found[:4] != found[4:8] or found[4:8] != found[8:12]  # Others in each epoch.
+    assert mirrored(half_bright, batch_size=8, count=8) == found  # However it is batched,
+    assert mirrored(half_bright, batch_size=4, count=4, start_step=12) == found[48:]  # or resumed.
+    second = tf.distribute.InputContext(2, 1, 2)
+    shares = mirrored(half_bright, batch_size=8, count=8, worker=second)
+    assert shares == [x for i, x in enumerate(found) if i % 8 >= 4]  # Or shared among workers.
 
 
 def test_order_depends_on_the_seed_alone(paths) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 HEADS = ("flatten", "gap")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
+AUGMENTATIONS = ("none", "flip")
+CLASS_WEIGHTS = ("none", "balanced")
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 
@@ -36,6 +38,10 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     early_stopping_patience: int | None = None
     optimizer: str = "sgd"
+    weight_decay: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    augment: str = "none"
     freeze_layers: int = 15
     head: str = "flatten"
     weights: str = "imagenet"
@@ -55,11 +61,6 @@ class TrainConfig:
         self._check("num_gpus", self.num_gpus is None or self.num_gpus >= 0, "must be 0 or more")
         self._check("learning_rate", 0 < self.learning_rate < float("inf"), "must be above 0")
         self._check(
-            "learning_rate_schedule",
-            self.learning_rate_schedule in SCHEDULES,
-            f"must be one of {', '.join(SCHEDULES)}",
-        )
-        self._check(
             "warmup_epochs",
             0 <= self.warmup_epochs < self.epochs,
             f"must be 0 or more, and less than the {self.epochs} epochs",
@@ -70,10 +71,22 @@ class TrainConfig:
             0 <= self.freeze_layers <= NUM_VGG_LAYERS,
             f"must be between 0 and {NUM_VGG_LAYERS}, the layers of VGG16",
         )
-        self._check("head", self.head in HEADS, f"must be one of {', '.join(HEADS)}")
+        for name, choices in (
+            ("head", HEADS),
+            ("optimizer", OPTIMIZERS),
+            ("class_weights", CLASS_WEIGHTS),
+            ("augment", AUGMENTATIONS),
+            ("learning_rate_schedule", SCHEDULES),
+        ):
+            self._check(
+                name, getattr(self, name) in choices, f"must be one of {', '.join(choices)}"
+            )
         self._check(
-            "optimizer", self.optimizer in OPTIMIZERS, f"must be one of {', '.join(OPTIMIZERS)}"
+            "weight_decay",
+            self.weight_decay is None or 0 <= self.weight_decay < float("inf"),
+            "must be 0 or more",
         )
+        self._check("label_smoothing", 0 <= self.label_smoothing < 1, "must be 0 or more, below 1")
         if self.cpu_replicas > 1 and self.num_gpus != 0:
             raise ValueError(
                 "cpu_replicas goes with --num_gpus=0. "

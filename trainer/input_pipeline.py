@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords import reader
-from trainer.config import IMAGE_SIZE
+from trainer.config import IMAGE_SIZE, TrainConfig
 
 # The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
@@ -26,6 +26,7 @@ def training_stream(
     num_classes: int,
     batch_size: int,
     seed: int,
+    augment: str = TrainConfig.augment,
     start_step: int = 0,
     worker: tf.distribute.InputContext = _ALONE,
 ) -> tf.data.Dataset:
@@ -40,7 +41,9 @@ def training_stream(
         num_examples: In all of them.
         num_classes: Width of the one-hot labels.
         batch_size: Global, over all replicas.
-        seed: Another seed gives other permutations.
+        seed: Another seed gives other permutations and other mirrored examples.
+        augment: `flip` mirrors half of the examples, drawn for each from (seed, place in the
+            stream): which of them a replica or a worker holds does not matter.
         start_step: The first batch is the one of this step.
         worker: Who reads: only its rows of each global batch are decoded, a replica's at a time.
 
@@ -58,9 +61,10 @@ def training_stream(
     done = start_step * batch_size
     ds = tf.data.Dataset.range(done // num_examples, tf.int64.max).flat_map(permutation)
     ds = ds.skip(done % num_examples)  # Before decode: skipping costs a read, not a decode.
+    ds = ds.enumerate(done)  # An example's place in the whole stream.
     ds = _own_rows(ds, batch_size, worker)
     ds = ds.map(
-        lambda serialized: _decode_example(serialized, num_classes),
+        functools.partial(_decode_example, num_classes=num_classes, seed=seed, augment=augment),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -82,7 +86,8 @@ def _own_rows(
     rows = batch_size // worker.num_input_pipelines
     first = rows * worker.input_pipeline_id
     ds = ds.batch(batch_size, drop_remainder=True)
-    return ds.map(lambda batch: batch[first : first + rows]).unbatch()
+    ds = ds.map(lambda *batch: tf.nest.map_structure(lambda x: x[first : first + rows], batch))
+    return ds.unbatch()
 
 
 def evaluation_batches(
@@ -144,6 +149,11 @@ def _resize(image: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
-def _decode_example(serialized: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _decode_example(
+    place: tf.Tensor, serialized: tf.Tensor, *, num_classes: int, seed: int, augment: str
+) -> tuple[tf.Tensor, tf.Tensor]:
     example = reader.parse_example(serialized)
-    return decode_square(example["image"]), tf.one_hot(example["label"], num_classes)
+    image = decode_square(example["image"])
+    if augment == "flip":
+        image = tf.image.stateless_random_flip_left_right(image, seed=[seed, place])
+    return image, tf.one_hot(example["label"], num_classes)

@@ -11,7 +11,15 @@ from cli import command
 from tfrecords.manifest import read_manifest
 from trainer import identity, preemption
 from trainer.cluster import find_cluster
-from trainer.config import HEADS, NUM_VGG_LAYERS, OPTIMIZERS, SCHEDULES, TrainConfig
+from trainer.config import (
+    AUGMENTATIONS,
+    CLASS_WEIGHTS,
+    HEADS,
+    NUM_VGG_LAYERS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TrainConfig,
+)
 from trainer.signals import StopSignals
 from trainer.workdir import Workdir, read_json
 
@@ -57,6 +65,31 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_enum("optimizer", _DEFAULT.optimizer, OPTIMIZERS, "SGD has momentum 0.9.")
+flags.DEFINE_float(
+    "weight_decay",
+    _DEFAULT.weight_decay,
+    "Share of each weight that a step takes off, times the learning rate. Unset: the optimizer's "
+    "own, none for sgd and 0.004 for adamw.",
+    lower_bound=0.0,
+)
+flags.DEFINE_float(
+    "label_smoothing",
+    _DEFAULT.label_smoothing,
+    "Share of each label that is spread over all classes.",
+    lower_bound=0.0,
+)
+flags.DEFINE_enum(
+    "class_weights",
+    _DEFAULT.class_weights,
+    CLASS_WEIGHTS,
+    "balanced: every class has the same share of the training loss, however few its photographs.",
+)
+flags.DEFINE_enum(
+    "augment",
+    _DEFAULT.augment,
+    AUGMENTATIONS,
+    "flip: mirrors half of the training photographs, others in each epoch.",
+)
 flags.DEFINE_integer(
     "freeze_layers",
     _DEFAULT.freeze_layers,

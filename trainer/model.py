@@ -114,6 +114,7 @@ def create_optimizer(
     config: TrainConfig, learning_rate: Schedule | float
 ) -> keras.optimizers.Optimizer:
     """SGD with momentum 0.9, as the seed has it, or AdamW."""
+    options = {} if config.weight_decay is None else {"weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(learning_rate)
-    return keras.optimizers.SGD(learning_rate, momentum=0.9)
+        return keras.optimizers.AdamW(learning_rate, **options)
+    return keras.optimizers.SGD(learning_rate, momentum=0.9, **options)

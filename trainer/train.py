@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.exact_model import parts_per_replica
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
+from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
 from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
@@ -60,7 +62,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
     schedule = create_schedule(config, steps_per_epoch(config, train_split))
     with strategy.scope():
-        model = create_model(config, schedule, num_classes=len(manifest.classes))
+        model = create_model(config, schedule, manifest.counts["train"])
         if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
             keep_order_of_sums()
             model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
@@ -84,16 +86,22 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
 
 
 def create_model(
-    config: TrainConfig, schedule: Schedule | float, *, num_classes: int
+    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int]
 ) -> keras.Model:
-    """Returns the compiled model, its weights random. Call it in a strategy's scope."""
+    """Returns the compiled model, its weights random. Call it in a strategy's scope.
+
+    Args:
+        config: Of the run.
+        schedule: Of the learning rate.
+        counts: {class: number of training examples}, in the order of the labels.
+    """
     model = build_model(
-        num_classes, freeze_layers=config.freeze_layers, head=config.head, seed=config.seed
+        len(counts), freeze_layers=config.freeze_layers, head=config.head, seed=config.seed
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(
         optimizer=create_optimizer(config, schedule),
-        loss="categorical_crossentropy",
+        loss=create_loss(config, counts),
         metrics=["accuracy"],
         jit_compile=False,  # Fails under tf.distribute.
     )
@@ -148,6 +156,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
             num_classes=len(run.train_split.classes),
             batch_size=run.config.batch_size,
             seed=run.config.seed,
+            augment=run.config.augment,
             start_step=run.progress.step,
             worker=worker,
         )

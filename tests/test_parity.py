@@ -1,0 +1,54 @@
+"""One update on any number of replicas, with every option that changes an update."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import miniature
+from tests.test_train import figures_of, weights_of
+
+# 30 steps of 41 examples, a multiple of nothing; each strategy in a process of its own.
+OPTIONS = (
+    "--batch_size=8", "--epochs=5", "--learning_rate=0.02", "--augment=flip",
+    "--class_weights=balanced", "--label_smoothing=0.1", "--weight_decay=0.01",
+)  # fmt: skip
+
+
+def train(dataset: Path, workdir: Path, *flags: str) -> Path:
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *OPTIONS, *flags)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def on_one_replica(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(dataset, tmp_path_factory.mktemp("one"))
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_agree_under_every_option(
+    replicas: int, on_one_replica: Path, dataset: Path, tmp_path: Path
+) -> None:
+    several = train(dataset, tmp_path, f"--cpu_replicas={replicas}")
+    for a, b in zip(weights_of(on_one_replica), weights_of(several), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    for one, other in zip(figures_of(on_one_replica), figures_of(several), strict=True):
+        assert {k: float(v) for k, v in other.items()} == pytest.approx(
+            {k: float(v) for k, v in one.items()}, abs=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["--augment=none", "--class_weights=none", "--label_smoothing=0", "--weight_decay=0"],
+)
+def test_every_option_matters(
+    changed: str, on_one_replica: Path, dataset: Path, tmp_path: Path
+) -> None:
+    without = train(dataset, tmp_path, changed)
+    differences = [
+        np.abs(a - b).max()
+        for a, b in zip(weights_of(on_one_replica), weights_of(without), strict=True)
+    ]
+    assert max(differences) > 1e-4
