@@ -11,21 +11,9 @@ _FEATURES = {
 }
 
 
-def read_serialized(
-    paths: Sequence[str] | tf.data.Dataset, num_parallel_reads: int | None = None
-) -> tf.data.Dataset:
-    """Serialized examples, in an order that the order of the paths decides alone.
-
-    Args:
-        paths: Of the shards.
-        num_parallel_reads: Shards to read at once, a record from each in turn; None reads one
-            shard after the other.
-    """
-    if not isinstance(paths, tf.data.Dataset):
-        paths = list(paths)
-    return tf.data.TFRecordDataset(
-        paths, buffer_size=8 * 2**20, num_parallel_reads=num_parallel_reads
-    )
+def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
+    """Serialized examples of one shard after the other, given their paths, or the path of one."""
+    return tf.data.TFRecordDataset(paths, buffer_size=8 * 2**20)
 
 
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -6,7 +6,7 @@ So the global batch is always cut into the same parts, and the parts are always 
 (1 + 2) + (3 + 4), whether one replica computes all four or four compute one each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,8 @@ from trainer.distribution import sum_in_pairs
 from trainer.dropout import PerExampleDropout
 
 _PARTS = 4  # Of a global batch.
+
+Forward = Callable[..., tf.Tensor]  # (batch, training) -> probabilities
 
 
 def parts_per_replica(batch_size: int, num_replicas: int) -> int:
@@ -30,9 +32,19 @@ class ExactModel(keras.Model):
 
     Attributes:
         parts: How many parts a replica's share of the batch is cut into; a power of two.
+        forward: What makes probabilities of a batch; unset: the model itself. The layers behind the
+            frozen ones, where the batches are features that those have made before.
     """
 
     parts: int = 1
+    forward: Forward | None = None
+
+    def build_training(self) -> None:
+        """Builds loss, metrics and optimizer, which `fit` would do from the first batch it sees.
+
+        That may be one of features; and a checkpoint is restored before it.
+        """
+        self._symbolic_build(data_batch=(self.input, self.output))
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update; called by `fit` on each replica with its share of the batch."""
@@ -55,6 +67,14 @@ class ExactModel(keras.Model):
         )
         return self._measure(labels, tf.concat(predictions, axis=0), tf.stack(losses))
 
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """Returns probabilities; called by `predict` with a replica's share of the batch."""
+        [batch] = data if isinstance(data, tuple) else [data]
+        return self._predict(batch, training=False)
+
+    def _predict(self, batch: tf.Tensor, *, training: bool) -> tf.Tensor:
+        return (self.forward or self)(batch, training=training)
+
     def _gradient(
         self, images: tf.Tensor, labels: tf.Tensor, part: int
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
@@ -62,7 +82,7 @@ class ExactModel(keras.Model):
             if isinstance(layer, PerExampleDropout):
                 layer.part, layer.parts = part, self.parts
         with tf.GradientTape() as tape:
-            prediction = self(images, training=True)
+            prediction = self._predict(images, training=True)
             # Keras has divided by the number of replicas; dividing by 2 or 4 more loses no bit.
             loss = self.compute_loss(images, labels, prediction, training=True)
             share = self.optimizer.scale_loss(loss / self.parts)
@@ -90,9 +110,6 @@ class ExactModel(keras.Model):
 
     def write_metrics(self, state: Sequence[float]) -> None:
         """Goes on with metrics that were read before, also where no step has run yet."""
-        if not self._compile_metrics.built:
-            example = keras.ops.zeros((1, self.output_shape[-1]))
-            self._compile_metrics.build(example, example)
         local = self.distribute_strategy.experimental_local_results
         for variable, value in zip(self.metrics_variables, state, strict=True):
             for replica in local(variable.value):

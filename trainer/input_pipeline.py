@@ -4,7 +4,7 @@ The order of training examples is a pure function of (seed, step): a checkpoint 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -51,17 +51,14 @@ def training_stream(
         (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot float32 [rows, num_classes], where
         rows is a replica's share of the global batch.
     """
-
-    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffle = functools.partial(_shuffle, seed=[seed, epoch])
-        files = tf.data.Dataset.from_tensor_slices(shuffle(list(paths)))
-        ds = reader.read_serialized(files, num_parallel_reads=min(_PARALLEL_READS, len(paths)))
-        return ds.batch(_SHUFFLE_BUFFER).map(shuffle).unbatch()  # Small: still JPEGs.
-
-    done = start_step * batch_size
-    ds = tf.data.Dataset.range(done // num_examples, tf.int64.max).flat_map(permutation)
-    ds = ds.skip(done % num_examples)  # Before decode: skipping costs a read, not a decode.
-    ds = ds.enumerate(done)  # An example's place in the whole stream.
+    shards = tf.constant(list(paths))
+    ds = in_training_order(
+        lambda shard: reader.read_serialized(shards[shard]),
+        num_shards=len(paths),
+        num_examples=num_examples,
+        seed=seed,
+        start=start_step * batch_size,
+    )
     ds = _own_rows(ds, batch_size, worker)
     ds = ds.map(
         functools.partial(_decode_example, num_classes=num_classes, seed=seed, augment=augment),
@@ -71,6 +68,39 @@ def training_stream(
     # Endless, so nothing is dropped.
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     return ds.prefetch(2).with_options(_options())
+
+
+def in_training_order(
+    read: Callable[[tf.Tensor], tf.data.Dataset],
+    *,
+    num_shards: int,
+    num_examples: int,
+    seed: int,
+    start: int,
+) -> tf.data.Dataset:
+    """Returns an endless stream of (place in the stream, example), in an order that is all its own.
+
+    Args:
+        read: Returns the examples of a shard, given its number: photographs, or what stands for
+            them. They should be small, and passing over one should cost little.
+        num_shards: Of the split.
+        num_examples: In all of them.
+        seed: Another seed gives other permutations.
+        start: The place of the first example.
+    """
+
+    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
+        shuffle = functools.partial(_shuffle, seed=[seed, epoch])
+        at_once = min(_PARALLEL_READS, num_shards)
+        shards = tf.data.Dataset.from_tensor_slices(shuffle(tf.range(num_shards)))
+        ds = shards.interleave(
+            read, cycle_length=at_once, num_parallel_calls=at_once, deterministic=True
+        )
+        return ds.batch(_SHUFFLE_BUFFER).map(shuffle).unbatch()
+
+    ds = tf.data.Dataset.range(start // num_examples, tf.int64.max).flat_map(permutation)
+    ds = ds.skip(start % num_examples)  # Before decode: skipping costs a read, not a decode.
+    return ds.enumerate(start)
 
 
 # tf.data's own shuffle would mix in TensorFlow's global seed; this one knows its arguments alone.
@@ -155,5 +185,10 @@ def _decode_example(
     example = reader.parse_example(serialized)
     image = decode_square(example["image"])
     if augment == "flip":
-        image = tf.image.stateless_random_flip_left_right(image, seed=[seed, place])
+        image = tf.cond(is_mirrored(place, seed), lambda: image[:, ::-1], lambda: image)
     return image, tf.one_hot(example["label"], num_classes)
+
+
+def is_mirrored(place: tf.Tensor, seed: int) -> tf.Tensor:
+    """Whether `flip` mirrors the example at this place in the stream: every second one, drawn."""
+    return tf.random.stateless_uniform([], seed=[seed, place]) < 0.5

@@ -105,7 +105,7 @@ def create_model(
         metrics=["accuracy"],
         jit_compile=False,  # Fails under tf.distribute.
     )
-    model.optimizer.build(model.trainable_variables)  # So that a checkpoint finds its slots.
+    model.build_training()
     return model
 
 
