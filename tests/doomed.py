@@ -24,6 +24,7 @@ from tests import miniature
 PHASES = {
     "import": None,  # It begins with the process.
     "build": ("trainer.train", "prepare"),
+    "features": ("tfrecords.files", "atomic_writer"),
     "trace": ("trainer.exact_model", "ExactModel.train_step"),
     "train": ("trainer.callbacks", "HistoryLog.on_train_batch_end"),
     "checkpoint": ("trainer.checkpoints", "Checkpoints.save"),

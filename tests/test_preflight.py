@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from tests import miniature
-from trainer import preflight
+from trainer import disk, preflight
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -64,7 +64,7 @@ def test_disk_that_is_too_small_is_refused(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     workdir = epath.Path(tmp_path / "not" / "there" / "yet")
     if passes:
-        preflight.check_disk(workdir, 100)
+        disk.require_room(workdir, 100)
         return
-    with pytest.raises(ValueError, match="The disk has no room for the run"):
-        preflight.check_disk(workdir, 100)
+    with pytest.raises(ValueError, match="The disk has no room"):
+        disk.require_room(workdir, 100)

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
-_HEADER = 12  # Bytes before a record.
+HEADER_BYTES = 12  # Before a record.
 _FOOTER = 4
 
 
@@ -47,21 +47,21 @@ def read_frames(file: BinaryIO, size: int) -> Iterator[Record]:
     """
     number = offset = 0
     while offset < size:
-        header = file.read(_HEADER)
-        if len(header) < _HEADER:
+        header = file.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
             yield Record(number, offset, b"", f"cut off in its length, at byte {size}")
             return
         if header[8:] != _masked_crc(header[:8]):
-            where = f"bytes {offset} to {offset + _HEADER - 1}"
+            where = f"bytes {offset} to {offset + HEADER_BYTES - 1}"
             yield Record(number, offset, b"", f"its length does not match its CRC, {where}")
             return
         [length] = struct.unpack("<Q", header[:8])
-        end = offset + _HEADER + length + _FOOTER
+        end = offset + HEADER_BYTES + length + _FOOTER
         if end > size:
             yield Record(number, offset, b"", f"cut off at byte {size} of {end}")
             return
         data, crc = file.read(length), file.read(_FOOTER)
-        where = f"bytes {offset + _HEADER} to {end - 1}"
+        where = f"bytes {offset + HEADER_BYTES} to {end - 1}"
         damage = "" if crc == _masked_crc(data) else f"its data do not match their CRC, {where}"
         yield Record(number, offset, data, damage)
         number, offset = number + 1, end

@@ -8,6 +8,8 @@ HEADS = ("flatten", "gap")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
 AUGMENTATIONS = ("none", "flip")
+CACHE_FEATURES = ("auto", "on", "off")
+CACHE_DTYPES = ("float32", "bfloat16", "float16")
 CLASS_WEIGHTS = ("none", "balanced")
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
@@ -15,7 +17,7 @@ IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-    "dry_run",
+    "dry_run", "cache_features", "cache_dir",
 )  # fmt: skip
 
 
@@ -45,6 +47,9 @@ class TrainConfig:
     freeze_layers: int = 15
     head: str = "flatten"
     weights: str = "imagenet"
+    cache_features: str = "auto"
+    cache_dir: str | None = None
+    cache_dtype: str | None = None
     seed: int = 0
     deterministic: bool = False
     checkpoint_every: int | None = None
@@ -76,6 +81,7 @@ class TrainConfig:
             ("optimizer", OPTIMIZERS),
             ("class_weights", CLASS_WEIGHTS),
             ("augment", AUGMENTATIONS),
+            ("cache_features", CACHE_FEATURES),
             ("learning_rate_schedule", SCHEDULES),
         ):
             self._check(
@@ -86,6 +92,17 @@ class TrainConfig:
             self.weight_decay is None or 0 <= self.weight_decay < float("inf"),
             "must be 0 or more",
         )
+        self._check(
+            "cache_dtype",
+            self.cache_dtype in (None, *CACHE_DTYPES),
+            f"must be one of {', '.join(CACHE_DTYPES)}",
+        )
+        # Rounded features are another run: whether they are taken must not be left to a machine.
+        if self.cache_dtype not in (None, "float32") and self.cache_features != "on":
+            raise ValueError(
+                "cache_dtype goes with --cache_features=on. Received: "
+                f"cache_dtype={self.cache_dtype}, cache_features={self.cache_features}."
+            )
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "must be 0 or more, below 1")
         if self.cpu_replicas > 1 and self.num_gpus != 0:
             raise ValueError(
@@ -109,6 +126,8 @@ class TrainConfig:
         options = dataclasses.asdict(self)
         if self.weights != "none":
             options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
+        if self.cache_dtype == "float32":
+            options["cache_dtype"] = None  # It loses nothing.
         return {name: value for name, value in options.items() if name not in _MACHINE_OPTIONS}
 
     def _check(self, name: str, holds: bool, expectation: str) -> None:

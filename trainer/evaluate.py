@@ -31,11 +31,12 @@ def evaluate(workdir: str, data_dir: str, split_name: str, batch_size: int) -> d
     from tfrecords.manifest import read_manifest
     from trainer import evaluation
     from trainer.model import load_model
+    from trainer.split import find_split
     from trainer.workdir import Workdir, read_json, write_json
 
     run_files = Workdir(workdir)
     manifest = read_manifest(data_dir)
-    split = evaluation.find_split(data_dir, manifest, split_name)
+    split = find_split(data_dir, manifest, split_name)
     classes = read_json(run_files.classes)
     if classes != manifest.classes:
         raise ValueError(

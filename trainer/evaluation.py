@@ -1,37 +1,28 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
 from tfrecords import reader
-from tfrecords.manifest import Manifest
 from trainer import input_pipeline, metrics
 from trainer.predictions import Prediction
+from trainer.split import Split
+
+Batches = Callable[..., tf.data.Dataset]  # (split, batch_size, worker) -> padded batches.
 
 
-class Split(NamedTuple):
-    """A split of a dataset: its name, its shards' paths, its number of examples, the classes."""
-
-    name: str
-    paths: list[str]
-    num_examples: int
-    classes: list[str]
-
-
-def find_split(data_dir: str, manifest: Manifest, name: str) -> Split:
-    """Returns a split.
-
-    Raises:
-        ValueError: if the dataset has none of this name.
-    """
-    paths = [str(epath.Path(data_dir) / file) for file in manifest.files(name)]
-    return Split(name, paths, manifest.num_examples(name), manifest.classes)
+def photographs(
+    split: Split, *, batch_size: int, worker: tf.distribute.InputContext
+) -> tf.data.Dataset:
+    """The photographs of a split, in padded batches."""
+    return input_pipeline.evaluation_batches(
+        split.paths, num_examples=split.num_examples, batch_size=batch_size, worker=worker
+    )
 
 
 def predict_split(
@@ -39,10 +30,19 @@ def predict_split(
     split: Split,
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    batches: Batches = photographs,
 ) -> np.ndarray:
-    """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards."""
+    """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
+
+    Args:
+        model: Compiled or not, under its strategy.
+        split: That it is run over.
+        batch_size: Global, over all replicas.
+        callbacks: Of Keras's `predict`.
+        batches: Of the split, as the model takes them.
+    """
     probabilities = model.predict(
-        distributed_batches(model, split, batch_size),
+        distributed_batches(model, split, batch_size, batches),
         steps=math.ceil(split.num_examples / batch_size),
         verbose=0,
         callbacks=list(callbacks),
@@ -51,16 +51,14 @@ def predict_split(
 
 
 def distributed_batches(
-    model: keras.Model, split: Split, batch_size: int
+    model: keras.Model,
+    split: Split,
+    batch_size: int,
+    batches: Batches = photographs,
 ) -> tf.distribute.DistributedDataset:
-    """The images of a split, each worker's rows and each replica's under the model's strategy."""
+    """A split in padded batches, each worker's rows and each replica's under the strategy."""
     return model.distribute_strategy.distribute_datasets_from_function(
-        lambda worker: input_pipeline.evaluation_batches(
-            split.paths,
-            num_examples=split.num_examples,
-            batch_size=batch_size,
-            worker=worker,
-        )
+        lambda worker: batches(split, batch_size=batch_size, worker=worker)
     )
 
 

@@ -16,7 +16,7 @@ from trainer.config import IMAGE_SIZE, TrainConfig
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
 _SHUFFLE_BUFFER = 32_768  # Serialized examples, about 1 GiB; more than that are shuffled in parts.
 _PARALLEL_READS = 4
-_ALONE = tf.distribute.InputContext()
+ALONE = tf.distribute.InputContext()
 
 
 def training_stream(
@@ -28,7 +28,7 @@ def training_stream(
     seed: int,
     augment: str = TrainConfig.augment,
     start_step: int = 0,
-    worker: tf.distribute.InputContext = _ALONE,
+    worker: tf.distribute.InputContext = ALONE,
 ) -> tf.data.Dataset:
     """Returns an endless stream of full batches: one permutation of all examples after the other.
 
@@ -59,7 +59,7 @@ def training_stream(
         seed=seed,
         start=start_step * batch_size,
     )
-    ds = _own_rows(ds, batch_size, worker)
+    ds = own_rows(ds, batch_size, worker)
     ds = ds.map(
         functools.partial(_decode_example, num_classes=num_classes, seed=seed, augment=augment),
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -67,7 +67,7 @@ def training_stream(
     )
     # Endless, so nothing is dropped.
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
-    return ds.prefetch(2).with_options(_options())
+    return ds.prefetch(2).with_options(worker_options())
 
 
 def in_training_order(
@@ -107,7 +107,7 @@ def in_training_order(
 _shuffle = tf.random.experimental.stateless_shuffle
 
 
-def _own_rows(
+def own_rows(
     ds: tf.data.Dataset, batch_size: int, worker: tf.distribute.InputContext
 ) -> tf.data.Dataset:
     """Takes a worker's rows of each global batch, from elements that cost little to pass over."""
@@ -125,7 +125,7 @@ def evaluation_batches(
     *,
     num_examples: int,
     batch_size: int,
-    worker: tf.distribute.InputContext = _ALONE,
+    worker: tf.distribute.InputContext = ALONE,
 ) -> tf.data.Dataset:
     """Returns the images of a split in the order of its shards, padded with black to full batches.
 
@@ -136,10 +136,10 @@ def evaluation_batches(
     """
     ds = reader.read_serialized(paths)
     ds = ds.concatenate(tf.data.Dataset.from_tensors("").repeat(-num_examples % batch_size))
-    ds = _own_rows(ds, batch_size, worker)
+    ds = own_rows(ds, batch_size, worker)
     ds = ds.map(_decode_or_black, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
-    return ds.prefetch(2).with_options(_options())
+    return ds.prefetch(2).with_options(worker_options())
 
 
 def _decode_or_black(serialized: tf.Tensor) -> tf.Tensor:
@@ -150,7 +150,7 @@ def _decode_or_black(serialized: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _options() -> tf.data.Options:
+def worker_options() -> tf.data.Options:
     """Each worker takes its rows itself; no shard is anybody's own."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

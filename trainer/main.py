@@ -13,6 +13,8 @@ from trainer import identity, preemption
 from trainer.cluster import find_cluster
 from trainer.config import (
     AUGMENTATIONS,
+    CACHE_DTYPES,
+    CACHE_FEATURES,
     CLASS_WEIGHTS,
     HEADS,
     NUM_VGG_LAYERS,
@@ -100,6 +102,22 @@ flags.DEFINE_integer(
 flags.DEFINE_enum("head", _DEFAULT.head, HEADS, "How the last feature map becomes a vector.")
 flags.DEFINE_string(
     "weights", _DEFAULT.weights, "imagenet, none (random), or the path of Keras's file."
+)
+flags.DEFINE_enum(
+    "cache_features",
+    _DEFAULT.cache_features,
+    CACHE_FEATURES,
+    "Compute the frozen layers once, and train the rest from their output. auto: where it changes "
+    "nothing and pays.",
+)
+flags.DEFINE_string(
+    "cache_dir", _DEFAULT.cache_dir, "Where the features go, for several runs. Unset: the workdir."
+)
+flags.DEFINE_enum(
+    "cache_dtype",
+    _DEFAULT.cache_dtype,
+    CACHE_DTYPES,
+    "Rounds the features to this. Unset: they are kept as the frozen layers compute them.",
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")

@@ -1,18 +1,17 @@
 """Tries a run before anything is paid for: builds it all, runs a step, writes nothing."""
 
+import dataclasses
 import itertools
 import math
 import resource
-import shutil
 import time
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
-from trainer import evaluation
+from trainer import disk, evaluation
 from trainer.checkpoints import variables
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
@@ -31,10 +30,10 @@ def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     run = prepare(config, cluster)
     print("Dry run: nothing is written.", flush=True)
     _print_rows(plan_rows(run))
-    _print_rows(try_step(run))
-    disk = disk_bytes(run)
-    _print_rows({f"Disk, {name}": _size(size) for name, size in disk.items()})
-    check_disk(run.workdir.root, sum(disk.values()))
+    _print_rows(try_step(dataclasses.replace(run, features=None)))  # They are not there yet.
+    needed = disk_bytes(run)
+    _print_rows({f"Disk, {name}": disk.readable(size) for name, size in needed.items()})
+    disk.require_room(run.workdir.root, sum(needed.values()))
     print("Would be written:")
     for path in run.workdir.files():
         print(f"  {path}{' (stands there)' if path.exists() else ''}")
@@ -53,7 +52,7 @@ def plan_rows(run: Run) -> dict[str, str]:
         "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
         f"epochs; starting at step {run.progress.step:,}",
         "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
-        "Memory, estimate": f"{_size(memory_bytes(run.model, rows))} a replica",
+        "Memory, estimate": f"{disk.readable(memory_bytes(run.model, rows))} a replica",
     }
 
 
@@ -93,27 +92,12 @@ def disk_bytes(run: Run) -> dict[str, int]:
     """What the files of a run need at most, {what: bytes}."""
     checkpoint = sum(_nbytes(variable) for variable in variables(run.model))
     kept = run.config.keep_checkpoints + 2  # The best one, and the one that is being written.
+    features = {"features": run.features.nbytes_missing(run.splits)} if run.features else {}
     return {
         f"{kept} checkpoints": kept * checkpoint,
         "model": sum(_nbytes(weight) for weight in run.model.weights),
+        **features,
     }
-
-
-def check_disk(workdir: epath.Path, needed: int) -> None:
-    """Refuses a disk that is too small, where the workdir is on one.
-
-    Raises:
-        ValueError: if less is free than is needed.
-    """
-    if "://" in str(workdir):
-        return
-    folder = next(path for path in (workdir, *workdir.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ValueError(
-            f"The disk has no room for the run. Received: workdir={workdir}, with "
-            f"{_size(free)} free; needed: {_size(needed)}. Make room, or take another --workdir."
-        )
 
 
 def _measured_memory() -> str:
@@ -121,9 +105,9 @@ def _measured_memory() -> str:
     gpus = tf.config.list_logical_devices("GPU")
     if not gpus:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # It counts in KiB.
-        return f"{_size(peak)} at most, the whole process"
+        return f"{disk.readable(peak)} at most, the whole process"
     peaks = [tf.config.experimental.get_memory_info(gpu.name)["peak"] for gpu in gpus]
-    return f"{', '.join(map(_size, peaks))} at most"
+    return f"{', '.join(map(disk.readable, peaks))} at most"
 
 
 def _count(weights: list[keras.Variable]) -> int:
@@ -132,10 +116,6 @@ def _count(weights: list[keras.Variable]) -> int:
 
 def _nbytes(variable: keras.Variable) -> int:
     return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
-
-
-def _size(size: float) -> str:
-    return f"{size / 2**20:,.0f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
 
 
 def _print_rows(rows: Mapping[str, str]) -> None:

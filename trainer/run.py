@@ -8,8 +8,9 @@ import keras
 
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.config import TrainConfig
-from trainer.evaluation import Split
+from trainer.feature_cache import FeatureCache
 from trainer.learning_rate import Schedule
+from trainer.split import Split
 from trainer.workdir import Workdir
 from trainer.workers import Workers
 
@@ -29,6 +30,7 @@ class Run:
         checkpoints: Of the run.
         progress: How far it is.
         workers: Who take part in it.
+        features: What it trains from; None: from the photographs.
     """
 
     config: TrainConfig
@@ -41,6 +43,12 @@ class Run:
     checkpoints: Checkpoints
     progress: Progress
     workers: Workers
+    features: FeatureCache | None
+
+    @property
+    def splits(self) -> list[Split]:
+        """All that the run reads."""
+        return [self.train_split, self.val_split]
 
     @property
     def num_replicas(self) -> int:

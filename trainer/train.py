@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.manifest import read_manifest
-from trainer import callbacks, evaluation, identity, input_pipeline, metrics, provenance, report
+from trainer import (
+    callbacks,
+    evaluation,
+    feature_cache,
+    identity,
+    input_pipeline,
+    metrics,
+    provenance,
+    report,
+)
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
@@ -21,6 +30,7 @@ from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
 from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
+from trainer.split import find_split
 from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
 from trainer.workers import Workers, naming_lost_workers
@@ -41,6 +51,10 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
         start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
+        if run.features:
+            run.features.fill(run.splits, run.model.distribute_strategy, cluster)
+            run.workers.wait()  # Each reads the shards of all.
+            run.model.forward = run.features.rest
         fit(run, stop)
         return finish(run)
 
@@ -48,8 +62,8 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
 def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
-    train_split = evaluation.find_split(config.data_dir, manifest, "train")
-    val_split = evaluation.find_split(config.data_dir, manifest, "val")
+    train_split = find_split(config.data_dir, manifest, "train")
+    val_split = find_split(config.data_dir, manifest, "val")
     strategy = create_strategy(config.num_gpus, config.cpu_replicas, cluster)
     config.check_replicas(strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(config.seed)
@@ -69,6 +83,8 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
+    splits = [train_split, val_split]
+    features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
     workers.check_alike(model, progress, {"every": config.checkpoint_every, **this_run})
     return Run(
@@ -82,6 +98,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         checkpoints=checkpoints,
         progress=progress,
         workers=workers,
+        features=features,
     )
 
 
@@ -149,18 +166,25 @@ def is_trained(run: Run) -> bool:
 
 def training_stream(run: Run) -> tf.distribute.DistributedDataset:
     """The batches from the run's step on, each worker's rows and each replica's."""
-    return run.model.distribute_strategy.distribute_datasets_from_function(
-        lambda worker: input_pipeline.training_stream(
+    of_all = {
+        "batch_size": run.config.batch_size,
+        "seed": run.config.seed,
+        "start_step": run.progress.step,
+    }
+
+    def of_worker(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        if run.features:
+            return run.features.training_stream(run.train_split, worker=worker, **of_all)
+        return input_pipeline.training_stream(
             run.train_split.paths,
             num_examples=run.train_split.num_examples,
             num_classes=len(run.train_split.classes),
-            batch_size=run.config.batch_size,
-            seed=run.config.seed,
             augment=run.config.augment,
-            start_step=run.progress.step,
             worker=worker,
+            **of_all,
         )
-    )
+
+    return run.model.distribute_strategy.distribute_datasets_from_function(of_worker)
 
 
 def create_callbacks(
@@ -198,12 +222,21 @@ def create_callbacks(
 def _validate(
     run: Run, labels: np.ndarray, checkpointing: callbacks.Checkpointing
 ) -> tuple[float, float]:
-    probabilities = evaluation.predict_split(
-        run.model, run.val_split, run.config.batch_size, callbacks=[checkpointing]
-    )
+    probabilities = predict_val(run, [checkpointing])
     return (
         metrics.cross_entropy(labels, probabilities),
         metrics.top_k_accuracy(labels, probabilities, k=1),
+    )
+
+
+def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np.ndarray:
+    """What the model says of the validation split, in the order of its shards."""
+    return evaluation.predict_split(
+        run.model,
+        run.val_split,
+        run.config.batch_size,
+        callbacks=around,
+        batches=run.features.evaluation_batches if run.features else evaluation.photographs,
     )
 
 
@@ -212,7 +245,7 @@ def finish(run: Run) -> dict[str, Any]:
     model, split = run.model, run.val_split
     if run.config.early_stopping_patience:
         run.checkpoints.restore_best(model, run.progress)
-    probabilities = evaluation.predict_split(model, split, run.config.batch_size)
+    probabilities = predict_val(run)
     figures = evaluation.figures_of(probabilities, split)
     if run.workers.is_chief:
         write(run, probabilities, figures)

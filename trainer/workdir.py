@@ -18,6 +18,7 @@ class Workdir:
         self.config = self.root / "config.json"
         self.classes = self.root / "classes.json"
         self.checkpoints = self.root / "checkpoints"
+        self.features = self.root / "features"
         self.history = self.root / "history.csv"
         self.tensorboard = self.root / "tensorboard"
         self.model = self.root / "model.keras"
