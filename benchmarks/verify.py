@@ -83,7 +83,7 @@ def _decode(path: str) -> None:
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
         for record in framing.read_frames(file, size):
-            images.decode_upright(schema.parse_example(record.data).image)
+            images.decode(schema.parse_example(record.data).image)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,22 +14,32 @@ from data_prep import near_duplicates, splits
 from data_prep.config import BuildConfig
 from data_prep.labels import Candidate
 from data_prep.photographs import Rejection
-from data_prep.shards import ExampleSpec, ShardTask
+from data_prep.shards import ExampleSpec, ShardTask, Stamp, stamp_of
 from tfrecords import files, images, naming, plan
 
 
-def digest_photographs(candidates: Sequence[Candidate]) -> tuple[dict[str, str], list[Rejection]]:
+class Digest(NamedTuple):
+    """What was read of a photograph: hex sha256 of its bytes, and its stamp at that time."""
+
+    content: str
+    stamp: Stamp
+
+
+def digest_photographs(
+    candidates: Sequence[Candidate],
+) -> tuple[dict[str, Digest], list[Rejection]]:
     """Reads each photograph once.
 
     Returns:
-        {path: hex sha256 of the photograph's bytes}, and a rejection for each that is not there.
+        {path: digest}, and a rejection for each photograph that is not there.
     """
     file_of = {c.photograph.path: c.photograph.file for c in candidates}
 
-    def digest(path: str) -> str | None:
+    def digest(path: str) -> Digest | None:
         try:
             with Path(path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                stamp = stamp_of(file)  # First: a change meanwhile then shows.
+                return Digest(hashlib.file_digest(file, "sha256").hexdigest(), stamp)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
@@ -38,25 +49,35 @@ def digest_photographs(candidates: Sequence[Candidate]) -> tuple[dict[str, str],
     return {path: found for path, found in digests.items() if found}, missing
 
 
-def fingerprint_photographs(path_of: Mapping[str, str], cache: Path) -> dict[str, str]:
+class _Fingerprints(msgspec.Struct):
+    """What the cache holds: how the photographs were decoded, and {content: fingerprint}."""
+
+    made_by: str
+    of_content: dict[str, str]
+
+
+def fingerprint_photographs(
+    path_of: Mapping[str, str], image_size: int, cache: Path
+) -> dict[str, str]:
     """Fingerprints photographs ahead of a build, and remembers them for the next.
 
     Args:
         path_of: {content: path}, a content being the hex sha256 of a photograph's bytes.
+        image_size: That they are stored with, as `images.decode` takes it.
         cache: The file that remembers.
 
     Returns:
         {content: fingerprint}, without the photographs that cannot be decoded: those are rejected
         where the shards are built.
     """
-    known = _read_cache(cache)
+    made_by = f"{images.encoding()}, image_size {image_size}"
+    known = _read_cache(cache, made_by)
     unknown = [content for content in path_of if content not in known]
 
     def look(content: str) -> str | None:
         try:
-            return near_duplicates.fingerprint(
-                images.decode_upright(Path(path_of[content]).read_bytes())
-            )
+            photograph = Path(path_of[content]).read_bytes()
+            return near_duplicates.fingerprint(images.decode(photograph, image_size))
         except images.UnusableImageError:
             return None
 
@@ -69,21 +90,22 @@ def fingerprint_photographs(path_of: Mapping[str, str], cache: Path) -> dict[str
             if found is not None:
                 known[content] = found
     if unknown:
-        files.write_atomically(cache, msgspec.json.encode(known))
+        files.write_atomically(cache, msgspec.json.encode(_Fingerprints(made_by, known)))
     return {content: known[content] for content in path_of if content in known}
 
 
-def _read_cache(cache: Path) -> dict[str, str]:
+def _read_cache(cache: Path, made_by: str) -> dict[str, str]:
     try:
-        return msgspec.json.decode(cache.read_bytes(), type=dict[str, str])
+        fingerprints = msgspec.json.decode(cache.read_bytes(), type=_Fingerprints)
     except (FileNotFoundError, msgspec.MsgspecError):
         return {}
+    return fingerprints.of_content if fingerprints.made_by == made_by else {}
 
 
 def plan_shards(
     config: BuildConfig,
     candidates: Sequence[Candidate],
-    digests: dict[str, str],
+    digests: Mapping[str, Digest],
     dropped: Counter[str],
 ) -> list[ShardTask]:
     """Decides which example goes into which shard, in which order.
@@ -91,10 +113,10 @@ def plan_shards(
     Args:
         config: Of the build.
         candidates: The examples to be.
-        digests: {path: hex sha256 of the photograph's bytes}.
+        digests: {path: digest} of every photograph.
         dropped: Counts the photographs that are left out as near-duplicates, if asked for.
     """
-    contents = [digests[candidate.photograph.path] for candidate in candidates]
+    contents = [digests[candidate.photograph.path].content for candidate in candidates]
     splits_of = _splits(config, candidates, contents)
     seen: set[str] = set()
     if config.drop_near_duplicates:
@@ -109,6 +131,7 @@ def plan_shards(
             ExampleSpec(
                 path=photograph.path,
                 content=content,
+                stamp=digests[photograph.path].stamp,
                 file=photograph.file,
                 filename=photograph.name,
                 image_id=photograph.image_id,
@@ -138,7 +161,8 @@ def _seen_in_training(
         c: candidate.photograph.path for c, candidate in zip(contents, candidates, strict=True)
     }
     cache = Path(config.data_dir) / naming.BUILD_STATE / naming.FINGERPRINTS
-    of_content = fingerprint_photographs(path_of, cache)
+    is_cropped = any(candidate.crop is not None for candidate in candidates)
+    of_content = fingerprint_photographs(path_of, 0 if is_cropped else config.image_size, cache)
     file_of = [candidate.photograph.file for candidate in candidates]
     fingerprints = {
         file: of_content[content]
@@ -155,7 +179,7 @@ def _tasks(config: BuildConfig, split: str, examples: list[ExampleSpec]) -> list
         return plan.order_key(config.salt, f"{example.content}/{example.filename}/{example.crop}")
 
     examples = sorted(examples, key=order)
-    stored_bytes = sum(Path(example.path).stat().st_size for example in examples)
+    stored_bytes = sum(example.stamp.size for example in examples)
     num_shards = config.num_shards or plan.choose_num_shards(
         len(examples), stored_bytes, config.shard_mib
     )

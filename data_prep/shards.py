@@ -4,12 +4,13 @@ Any engine can map `build_shard` over the tasks: only paths go in and only numbe
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
-from PIL import Image
 
 from data_prep import labels, near_duplicates
 from data_prep.photographs import Rejection
@@ -20,6 +21,19 @@ from tfrecords.schema import Box, Object
 _RECORD = 1  # Raised with every change of what an example holds beside its image.
 
 
+class Stamp(msgspec.Struct, frozen=True):
+    """What changes with every change of a file: its size in bytes, its time of change in ns."""
+
+    size: int
+    changed: int
+
+
+def stamp_of(file: BinaryIO) -> Stamp:
+    """The stamp of an open file."""
+    status = os.fstat(file.fileno())
+    return Stamp(status.st_size, status.st_ctime_ns)
+
+
 class ExampleSpec(msgspec.Struct, frozen=True):
     """One example to be written.
 
@@ -27,6 +41,7 @@ class ExampleSpec(msgspec.Struct, frozen=True):
         path: Of the photograph.
         file: The same below the source's folder, for a person.
         content: Hex sha256 of the photograph's bytes.
+        stamp: Of the photograph when it was digested.
         filename: Of the photograph, as the example stores it.
         image_id: The source's id of the photograph.
         label: Index into the classes.
@@ -38,6 +53,7 @@ class ExampleSpec(msgspec.Struct, frozen=True):
     path: str
     file: str
     content: str
+    stamp: Stamp
     filename: str
     image_id: int
     label: int
@@ -56,8 +72,11 @@ class ShardTask(msgspec.Struct, frozen=True):
 
     @property
     def inputs_digest(self) -> str:
-        """Of all that decides the shard's bytes; where the files lie does not."""
-        examples = [msgspec.structs.replace(example, path="", file="") for example in self.examples]
+        """Of all that decides the shard's bytes, which a file's place and age do not."""
+        examples = [
+            msgspec.structs.replace(example, path="", file="", stamp=Stamp(0, 0))
+            for example in self.examples
+        ]
         inputs = (_RECORD, images.encoding(), self.image_size, examples)
         return hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
 
@@ -119,9 +138,7 @@ def _records(
 
 
 def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str]) -> bytes:
-    photograph = Path(example.path).read_bytes()
-    if hashlib.sha256(photograph).hexdigest() != example.content:
-        raise OSError(f"The photograph changed during the build. Received: {example.path}.")
+    photograph = _read(example)
     boxes = [instance.box for instance in example.objects]
     if example.crop is not None:
         boxes.append(example.crop)
@@ -135,8 +152,8 @@ def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str])
     if crop is not None:
         objects = labels.objects_in(objects, crop)
 
-    def look(image: Image.Image) -> None:
-        fingerprints[example.file] = near_duplicates.fingerprint(image)
+    def look(pixels: images.Pixels) -> None:
+        fingerprints[example.file] = near_duplicates.fingerprint(pixels)
 
     is_new = example.file not in fingerprints  # A photograph may have many crops.
     return schema.serialize_example(
@@ -146,6 +163,17 @@ def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str])
         label=example.label,
         objects=objects,
     )
+
+
+def _read(example: ExampleSpec) -> bytes:
+    """Returns the photograph that the plan was made for."""
+    with Path(example.path).open("rb") as file:
+        is_same = stamp_of(file) == example.stamp
+        photograph = file.read()
+    # Another stamp alone says little: it may be a copy, seen from another machine.
+    if not is_same and hashlib.sha256(photograph).hexdigest() != example.content:
+        raise OSError(f"The photograph changed during the build. Received: {example.path}.")
+    return photograph
 
 
 def finished(task: ShardTask) -> ShardResult | None:

@@ -1,6 +1,7 @@
 """Whatever a photograph is, an example holds an upright RGB or grey JPEG of it."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,10 +115,33 @@ def test_equal_photographs_give_equal_bytes() -> None:
     assert store_jpeg(photograph, 64) == store_jpeg(photograph, 64)
 
 
+def test_jpeg_is_decoded_to_the_pixels_of_any_other_decoder(shared: Path) -> None:
+    for path in sorted((shared / "coco_animals" / "val2017").glob("*.jpg"))[:20]:
+        with Image.open(path) as image:
+            expected = np.asarray(image.convert("RGB"))
+        np.testing.assert_array_equal(images.decode(path.read_bytes()), expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_photograph_decoded_at_a_fraction_shows_the_same(orientation) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    photograph = encode(corner((2400, 1600)), exif=exif)
+    whole = images.shrink(images.decode(photograph), 64)
+    np.testing.assert_allclose(images.decode(photograph, 64).astype(int), whole, atol=12)
+
+
+def test_jpeg_with_a_flaw_that_viewers_pass_over_is_used() -> None:
+    photograph = encode(corner((96, 64)))
+    flawed = photograph[:-2] + b"some bytes too many" + photograph[-2:]
+    assert store_jpeg(flawed, 32) == store_jpeg(photograph, 32)
+
+
 @pytest.mark.parametrize(
     ("photograph", "reason"),
     [
         (b"", "empty file"),
+        (encode(Image.new("RGB", (70_000, 4)), "PNG"), "too long for a JPEG: 70000x4 pixels"),
         (b"<html>not found</html>", "not an image"),
         (encode(corner((200, 200)))[:-200], "cannot be decoded"),
         (encode(Image.new("F", (8, 8)), "TIFF"), "floating-point"),

@@ -22,7 +22,7 @@ import msgspec
 import pytest
 
 from data_prep import runners
-from data_prep.shards import ExampleSpec, ShardTask, build_shard
+from data_prep.shards import ExampleSpec, ShardTask, Stamp, build_shard
 from tests.coco_folder import jpeg
 from tests.miniature import environment
 from tfrecords import naming
@@ -65,6 +65,7 @@ def tasks(tmp_path: Path, count: int, *, pipes: bool = False) -> list[ShardTask]
             examples.append(
                 ExampleSpec(
                     path=str(path), content=hashlib.sha256(content).hexdigest(),
+                    stamp=Stamp(0, 0),
                     filename=path.name, file=path.name, image_id=number, label=0, size=(0, 0),
                     objects=(), crop=None,
                 )

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from data_prep import shards
 from data_prep.photographs import Rejection
-from data_prep.shards import ExampleSpec, ShardTask, build_shard
+from data_prep.shards import ExampleSpec, ShardTask, Stamp, build_shard, stamp_of
 from tests.coco_folder import jpeg
 from tfrecords import images, naming
 from tfrecords.schema import Box, Object
@@ -22,9 +22,11 @@ HALF = Box(ymin=0.0, xmin=0.0, ymax=1.0, xmax=0.5)
 def spec(path: Path, content: bytes, number: int, **changes: object) -> ExampleSpec:
     """An example whose photograph shows one animal in its left half."""
     path.write_bytes(content)
+    with path.open("rb") as file:
+        stamp = stamp_of(file)
     options = {
         "path": str(path), "file": path.name, "filename": path.name,
-        "content": hashlib.sha256(content).hexdigest(),
+        "content": hashlib.sha256(content).hexdigest(), "stamp": stamp,
         "image_id": number, "label": number % 2, "size": (32, 24),
         "objects": (Object(HALF, number % 2, False, 0.4),), "crop": None, **changes,
     }  # fmt: skip
@@ -161,6 +163,12 @@ def test_photograph_that_changes_during_the_build_stops_it(task: ShardTask) -> N
     with pytest.raises(OSError, match=r"changed during the build. Received: .*/0.jpg"):
         build_shard(task)
     assert not shard(task).exists()
+
+
+def test_photograph_with_another_stamp_and_the_same_content_is_no_change(task: ShardTask) -> None:
+    elsewhere = changed(task, stamp=Stamp(1, 1))  # As another machine may see it.
+    assert elsewhere.inputs_digest == task.inputs_digest
+    assert build_shard(elsewhere).shard.examples == 2
 
 
 def test_crop_is_stored_with_the_objects_in_it(task: ShardTask) -> None:

@@ -2,26 +2,40 @@
 
 Building a dataset and predicting on a photograph go through this one function, so a photograph is
 seen the same way in both.
+
+JPEGs, nearly all there is, go through libjpeg-turbo and OpenCV's averaging of areas, whose sums do
+not depend on the processor; any other format is decoded by Pillow.
 """
 
 import io
 import warnings
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import PIL
-from PIL import Image, ImageOps, UnidentifiedImageError
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
 
 from tfrecords.schema import Box
+
+Pixels = npt.NDArray[np.uint8]
+"""Upright RGB, [height, width, 3]."""
 
 JPEG_QUALITY = 92
 MAX_PIXELS = 89_478_485  # Pillow's own bound: about a quarter of a GiB of RGB.
 
 _ORIENTATION = 0x0112  # The EXIF tag.
 _TURNED = (5, 6, 7, 8)  # Its values that swap width and height.
+_MIRRORED_X = (2, 3, 6, 7)  # Those that then mirror left and right.
+_MIRRORED_Y = (3, 4, 7, 8)  # Those that then mirror top and bottom.
+_LONGEST_SIDE = 65_500  # What a JPEG can hold.
+_REDUCED = 2  # A JPEG decoded at a fraction of its size stays so many times larger than needed.
 
+ENCODING = 2  # Raised with every change that stores other bytes for the same photograph.
 
-ENCODING = 1  # Raised with every change that stores other bytes for the same photograph.
+cv2.setNumThreads(1)  # Photographs are shared out over processes; one is too small to share.
 
 
 class UnusableImageError(Exception):
@@ -30,14 +44,16 @@ class UnusableImageError(Exception):
 
 def encoding() -> str:
     """What decides the stored bytes beside photograph and options: another one, other shards."""
-    return f"{ENCODING}, quality {JPEG_QUALITY}, Pillow {PIL.__version__}"
+    libraries = (PIL, simplejpeg, cv2)
+    versions = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
+    return f"{ENCODING}, quality {JPEG_QUALITY}, {versions}"
 
 
 def store_jpeg(
     photograph: bytes,
     image_size: int,
     crop: Box | None = None,
-    look: Callable[[Image.Image], object] | None = None,
+    look: Callable[[Pixels], object] | None = None,
 ) -> bytes:
     """Returns the JPEG that an example stores.
 
@@ -46,21 +62,34 @@ def store_jpeg(
         image_size: Longest short side in pixels, shrunk to where it is more; 0 keeps the size. A
             JPEG that already fits is returned as it is.
         crop: What to cut out, in shares of the upright image.
-        look: Called with the upright photograph, which is decoded anyway.
+        look: Called with what `decode` returns: for the image size, or for 0 if there is a crop.
 
     Raises:
         UnusableImageError: with the reason.
     """
-    image = _decode(photograph)
+    header = _open(photograph)
+    pixels = _decode(photograph, header, image_size if crop is None else 0)
     if look is not None:
-        look(_upright(image))
-    fits = not image_size or min(image.size) <= image_size
-    if crop is None and fits and _orientation(image) == 1 and _is_plain_jpeg(image):
-        return photograph
-    image = _to_rgb(_upright(image))
+        look(pixels)
     if crop is not None:
-        image = _cut(image, crop)
-    return _encode(_shrink(image, image_size))
+        return _encode(shrink(_cut(pixels, crop), image_size))
+    fits = not image_size or min(header.size) <= image_size
+    if fits and _orientation(header) == 1 and _is_plain_jpeg(header):
+        return photograph
+    return _encode(pixels)
+
+
+def decode(photograph: bytes, image_size: int = 0) -> Pixels:
+    """Returns the photograph as it is shown.
+
+    Args:
+        photograph: The file's bytes, in any format that Pillow reads.
+        image_size: Longest short side in pixels, shrunk to where it is more; 0 keeps the size.
+
+    Raises:
+        UnusableImageError: with the reason.
+    """
+    return _decode(photograph, _open(photograph), image_size)
 
 
 def upright_boxes(
@@ -84,15 +113,15 @@ def upright_boxes(
     drawn_on_stored = annotated_size == image.size and image.width != image.height
     if orientation not in _TURNED or not drawn_on_stored:
         return list(boxes)
-    return [_turn(box, orientation) for box in boxes]
+    return [_turn_box(box, orientation) for box in boxes]
 
 
-def _turn(box: Box, orientation: int) -> Box:
+def _turn_box(box: Box, orientation: int) -> Box:
     """Swaps the axes, then mirrors those that the orientation mirrors."""
     y0, x0, y1, x1 = box.xmin, box.ymin, box.xmax, box.ymax
-    if orientation in (6, 7):
+    if orientation in _MIRRORED_X:
         x0, x1 = 1 - x1, 1 - x0
-    if orientation in (7, 8):
+    if orientation in _MIRRORED_Y:
         y0, y1 = 1 - y1, 1 - y0
     return Box(ymin=y0, xmin=x0, ymax=y1, xmax=x1)
 
@@ -117,27 +146,37 @@ def _open(photograph: bytes) -> Image.Image:
     return image
 
 
-def _decode(photograph: bytes) -> Image.Image:
-    """Decodes every pixel: a truncated file shows only there."""
-    image = _open(photograph)
+def _decode(photograph: bytes, header: Image.Image, image_size: int) -> Pixels:
+    """Decodes every pixel, since a truncated file shows only there, and shrinks the image."""
+    pixels = _decode_jpeg(photograph, image_size) if _is_plain_jpeg(header) else None
+    if pixels is None:
+        pixels = _decode_any(header)
+    orientation = _orientation(header)
+    if orientation in _TURNED:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in _MIRRORED_X:
+        pixels = pixels[:, ::-1]
+    if orientation in _MIRRORED_Y:
+        pixels = pixels[::-1]
+    return shrink(np.ascontiguousarray(pixels), image_size)
+
+
+def _decode_jpeg(photograph: bytes, image_size: int) -> Pixels | None:
+    """Returns None where the file is damaged: Pillow says how, or gets along with it."""
+    enough = image_size * _REDUCED
+    reduced = {"min_height": enough, "min_width": enough, "min_factor": 2} if enough else {}
+    try:
+        return simplejpeg.decode_jpeg(photograph, "RGB", **reduced)
+    except ValueError:
+        return None
+
+
+def _decode_any(image: Image.Image) -> Pixels:
     try:
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnusableImageError(f"cannot be decoded: {error}") from None
-    return image
-
-
-def decode_upright(photograph: bytes) -> Image.Image:
-    """Returns the photograph as it is shown, in its own mode.
-
-    Raises:
-        UnusableImageError: with the reason.
-    """
-    return _upright(_decode(photograph))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+    return np.asarray(_to_rgb(image))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -162,25 +201,29 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _cut(image: Image.Image, box: Box) -> Image.Image:
+def _cut(pixels: Pixels, box: Box) -> Pixels:
     """Cuts the box out, widened to whole pixels; at least one pixel remains."""
-    left = min(int(box.xmin * image.width), image.width - 1)
-    top = min(int(box.ymin * image.height), image.height - 1)
-    right = max(left + 1, min(image.width, int(np.ceil(box.xmax * image.width))))
-    bottom = max(top + 1, min(image.height, int(np.ceil(box.ymax * image.height))))
-    return image.crop((left, top, right, bottom))
+    height, width, _ = pixels.shape
+    left = min(int(box.xmin * width), width - 1)
+    top = min(int(box.ymin * height), height - 1)
+    right = max(left + 1, min(width, int(np.ceil(box.xmax * width))))
+    bottom = max(top + 1, min(height, int(np.ceil(box.ymax * height))))
+    return pixels[top:bottom, left:right]
 
 
-def _shrink(image: Image.Image, image_size: int) -> Image.Image:
-    short = min(image.size)
+def shrink(pixels: Pixels, image_size: int) -> Pixels:
+    """Returns the image with this short side, or as it is where that is no longer than this."""
+    height, width, _ = pixels.shape
+    short = min(height, width)
     if not image_size or short <= image_size:
-        return image
-    width, height = (max(1, round(side * image_size / short)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+        return pixels
+    size = [max(1, round(side * image_size / short)) for side in (width, height)]
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _encode(image: Image.Image) -> bytes:
+def _encode(pixels: Pixels) -> bytes:
     """One fixed way to encode, so that equal pixels give equal bytes."""
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0", optimize=False)
-    return out.getvalue()
+    if max(pixels.shape) > _LONGEST_SIDE:
+        height, width, _ = pixels.shape
+        raise UnusableImageError(f"too long for a JPEG: {width}x{height} pixels")
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), JPEG_QUALITY, "RGB", "420")
