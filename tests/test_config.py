@@ -11,6 +11,8 @@ SEED_RECIPE = {
     "head": "flatten", "weights": "imagenet", "seed": 0, "deterministic": False,
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
+    "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
+    "cache_dtype": None,
 }  # fmt: skip
 
 
@@ -33,6 +35,10 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"class_weights": "inverse"}, "class_weights='inverse'"),
         ({"augment": "cutout"}, "augment='cutout'"),
+        ({"mixup": -0.1}, "mixup=-0.1"),
+        ({"cutmix": float("inf")}, "cutmix=inf"),
+        ({"data_ram_mib": 0}, "data_ram_mib=0"),
+        ({"mixup": 0.2, "batch_size": 3, "num_gpus": 0}, "num_replicas=1. Use 4."),
         ({"seed": -1}, "seed=-1"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),

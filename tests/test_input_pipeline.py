@@ -98,6 +98,30 @@ def test_flip_belongs_to_an_examples_place_in_the_stream(half_bright) -> None:
     assert shares == [x for i, x in enumerate(found) if i % 8 >= 4]  # Or shared among workers.
 
 
+def rows_of(paths: list[str], *, count: int, **changes: Any) -> list[tuple[bytes, bytes]]:
+    """The pixels and labels of the first batches, row by row, under every augmentation."""
+    stream = input_pipeline.training_stream(
+        paths, num_examples=NUM_EXAMPLES, num_classes=NUM_EXAMPLES, seed=0, augment="full",
+        mixup=0.4, cutmix=1.0, **changes,
+    )  # fmt: skip
+    return [
+        (image.tobytes(), label.tobytes())
+        for images, labels in itertools.islice(stream, count)
+        for image, label in zip(images.numpy(), labels.numpy(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("window", [None, 4])  # Held in memory, and read in windows.
+def test_augmentation_knows_no_batch_replica_worker_or_resume(paths, window) -> None:
+    found = rows_of(paths, count=4, batch_size=8, window=window)
+    assert len(set(found)) == 32
+    assert rows_of(paths, count=16, batch_size=2, window=window) == found
+    assert rows_of(paths, count=2, batch_size=8, start_step=2, window=window) == found[16:]
+    second = tf.distribute.InputContext(2, 1, 4)  # Of two workers, with two replicas each.
+    shares = rows_of(paths, count=8, batch_size=8, worker=second, window=window)
+    assert shares == [row for i, row in enumerate(found) if i % 8 >= 4]
+
+
 def test_order_depends_on_the_seed_alone(paths) -> None:
     found = batches(paths, 6)
     tf.random.set_seed(1)  # TensorFlow's global seed must not matter.

@@ -19,7 +19,10 @@ from tests.test_train import figures_of, weights_of
 
 # 41 training examples in one shard, and batches of 12: rows of a batch for two workers and three.
 Doom = tuple[int, signal.Signals]
-RECIPE = ("--batch_size=12", "--epochs=3", "--learning_rate=0.05", "--deterministic")
+RECIPE = (
+    "--batch_size=12", "--epochs=3", "--learning_rate=0.05", "--deterministic", "--augment=full",
+    "--mixup=0.4", "--cutmix=1",
+)  # fmt: skip
 
 
 def free_ports(count: int) -> list[int]:

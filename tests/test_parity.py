@@ -10,8 +10,8 @@ from tests.test_train import figures_of, weights_of
 
 # 30 steps of 41 examples, a multiple of nothing; each strategy in a process of its own.
 OPTIONS = (
-    "--batch_size=8", "--epochs=5", "--learning_rate=0.02", "--augment=flip",
-    "--class_weights=balanced", "--label_smoothing=0.1", "--weight_decay=0.01",
+    "--batch_size=8", "--epochs=5", "--learning_rate=0.02", "--augment=full", "--mixup=0.4",
+    "--cutmix=1", "--class_weights=balanced", "--label_smoothing=0.1", "--weight_decay=0.01",
 )  # fmt: skip
 
 
@@ -41,8 +41,9 @@ def test_replicas_agree_under_every_option(
 
 @pytest.mark.parametrize(
     "changed",
-    ["--augment=none", "--class_weights=none", "--label_smoothing=0", "--weight_decay=0"],
-)
+    ["--augment=flip", "--cutmix=0", "--class_weights=none", "--label_smoothing=0",
+     "--weight_decay=0"],
+)  # fmt: skip
 def test_every_option_matters(
     changed: str, on_one_replica: Path, dataset: Path, tmp_path: Path
 ) -> None:

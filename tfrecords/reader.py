@@ -19,3 +19,8 @@ def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns `image` (JPEG bytes), `image/filename` and `label` (int64) of one example."""
     return tf.io.parse_single_example(serialized, _FEATURES)
+
+
+def parse_examples(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same of many examples, each [n], from serialized ones, [n]."""
+    return tf.io.parse_example(serialized, _FEATURES)

@@ -7,7 +7,7 @@ from typing import Any
 HEADS = ("flatten", "gap")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
-AUGMENTATIONS = ("none", "flip")
+AUGMENTATIONS = ("none", "flip", "full")
 CACHE_FEATURES = ("auto", "on", "off")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -44,6 +44,9 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     augment: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    data_ram_mib: int = 2048
     freeze_layers: int = 15
     head: str = "flatten"
     weights: str = "imagenet"
@@ -59,7 +62,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in (
             "batch_size", "epochs", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-            "early_stopping_patience",
+            "early_stopping_patience", "data_ram_mib",
         ):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
@@ -103,6 +106,8 @@ class TrainConfig:
                 "cache_dtype goes with --cache_features=on. Received: "
                 f"cache_dtype={self.cache_dtype}, cache_features={self.cache_features}."
             )
+        for name in ("mixup", "cutmix"):
+            self._check(name, 0 <= getattr(self, name) < float("inf"), "must be 0 or more")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "must be 0 or more, below 1")
         if self.cpu_replicas > 1 and self.num_gpus != 0:
             raise ValueError(
@@ -119,6 +124,12 @@ class TrainConfig:
             raise ValueError(
                 "batch_size must divide evenly over the replicas. Received: "
                 f"batch_size={self.batch_size}, num_replicas={num_replicas}. Use {fits}."
+            )
+        if (self.mixup or self.cutmix) and self.batch_size // num_replicas % 2:
+            raise ValueError(
+                "mixup and cutmix mix pairs, so that each replica needs an even share of a batch. "
+                f"Received: batch_size={self.batch_size}, num_replicas={num_replicas}. "
+                f"Use {self.batch_size + num_replicas}."
             )
 
     def recipe(self) -> dict[str, str | int | float | bool | None]:

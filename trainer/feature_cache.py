@@ -128,6 +128,7 @@ class FeatureCache:
         *,
         batch_size: int,
         seed: int,
+        window: int | None = None,
         start_step: int = 0,
         worker: tf.distribute.InputContext = input_pipeline.ALONE,
     ) -> tf.data.Dataset:
@@ -139,6 +140,7 @@ class FeatureCache:
             num_shards=len(split.paths),
             num_examples=split.num_examples,
             seed=seed,
+            window=window,
             start=start_step * batch_size,
         )
         ds = input_pipeline.own_rows(ds, batch_size, worker)
@@ -338,6 +340,8 @@ def _hindrance(config: TrainConfig, cache: FeatureCache, splits: Sequence[Split]
     """Why there can be no features; "" where there can."""
     if "://" in str(config.cache_dir or config.workdir):
         return "Features are read at random, from a file system: name one with --cache_dir"
+    if config.augment == "full" or config.mixup or config.cutmix:
+        return "No image is seen twice under --augment=full, --mixup or --cutmix"
     if not config.freeze_layers:
         return "No layer is frozen (--freeze_layers=0)"
     try:

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords import reader
+from trainer import augmentation, mixing
 from trainer.config import IMAGE_SIZE, TrainConfig
+from trainer.examples import PREFETCHED, HeldExamples, ReadExamples
 
 # The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
-_SHUFFLE_BUFFER = 32_768  # Serialized examples, about 1 GiB; more than that are shuffled in parts.
 _PARALLEL_READS = 4
 ALONE = tf.distribute.InputContext()
 
@@ -26,7 +27,10 @@ def training_stream(
     num_classes: int,
     batch_size: int,
     seed: int,
+    window: int | None = None,
     augment: str = TrainConfig.augment,
+    mixup: float = TrainConfig.mixup,
+    cutmix: float = TrainConfig.cutmix,
     start_step: int = 0,
     worker: tf.distribute.InputContext = ALONE,
 ) -> tf.data.Dataset:
@@ -39,35 +43,55 @@ def training_stream(
     Args:
         paths: Of the shards.
         num_examples: In all of them.
-        num_classes: Width of the one-hot labels.
+        num_classes: Width of the labels.
         batch_size: Global, over all replicas.
-        seed: Another seed gives other permutations and other mirrored examples.
-        augment: `flip` mirrors half of the examples, drawn for each from (seed, place in the
-            stream): which of them a replica or a worker holds does not matter.
+        seed: Another seed gives other permutations and another augmentation.
+        window: How many examples are shuffled together; None, all, which are held in memory.
+        augment: `flip` mirrors half of the examples, `full` is `augmentation.decode_augmented`;
+            drawn for each from (seed, place in the stream): which of them a replica or a worker
+            holds does not matter.
+        mixup: As `mixing.mixer` takes it.
+        cutmix: As `mixing.mixer` takes it.
         start_step: The first batch is the one of this step.
         worker: Who reads: only its rows of each global batch are decoded, a replica's at a time.
 
     Yields:
-        (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot float32 [rows, num_classes], where
-        rows is a replica's share of the global batch.
+        (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot or mixed float32 [rows,
+        num_classes], where rows is a replica's share of the global batch.
     """
-    shards = tf.constant(list(paths))
+    held = window is None or window >= num_examples
+    examples = HeldExamples(paths) if held else ReadExamples(paths)
     ds = in_training_order(
-        lambda shard: reader.read_serialized(shards[shard]),
+        examples.read,
         num_shards=len(paths),
         num_examples=num_examples,
         seed=seed,
+        window=window,
         start=start_step * batch_size,
     )
     ds = own_rows(ds, batch_size, worker)
-    ds = ds.map(
-        functools.partial(_decode_example, num_classes=num_classes, seed=seed, augment=augment),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+
+    def load(place: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        jpeg, label = examples.take(key)
+        image = _decode(jpeg, augment, place, seed)
+        label = tf.one_hot(label, num_classes)
+        return (image, label, mixing.draw(seed, place)) if mixup or cutmix else (image, label)
+
+    ds = ds.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     # Endless, so nothing is dropped.
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
-    return ds.prefetch(2).with_options(worker_options())
+    if mixup or cutmix:
+        ds = ds.map(mixing.mixer(mixup, cutmix), num_parallel_calls=tf.data.AUTOTUNE)
+    return ds.prefetch(PREFETCHED).with_options(decoding_options())
+
+
+def _decode(jpeg: tf.Tensor, augment: str, place: tf.Tensor, seed: int) -> tf.Tensor:
+    if augment == "full":
+        return augmentation.decode_augmented(jpeg, tf.stack([seed, place]))
+    image = decode_square(jpeg)
+    if augment == "flip":
+        image = tf.cond(is_mirrored(place, seed), lambda: tf.reverse(image, [1]), lambda: image)
+    return image
 
 
 def in_training_order(
@@ -77,6 +101,7 @@ def in_training_order(
     num_examples: int,
     seed: int,
     start: int,
+    window: int | None = None,
 ) -> tf.data.Dataset:
     """Returns an endless stream of (place in the stream, example), in an order that is all its own.
 
@@ -87,18 +112,20 @@ def in_training_order(
         num_examples: In all of them.
         seed: Another seed gives other permutations.
         start: The place of the first example.
+        window: How many are shuffled together; None: all.
     """
 
-    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
+    def windows(epoch: tf.Tensor) -> tf.data.Dataset:
         shuffle = functools.partial(_shuffle, seed=[seed, epoch])
         at_once = min(_PARALLEL_READS, num_shards)
         shards = tf.data.Dataset.from_tensor_slices(shuffle(tf.range(num_shards)))
         ds = shards.interleave(
             read, cycle_length=at_once, num_parallel_calls=at_once, deterministic=True
         )
-        return ds.batch(_SHUFFLE_BUFFER).map(shuffle).unbatch()
+        return ds.batch(window or num_examples).map(shuffle)
 
-    ds = tf.data.Dataset.range(start // num_examples, tf.int64.max).flat_map(permutation)
+    ds = tf.data.Dataset.range(start // num_examples, tf.int64.max).flat_map(windows)
+    ds = ds.prefetch(1).unbatch()  # One is read while one is given out, also of the next epoch.
     ds = ds.skip(start % num_examples)  # Before decode: skipping costs a read, not a decode.
     return ds.enumerate(start)
 
@@ -139,7 +166,7 @@ def evaluation_batches(
     ds = own_rows(ds, batch_size, worker)
     ds = ds.map(_decode_or_black, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
-    return ds.prefetch(2).with_options(worker_options())
+    return ds.prefetch(PREFETCHED).with_options(decoding_options())
 
 
 def _decode_or_black(serialized: tf.Tensor) -> tf.Tensor:
@@ -154,6 +181,14 @@ def worker_options() -> tf.data.Options:
     """Each worker takes its rows itself; no shard is anybody's own."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options
+
+
+def decoding_options() -> tf.data.Options:
+    """The same, where photographs are decoded."""
+    options = worker_options()
+    options.experimental_optimization.map_and_batch_fusion = True  # Decodes into the batch.
+    options.threading.max_intra_op_parallelism = 1  # Images side by side, each on one core.
     return options
 
 
@@ -177,16 +212,6 @@ def decode_square(jpeg: tf.Tensor) -> tf.Tensor:
 def _resize(image: tf.Tensor) -> tf.Tensor:
     resized = tf.image.resize(image, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
     return tf.saturate_cast(tf.round(resized), tf.uint8)
-
-
-def _decode_example(
-    place: tf.Tensor, serialized: tf.Tensor, *, num_classes: int, seed: int, augment: str
-) -> tuple[tf.Tensor, tf.Tensor]:
-    example = reader.parse_example(serialized)
-    image = decode_square(example["image"])
-    if augment == "flip":
-        image = tf.cond(is_mirrored(place, seed), lambda: image[:, ::-1], lambda: image)
-    return image, tf.one_hot(example["label"], num_classes)
 
 
 def is_mirrored(place: tf.Tensor, seed: int) -> tf.Tensor:

@@ -90,7 +90,24 @@ flags.DEFINE_enum(
     "augment",
     _DEFAULT.augment,
     AUGMENTATIONS,
-    "flip: mirrors half of the training photographs, others in each epoch.",
+    "flip: mirrors half of the training photographs, others in each epoch. full: random crops, "
+    "flips, colours and RandAugment's operations.",
+)
+flags.DEFINE_float(
+    "mixup", _DEFAULT.mixup, "Alpha, of pairs blended; 0: none are. 0.2 is usual.", lower_bound=0.0
+)
+flags.DEFINE_float(
+    "cutmix",
+    _DEFAULT.cutmix,
+    "Alpha, of pairs that swap a box; 0: none do. 1 is usual. With --mixup: half of the pairs.",
+    lower_bound=0.0,
+)
+flags.DEFINE_integer(
+    "data_ram_mib",
+    _DEFAULT.data_ram_mib,
+    "MiB for stored examples and waiting batches, on each worker. A training split of more than "
+    "half of it is read and shuffled in parts.",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "freeze_layers",

@@ -25,6 +25,7 @@ from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.exact_model import parts_per_replica
+from trainer.examples import shuffle_window
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
@@ -169,6 +170,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
     of_all = {
         "batch_size": run.config.batch_size,
         "seed": run.config.seed,
+        "window": shuffle_window(run.train_split, run.config),
         "start_step": run.progress.step,
     }
 
@@ -180,6 +182,8 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
             num_examples=run.train_split.num_examples,
             num_classes=len(run.train_split.classes),
             augment=run.config.augment,
+            mixup=run.config.mixup,
+            cutmix=run.config.cutmix,
             worker=worker,
             **of_all,
         )
