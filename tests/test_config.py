@@ -39,6 +39,9 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"cutmix": float("inf")}, "cutmix=inf"),
         ({"data_ram_mib": 0}, "data_ram_mib=0"),
         ({"mixup": 0.2, "batch_size": 3, "num_gpus": 0}, "num_replicas=1. Use 4."),
+        ({"profile_steps": "10"}, "profile_steps='10'"),
+        ({"profile_steps": "0:5"}, "profile_steps='0:5'"),
+        ({"profile_steps": "20:10"}, "as in 10:20. Received: profile_steps='20:10'"),
         ({"seed": -1}, "seed=-1"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),
@@ -65,6 +68,7 @@ def test_machine_may_change_on_resume_and_the_recipe_may_not() -> None:
         cpu_replicas=2,
         checkpoint_every=5,
         keep_checkpoints=1,
+        profile_steps="10:20",
         dry_run=True,
     )
     assert elsewhere.recipe() == config.recipe()

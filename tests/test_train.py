@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -37,8 +38,13 @@ def figures_of(workdir: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def uninterrupted(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE)
+    flags = (f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE, "--profile_steps=3:5")
+    done = miniature.train(*flags)
     assert done.returncode == 0, done.stderr
+    assert "Profile of steps 3 to 5: tensorboard --logdir=" in done.stdout
+    assert re.search(
+        r"^[\d.]+ images/s, waiting for input [\d.]+% of the", done.stdout, re.MULTILINE
+    )
     return workdir
 
 
@@ -59,6 +65,12 @@ def test_workdir_holds_what_the_contract_promises(uninterrupted: Path) -> None:
     } <= metrics.keys()  # fmt: skip
     # The last row and the final evaluation looked at the same weights and the same examples.
     assert float(rows[-1]["val_loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
+
+
+def test_tensorboard_holds_the_profile_and_the_wait_for_input(uninterrupted: Path) -> None:
+    assert len(list(uninterrupted.glob("tensorboard/plugins/profile/*/*.xplane.pb"))) == 1
+    [events] = uninterrupted.glob("tensorboard/train/*.v2")
+    assert b"epoch_waiting_for_input" in events.read_bytes()
 
 
 def test_config_records_where_the_numbers_come_from(uninterrupted: Path, dataset: Path) -> None:

@@ -1,6 +1,7 @@
 """What a training run is asked for: one frozen, validated record. Standard library only."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-    "dry_run", "cache_features", "cache_dir",
+    "profile_steps", "dry_run", "cache_features", "cache_dir",
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ class TrainConfig:
     cache_dtype: str | None = None
     seed: int = 0
     deterministic: bool = False
+    profile_steps: str | None = None
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     dry_run: bool = False
@@ -106,6 +108,12 @@ class TrainConfig:
                 "cache_dtype goes with --cache_features=on. Received: "
                 f"cache_dtype={self.cache_dtype}, cache_features={self.cache_features}."
             )
+        match = re.fullmatch(r"(\d+):(\d+)", self.profile_steps or "1:1", re.ASCII)
+        self._check(
+            "profile_steps",
+            match is not None and 1 <= int(match[1]) <= int(match[2]),
+            "must be FIRST:LAST, two steps from 1 on, as in 10:20",
+        )
         for name in ("mixup", "cutmix"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "must be 0 or more")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "must be 0 or more, below 1")
@@ -116,6 +124,14 @@ class TrainConfig:
             )
         if self.num_gpus == 0:  # How many GPUs there are shows only on the machine that trains.
             self.check_replicas(self.cpu_replicas)
+
+    @property
+    def profiled(self) -> tuple[int, int] | None:
+        """The first and the last step to profile; the run's first is 1."""
+        if self.profile_steps is None:
+            return None
+        first, _, last = self.profile_steps.partition(":")
+        return int(first), int(last)
 
     def check_replicas(self, num_replicas: int) -> None:
         """Refuses a number of replicas that the global batch cannot be shared among evenly."""

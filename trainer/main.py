@@ -150,6 +150,11 @@ flags.DEFINE_integer(
     "How many of the newest checkpoints to keep; the best epoch's is kept besides.",
     lower_bound=1,
 )
+flags.DEFINE_string(
+    "profile_steps",
+    _DEFAULT.profile_steps,
+    "FIRST:LAST, as 10:20: steps whose profile goes to WORKDIR/tensorboard; the run's first is 1.",
+)
 flags.DEFINE_bool(
     "dry_run", _DEFAULT.dry_run, "Build everything, run a step, say what would be; write nothing."
 )

@@ -11,6 +11,7 @@ from trainer.config import TrainConfig
 from trainer.feature_cache import FeatureCache
 from trainer.learning_rate import Schedule
 from trainer.split import Split
+from trainer.verdict import Timing
 from trainer.workdir import Workdir
 from trainer.workers import Workers
 
@@ -31,6 +32,7 @@ class Run:
         progress: How far it is.
         workers: Who take part in it.
         features: What it trains from; None: from the photographs.
+        timing: Where the time of this process's steps goes.
     """
 
     config: TrainConfig
@@ -44,6 +46,7 @@ class Run:
     progress: Progress
     workers: Workers
     features: FeatureCache | None
+    timing: Timing = dataclasses.field(default_factory=Timing)
 
     @property
     def splits(self) -> list[Split]:

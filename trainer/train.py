@@ -29,9 +29,11 @@ from trainer.examples import shuffle_window
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
+from trainer.profile import Profile
 from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
 from trainer.split import find_split
+from trainer.verdict import Verdict
 from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
 from trainer.workers import Workers, naming_lost_workers
@@ -156,6 +158,7 @@ def fit(run: Run, stop: StopSignals) -> None:
                 verbose=verbose,
                 shuffle=False,  # The stream is.
             )
+    print(run.timing.verdict(), flush=True)
 
 
 def is_trained(run: Run) -> bool:
@@ -204,7 +207,9 @@ def create_callbacks(
     )
     labels = input_pipeline.read_labels(run.val_split.paths)
     workdir = run.workdir if run.workers.is_chief else None
+    profiled = run.config.profiled
     return [
+        Verdict(run.timing, run.config.batch_size),
         callbacks.Validation(functools.partial(_validate, run, labels, checkpointing)),
         callbacks.HistoryLog(
             run.progress,
@@ -213,6 +218,7 @@ def create_callbacks(
             learning_rate=functools.partial(rate_of_step, run.schedule),
         ),
         callbacks.EarlyStopping(run.progress, run.config.early_stopping_patience),
+        *([Profile(run.progress, profiled, workdir.tensorboard)] if workdir and profiled else []),
         *(
             [keras.callbacks.TensorBoard(str(workdir.tensorboard), write_graph=False)]
             if workdir
@@ -286,4 +292,5 @@ def _facts(run: Run) -> dict[str, str]:
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         "Evaluated on": f"{run.val_split.num_examples} photographs of the split "
         f"{run.val_split.name}",
+        "Speed": run.timing.verdict(),
     }
