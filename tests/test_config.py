@@ -12,7 +12,7 @@ SEED_RECIPE = {
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
-    "cache_dtype": None,
+    "cache_dtype": None, "cache_views": None,
 }  # fmt: skip
 
 
@@ -42,6 +42,14 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"profile_steps": "10"}, "profile_steps='10'"),
         ({"profile_steps": "0:5"}, "profile_steps='0:5'"),
         ({"profile_steps": "20:10"}, "as in 10:20. Received: profile_steps='20:10'"),
+        ({"cache_features": "maybe"}, "cache_features='maybe'"),
+        ({"cache_dtype": "int8", "cache_features": "on"}, "cache_dtype='int8'"),
+        (
+            {"cache_dtype": "bfloat16"},
+            "cache_dtype=bfloat16, cache_views=None, cache_features=auto",
+        ),
+        ({"cache_views": 2, "augment": "full"}, "cache_views=2, cache_features=auto"),
+        ({"cache_views": 2, "cache_features": "on"}, "cache_views=2, augment=none"),
         ({"seed": -1}, "seed=-1"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),

@@ -124,6 +124,20 @@ def test_rounded_features_are_half_the_size_and_another_run(
     assert "cache_dtype: bfloat16 there, None here" in done.stderr
 
 
+def test_drawn_views_are_the_same_ones_after_a_kill(dataset: Path, tmp_path: Path) -> None:
+    views = ("--augment=full", "--cache_views=3")
+    train(dataset, tmp_path / "whole", *views)
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}/killed", *RECIPE, *views)
+    [_] = survive(flags, [Kill("features", 7, 0.0, signal.SIGKILL)])
+    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+    record = 3 * 8 * 8 * 3 * 4 + 16  # Three views of each training example; they differ.
+    shards = shards_of(tmp_path / "killed" / "features")
+    [first, *_] = [shard for name, shard in shards.items() if "-train." in name]
+    assert len(first) % record == 0
+    drawn = np.frombuffer(first[12 : record - 4], np.float32).reshape(3, -1)
+    assert len({view.tobytes() for view in drawn}) == 3
+
+
 def config_of(dataset: Path, **changes: object) -> TrainConfig:
     options = {"data_dir": str(dataset), "workdir": "run", "num_gpus": 0}
     return TrainConfig(**{**options, **changes})
@@ -144,6 +158,8 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
         folder(model=mixed),
         folder(augment="flip"),
         folder(cache_features="on", cache_dtype="bfloat16"),
+        folder(cache_features="on", augment="full", cache_views=2),
+        folder(cache_features="on", augment="full", cache_views=2, seed=1),
     ]
     assert folder() == folder(epochs=3, learning_rate=0.5, batch_size=8, seed=7)
     assert len({folder(), *others}) == 1 + len(others)

@@ -54,6 +54,7 @@ class TrainConfig:
     cache_features: str = "auto"
     cache_dir: str | None = None
     cache_dtype: str | None = None
+    cache_views: int | None = None
     seed: int = 0
     deterministic: bool = False
     profile_steps: str | None = None
@@ -64,7 +65,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in (
             "batch_size", "epochs", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-            "early_stopping_patience", "data_ram_mib",
+            "early_stopping_patience", "data_ram_mib", "cache_views",
         ):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
@@ -102,12 +103,7 @@ class TrainConfig:
             self.cache_dtype in (None, *CACHE_DTYPES),
             f"must be one of {', '.join(CACHE_DTYPES)}",
         )
-        # Rounded features are another run: whether they are taken must not be left to a machine.
-        if self.cache_dtype not in (None, "float32") and self.cache_features != "on":
-            raise ValueError(
-                "cache_dtype goes with --cache_features=on. Received: "
-                f"cache_dtype={self.cache_dtype}, cache_features={self.cache_features}."
-            )
+        self._check_cache()
         match = re.fullmatch(r"(\d+):(\d+)", self.profile_steps or "1:1", re.ASCII)
         self._check(
             "profile_steps",
@@ -124,6 +120,21 @@ class TrainConfig:
             )
         if self.num_gpus == 0:  # How many GPUs there are shows only on the machine that trains.
             self.check_replicas(self.cpu_replicas)
+
+    def _check_cache(self) -> None:
+        """Other features make another run: whether they are taken must not be left to a machine."""
+        rounded = self.cache_dtype not in (None, "float32")
+        if (rounded or self.cache_views) and self.cache_features != "on":
+            raise ValueError(
+                "cache_dtype and cache_views go with --cache_features=on. Received: "
+                f"cache_dtype={self.cache_dtype}, cache_views={self.cache_views}, "
+                f"cache_features={self.cache_features}."
+            )
+        if self.cache_views and self.augment != "full":
+            raise ValueError(
+                "cache_views keeps views that --augment=full draws. Received: "
+                f"cache_views={self.cache_views}, augment={self.augment}."
+            )
 
     @property
     def profiled(self) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ from cli.progress import Progress
 from tfrecords import files, framing, reader
 from tfrecords.manifest import Manifest
 from tfrecords.writer import write_shard
-from trainer import disk, input_pipeline
+from trainer import augmentation, disk, input_pipeline
 from trainer.cluster import Cluster
 from trainer.config import IMAGE_SIZE, TrainConfig
 from trainer.distribution import is_on_cpu
@@ -45,7 +45,8 @@ class FeatureCache:
         rest: The layers from the first that trains on: features in, probabilities out.
         folder: Where the shards are. A digest of all that decides their bytes is its name, so they
             are never stale, and runs may share the folder that it is in.
-        num_views: Of each training image: 2 where `flip` takes one or the other. Others have one.
+        num_views: Of each training image: 2 where `flip` takes one or the other, --cache_views
+            where they are drawn. Validation images have one.
     """
 
     def __init__(self, config: TrainConfig, model: keras.Model, manifest: Manifest) -> None:
@@ -53,6 +54,8 @@ class FeatureCache:
         self._shape = tuple(self._frozen.output.shape[1:])
         self._dtype = tf.as_dtype(config.cache_dtype or self._frozen.output.dtype)
         self._augment, self._batch_size = config.augment, config.batch_size
+        self._seed = config.seed if config.augment == "full" else None
+        self._is_shared = config.cache_dir is not None
         self.num_views = count_views(config)
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
         self._description = self._describe(manifest.digest)
@@ -70,6 +73,7 @@ class FeatureCache:
             "image_size": IMAGE_SIZE,
             "augment": self._augment,
             "num_views": self.num_views,
+            "seed_of_views": self._seed,
             "layers": [(layer.name, layer.dtype_policy.name) for layer in self._frozen.layers],
             "weights": weights.hexdigest(),
             "shape": self._shape,
@@ -133,8 +137,7 @@ class FeatureCache:
         worker: tf.distribute.InputContext = input_pipeline.ALONE,
     ) -> tf.data.Dataset:
         """As `input_pipeline.training_stream`, with features, [rows, ...], in place of images."""
-        ends = list(itertools.accumulate(map(self._count, split.paths), initial=0))
-        first = tf.constant(ends, tf.int64)
+        first = tf.constant(self._ends(split), tf.int64)
         ds = input_pipeline.in_training_order(
             lambda shard: tf.data.Dataset.range(first[shard], first[shard + 1]),
             num_shards=len(split.paths),
@@ -144,7 +147,7 @@ class FeatureCache:
             start=start_step * batch_size,
         )
         ds = input_pipeline.own_rows(ds, batch_size, worker)
-        ds = ds.map(lambda place, index: (index, self._view(place, seed)))
+        ds = ds.map(lambda place, index: (index, self._view(split, place, index, seed)))
         ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
         labels = tf.constant(input_pipeline.read_labels(split.paths))
         look_up = self._look_up(split)
@@ -174,11 +177,12 @@ class FeatureCache:
         ds = ds.map(lambda indices: look_up(indices, tf.zeros_like(indices)))
         return ds.prefetch(2).with_options(input_pipeline.worker_options())
 
-    def _view(self, place: tf.Tensor, seed: int) -> tf.Tensor:
+    def _view(self, split: Split, place: tf.Tensor, index: tf.Tensor, seed: int) -> tf.Tensor:
         """Which view of an example the place in the stream takes."""
         if self._augment == "flip":
             return tf.cast(input_pipeline.is_mirrored(place, seed), tf.int64)
-        return tf.zeros([], tf.int64)
+        epoch = place // split.num_examples
+        return (epoch + index) % self.num_views  # Each in turn; not the same ones in one epoch.
 
     def _look_up(self, split: Split) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Returns what gives features, [rows, ...], for examples, [rows], and views, [rows]."""
@@ -212,6 +216,9 @@ class FeatureCache:
         progress: Progress,
     ) -> None:
         """Computes shards one after the other, in batches that run on from one into the next."""
+        if not self._is_shared:  # Else another run may be writing the same one.
+            for path in paths:
+                files.remove_incomplete(self.folder, self._path(path).name)
         features = self._compute(split, paths, strategy)
         for path in paths:
             views = (row.tobytes() for row in features)
@@ -230,7 +237,10 @@ class FeatureCache:
         rows = self._batch_size // strategy.num_replicas_in_sync * replicas
         num_images = self._views_in(split) * sum(map(self._count, paths))
         black = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
-        ds = reader.read_serialized(paths)
+        first_of = dict(zip(split.paths, self._ends(split), strict=False))
+        first = tf.constant([first_of[path] for path in paths], tf.int64)
+        shards = tf.data.Dataset.from_tensor_slices((list(paths), first))
+        ds = shards.flat_map(lambda path, first: reader.read_serialized(path).enumerate(first))
         ds = ds.map(
             functools.partial(self._views, num_views=self._views_in(split)),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -239,7 +249,8 @@ class FeatureCache:
         ds = ds.unbatch()
         # A replica without rows would crash.
         ds = ds.concatenate(tf.data.Dataset.from_tensors(black).repeat(-num_images % rows))
-        ds = ds.batch(rows, drop_remainder=True).prefetch(2)
+        ds = ds.batch(rows, drop_remainder=True)
+        ds = ds.prefetch(2).with_options(input_pipeline.decoding_options())
 
         @tf.function
         def compute(images: tf.Tensor) -> tf.Tensor:
@@ -256,9 +267,13 @@ class FeatureCache:
     def _features(self, images: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._frozen(images, training=False), self._dtype)
 
-    def _views(self, serialized: tf.Tensor, *, num_views: int) -> tf.Tensor:
-        """Returns every view of an example, uint8 [num_views, 224, 224, 3]."""
-        image = input_pipeline.decode_square(reader.parse_example(serialized)["image"])
+    def _views(self, index: tf.Tensor, serialized: tf.Tensor, *, num_views: int) -> tf.Tensor:
+        """Returns every view of the example of this index, uint8 [num_views, 224, 224, 3]."""
+        jpeg = reader.parse_example(serialized)["image"]
+        if num_views > 1 and self._augment == "full":
+            seeds = [tf.stack([self._seed, index * num_views + view]) for view in range(num_views)]
+            return tf.stack([augmentation.decode_augmented(jpeg, seed) for seed in seeds])
+        image = input_pipeline.decode_square(jpeg)
         return tf.stack([image, image[:, ::-1]][:num_views])
 
     def _is_whole(self, split: Split, path: str) -> bool:
@@ -275,6 +290,10 @@ class FeatureCache:
     def _path(self, path: str) -> Path:
         """Of the features of a shard."""
         return self.folder / Path(path).name
+
+    def _ends(self, split: Split) -> list[int]:
+        """Of each shard: the first example of the next one; 0 before them all."""
+        return list(itertools.accumulate(map(self._count, split.paths), initial=0))
 
     def _count(self, path: str) -> int:
         return self._examples[Path(path).name]
@@ -302,7 +321,7 @@ def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 def count_views(config: TrainConfig) -> int:
     """How many views of a training image the run takes."""
-    return 2 if config.augment == "flip" else 1
+    return config.cache_views or (2 if config.augment == "flip" else 1)
 
 
 def choose(
@@ -340,8 +359,10 @@ def _hindrance(config: TrainConfig, cache: FeatureCache, splits: Sequence[Split]
     """Why there can be no features; "" where there can."""
     if "://" in str(config.cache_dir or config.workdir):
         return "Features are read at random, from a file system: name one with --cache_dir"
-    if config.augment == "full" or config.mixup or config.cutmix:
-        return "No image is seen twice under --augment=full, --mixup or --cutmix"
+    if config.mixup or config.cutmix:
+        return "No image is seen twice under --mixup or --cutmix"
+    if config.augment == "full" and not config.cache_views:
+        return "No image is seen twice under --augment=full; --cache_views=K keeps K views of each"
     if not config.freeze_layers:
         return "No layer is frozen (--freeze_layers=0)"
     try:

@@ -136,6 +136,12 @@ flags.DEFINE_enum(
     CACHE_DTYPES,
     "Rounds the features to this. Unset: they are kept as the frozen layers compute them.",
 )
+flags.DEFINE_integer(
+    "cache_views",
+    _DEFAULT.cache_views,
+    "With --augment=full: draws so many views of each photograph once, and takes them in turn.",
+    lower_bound=1,
+)
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")
 flags.DEFINE_integer(
