@@ -78,5 +78,5 @@ def _swap(rows: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
     """Gives each of a pair the other's value, to the share that it does not keep of its own."""
     pairs = tf.reshape(rows, [-1, 2, *rows.shape[1:]])
     first, second = tf.unstack(pairs, axis=1)
-    mixed = [kept * first + (1 - kept) * second, kept * second + (1 - kept) * first]
-    return tf.reshape(tf.stack(mixed, axis=1), [-1, *rows.shape[1:]])
+    given = (1 - kept) * (second - first)
+    return tf.reshape(tf.stack([first + given, second - given], axis=1), [-1, *rows.shape[1:]])

@@ -1,0 +1,57 @@
+"""Measures what a user waits for: `--help`, and the first training step of VGG16.
+
+python -m benchmarks.startup --data_dir=D
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from absl import flags
+
+from cli import command
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
+flags.DEFINE_string("weights", "imagenet", "As trainer.main takes it.")
+flags.DEFINE_integer("runs", 3, "Of which the medians are printed.", lower_bound=1)
+
+# The trainer, which ends once its first step is done.
+_FIRST_STEP = """
+import os
+import keras
+from trainer import callbacks, main
+def end(*_):
+    os._exit(0)
+callbacks.HistoryLog.on_train_batch_end = end
+main.run()
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the medians, in seconds."""
+    command.refuse_arguments(arguments)
+    _print_median("python -m trainer.main --help", ["-m", "trainer.main", "--help"])
+    with tempfile.TemporaryDirectory() as workdir:
+        training = ["-c", _FIRST_STEP, f"--data_dir={FLAGS.data_dir}", "--num_gpus=0"]
+        training += [f"--weights={FLAGS.weights}", "--cache_features=off"]
+        _print_median("to the end of the first training step", training, workdir)
+
+
+def _print_median(name: str, arguments: Sequence[str], workdir: str | None = None) -> None:
+    seconds = []
+    for run in range(FLAGS.runs):
+        of_run = [f"--workdir={workdir}/{run}"] if workdir else []
+        start = time.monotonic()
+        subprocess.run([sys.executable, *arguments, *of_run], check=True, stdout=subprocess.DEVNULL)
+        seconds.append(time.monotonic() - start)
+    print(f"{name}: {statistics.median(seconds):.2f} s on {os.cpu_count()} cores", flush=True)
+
+
+if __name__ == "__main__":
+    command.run(main)
