@@ -119,9 +119,8 @@ def in_training_order(
         shuffle = functools.partial(_shuffle, seed=[seed, epoch])
         at_once = min(_PARALLEL_READS, num_shards)
         shards = tf.data.Dataset.from_tensor_slices(shuffle(tf.range(num_shards)))
-        ds = shards.interleave(
-            read, cycle_length=at_once, num_parallel_calls=at_once, deterministic=True
-        )
+        threads = at_once if window and window < num_examples else None  # Else nothing is read.
+        ds = shards.interleave(read, cycle_length=at_once, num_parallel_calls=threads)
         return ds.batch(window or num_examples).map(shuffle)
 
     ds = tf.data.Dataset.range(start // num_examples, tf.int64.max).flat_map(windows)
