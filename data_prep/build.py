@@ -139,7 +139,7 @@ flags.DEFINE_float(
 class _Plan(NamedTuple):
     """What is to be built, and what was left out on the way to it."""
 
-    classes: tuple[str, ...]
+    source: Source
     photographs: list[Photograph]
     dropped: Counter[str]
     rejections: list[Rejection]
@@ -234,11 +234,11 @@ def _plan(config: BuildConfig) -> _Plan:
     _check_rejections(config, rejections, photographs)
     on_disk = [c for c in candidates if c.photograph.path in digests]
     tasks = plan.plan_shards(config, on_disk, digests, dropped)
-    return _Plan(source.classes, photographs, dropped, rejections, tasks)
+    return _Plan(source, photographs, dropped, rejections, tasks)
 
 
 def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> Manifest:
-    classes = planned.classes
+    classes = planned.source.classes
     rejections = planned.rejections + [r for result in results for r in result.rejections]
     _check_rejections(config, rejections, planned.photographs)
     for split, counts in commit.count_examples(results, classes).items():
@@ -250,11 +250,13 @@ def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> 
     return commit.commit(
         Path(config.data_dir),
         results,
+        source=planned.source.kind,
         classes=classes,
         options=dataclasses.asdict(config),
         dropped=planned.dropped,
         rejections=rejections,
         photographs=planned.photographs,
+        tasks=planned.tasks,
     )
 
 
@@ -272,7 +274,7 @@ def read_source(config: BuildConfig) -> Source:
         return coco.read_coco_dir(str(config.coco_dir), config.classes)
     drawn = Path(config.data_dir) / "synthetic_coco"
     synthetic.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
-    return coco.read_coco_dir(str(drawn), config.classes)
+    return coco.read_coco_dir(str(drawn), config.classes)._replace(kind="Drawn animals")
 
 
 def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:

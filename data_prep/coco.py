@@ -95,7 +95,7 @@ def _read(
         photographs += _photographs(root, file, coco, classes, bad_boxes)
     names = ", ".join(str(file.path) for file in files)
     description = f"{tool}: {len(photographs)} photographs in {names}"
-    return Source(classes, photographs, bad_boxes, dropped, description)
+    return Source(classes, photographs, bad_boxes, dropped, description, tool)
 
 
 def _classes_in_use(files: Iterable[_Instances]) -> tuple[str, ...]:

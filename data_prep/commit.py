@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import lock, near_duplicates
 from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
-from data_prep.shards import ShardResult
+from data_prep.shards import ShardResult, ShardTask
 from tfrecords import files, naming
 from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
 
@@ -37,13 +37,29 @@ def commit(
     data_dir: Path,
     results: Sequence[ShardResult],
     *,
+    source: str,
     classes: Sequence[str],
     options: Mapping[str, Any],
     dropped: Mapping[str, int],
     rejections: Sequence[Rejection],
     photographs: Iterable[Photograph],
+    tasks: Iterable[ShardTask],
 ) -> Manifest:
-    """Writes every file beside the shards and returns the manifest."""
+    """Writes every file beside the shards and returns the manifest.
+
+    Args:
+        data_dir: Of the dataset.
+        results: Of all tasks.
+        source: What was recognised, for a person.
+        classes: Names; a label is an index into them.
+        options: Of the build.
+        dropped: {rule: number of photographs or instances that it left out}.
+        rejections: Of photographs and boxes.
+        photographs: Of which examples were to be made.
+        tasks: What was to be built.
+    """
+    from data_prep import report  # Brings matplotlib, which a mistyped flag can spare.
+
     results = sorted(results, key=lambda result: result.shard.file)
     shards = [result.shard for result in results]
     pairs = find_near_duplicates(results)
@@ -63,9 +79,14 @@ def commit(
     near_duplicates.write(data_dir, pairs)
     unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
     # By file: ids may come twice in a source of several files, and a photograph has many crops.
-    used = {p.file: p for p in photographs if p.file not in unusable}
-    _write_attribution(data_dir, used.values())
+    of_file = {photograph.file: photograph for photograph in photographs}
+    _write_attribution(data_dir, [p for file, p in of_file.items() if file not in unusable])
     _write_tfds_metadata(data_dir, manifest)
+    examples = [
+        example for task in tasks for example in task.examples if example.file not in unusable
+    ]
+    contents = report.Contents(source, examples, of_file, rejections, pairs)
+    report.write_report(data_dir, manifest, contents)
     write_manifest(data_dir, manifest)
     return manifest
 

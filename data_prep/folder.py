@@ -32,7 +32,7 @@ def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
         if path.is_file() and not path.name.startswith(".")
     ]
     description = f"Class folders: {len(photographs)} photographs in {folder_dir}"
-    return Source(classes, photographs, [], {}, description)
+    return Source(classes, photographs, [], {}, description, "Class folders")
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -55,7 +55,8 @@ class Source(NamedTuple):
         photographs: Every one, with or without an instance of the classes.
         bad_boxes: The boxes that make no sense.
         dropped: {rule: number of annotations that it left out}.
-        description: What was recognised, for a person.
+        description: What was recognised and where, for a person.
+        kind: What was recognised: COCO, the tool that labelled it, class folders.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +64,7 @@ class Source(NamedTuple):
     bad_boxes: list[Rejection]
     dropped: Mapping[str, int]
     description: str
+    kind: str
 
 
 def split_name(name: str) -> str:

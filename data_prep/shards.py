@@ -139,18 +139,7 @@ def _records(
 
 def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str]) -> bytes:
     photograph = _read(example)
-    boxes = [instance.box for instance in example.objects]
-    if example.crop is not None:
-        boxes.append(example.crop)
-    if boxes:
-        boxes = images.upright_boxes(photograph, boxes, example.size)
-    crop = boxes.pop() if example.crop is not None else None
-    objects = [
-        msgspec.structs.replace(instance, box=box)
-        for instance, box in zip(example.objects, boxes, strict=True)
-    ]
-    if crop is not None:
-        objects = labels.objects_in(objects, crop)
+    objects, crop = place(example, photograph)
 
     def look(pixels: images.Pixels) -> None:
         fingerprints[example.file] = near_duplicates.fingerprint(pixels)
@@ -163,6 +152,27 @@ def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str])
         label=example.label,
         objects=objects,
     )
+
+
+def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | None]:
+    """Returns the objects in shares of the stored image, and the crop of the upright photograph.
+
+    Raises:
+        UnusableImageError: with the reason.
+    """
+    boxes = [instance.box for instance in example.objects]
+    if example.crop is not None:
+        boxes.append(example.crop)
+    if boxes:
+        boxes = images.upright_boxes(photograph, boxes, example.size)
+    crop = boxes.pop() if example.crop is not None else None
+    objects = [
+        msgspec.structs.replace(instance, box=box)
+        for instance, box in zip(example.objects, boxes, strict=True)
+    ]
+    if crop is not None:
+        objects = labels.objects_in(objects, crop)
+    return objects, crop
 
 
 def _read(example: ExampleSpec) -> bytes:

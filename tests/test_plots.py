@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli import page
 from trainer import plots
 from trainer.predictions import Prediction
 
@@ -48,7 +49,7 @@ def test_only_a_wrong_prediction_is_marked_red(label, is_wrong, accents, tmp_pat
     plots.draw_predictions([one], CLASSES, tmp_path / "plot.png")
     assert one.is_wrong == is_wrong
     assert (count_pixels(tmp_path / "plot.png", plots.WRONG) > 500) == is_wrong
-    assert (count_pixels(tmp_path / "plot.png", plots.ACCENT) > 500) == accents
+    assert (count_pixels(tmp_path / "plot.png", page.ACCENT) > 500) == accents
 
 
 def test_no_photograph_is_refused_and_leaves_no_file(tmp_path) -> None:

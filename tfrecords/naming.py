@@ -5,6 +5,7 @@ MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
 NEAR_DUPLICATES = "near_duplicates.jsonl"
 ATTRIBUTION = "attribution.csv"
+REPORT = "report.html"
 DATASET_INFO = "dataset_info.json"  # This one and the next are TFDS's names.
 FEATURES = "features.json"
 BUILD_STATE = ".build"  # What a later build needs to know of each finished shard.

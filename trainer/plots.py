@@ -11,14 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from cli.page import ACCENT, INK, LINE, QUIET
 from tfrecords import files
 from trainer.predictions import Prediction
 
-ACCENT = "#2563eb"
 WRONG = "#dc2626"
-INK = "#374151"
-QUIET = "#9ca3af"
-LINE = "#e5e7eb"
 _BAR = "#bfdbfe"
 _TRACK = "#f3f4f6"
 _COLUMNS = 3

@@ -1,0 +1,114 @@
+"""The figures of a dataset's report, in the colours that a page turns into its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cli.page import ACCENT, INK, LINE, QUIET, TINT
+
+# Of the splits, the first one's the strongest.
+SPLIT_COLOURS = {"train": ACCENT, "val": TINT, "test": QUIET}
+_WIDTH = 4.2  # Inches, at which a phone shows the text as large as the page's own.
+_LONGEST_NAME = 16
+
+
+class Axis(NamedTuple):
+    """A quantity on a logarithmic scale.
+
+    Attributes:
+        label: Its name and unit.
+        ticks: {what is written: where}.
+        per_octave: How many bars a doubling has.
+    """
+
+    label: str
+    ticks: Mapping[str, float]
+    per_octave: int
+
+
+SHORT_SIDE = Axis("short side, pixels", {str(2**i): 2**i for i in range(3, 17)}, 4)
+ASPECT = Axis(
+    "width : height",
+    {"1:4": 1 / 4, "1:2": 1 / 2, "2:3": 2 / 3, "1:1": 1, "3:2": 3 / 2, "2:1": 2, "4:1": 4},
+    6,
+)
+AREA = Axis("share of the photograph", {f"{s:g} %": s / 100 for s in (0.01, 0.1, 1, 10, 100)}, 1)
+
+
+def draw_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Examples of each class, a bar for each with the splits side by side.
+
+    Args:
+        counts: {split: {class: number of examples}}.
+    """
+    names = list(next(iter(counts.values())))
+    figure, axes = _axes(height=0.62 + 0.29 * len(names))
+    left = np.zeros(len(names))
+    places = np.arange(len(names))
+    for split in sorted(counts, key=list(SPLIT_COLOURS).index):
+        of_class = np.array([counts[split][name] for name in names])
+        axes.barh(places, of_class, left=left, color=SPLIT_COLOURS[split], height=0.7)
+        left += of_class
+    for place, total in zip(places, left, strict=True):
+        axes.annotate(
+            f"{total:,.0f}", (total, place), (4, 0), textcoords="offset points", va="center",
+            fontsize=9.5, color=INK,
+        )  # fmt: skip
+    axes.set_yticks(places, [_shorten(name) for name in names], parse_math=False)
+    axes.set_xticks([])
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, left.max() * 1.14))
+    return figure
+
+
+def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = None) -> Figure:
+    """How often each size occurs.
+
+    Args:
+        values: Above 0.
+        axis: Of the values.
+        mark: Where to draw a line, such as a threshold.
+    """
+    figure, axes = _axes(height=2.3)
+    edges = _edges([*values, *([mark] if mark else [])], axis.per_octave)
+    heights, _ = np.histogram(values, edges)
+    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=ACCENT, lw=0)
+    axes.set_xscale("log")
+    if mark:
+        axes.axvline(mark, color=INK, lw=1.2)
+    shown = {text: at for text, at in axis.ticks.items() if edges[0] <= at <= edges[-1]}
+    axes.set_xticks(list(shown.values()), list(shown))
+    axes.minorticks_off()
+    axes.set_xlabel(axis.label, fontsize=9.5, color=INK)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    return figure
+
+
+def _edges(values: Sequence[float], per_octave: int) -> npt.NDArray[np.float64]:
+    """Equal steps of the logarithm that reach around all values."""
+    octaves = np.log2(values) * per_octave
+    low, high = np.floor(octaves.min() + 1e-9), np.ceil(octaves.max() - 1e-9)
+    middle, least = (low + high) / 2, 2 * per_octave  # So that a single value has neighbours.
+    low, high = min(low, np.floor(middle - least)), max(high, np.ceil(middle + least))
+    return 2 ** (np.arange(low, high + 1) / per_octave)
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    axes: Any = figure.subplots()
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _shorten(name: str) -> str:
+    name = name.encode(errors="replace").decode()
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
