@@ -201,7 +201,7 @@ def _prepare_ffcv(folder: Path) -> None:
             return Image.open(path).convert("RGB"), label
 
     fields = {"image": RGBImageField(write_mode="jpg", jpeg_quality=92), "label": IntField()}
-    # Where a process writes more than a few hundred, FFCV 1.0.2 waits for itself.
+    # Several processes: with one, FFCV 1.0.2 did not end.
     writer = DatasetWriter(str(folder / "ffcv.beton"), fields, num_workers=16)
     writer.from_indexed_dataset(Photographs())
 

@@ -12,7 +12,7 @@ _NOTABLE = 0.1
 
 _ADVICE = {
     "input": "More cores, a smaller stored --image_size or a lighter --augment would speed it up",
-    "compute": "More or faster devices, or a lower --precision, would speed it up",
+    "compute": "More or faster devices would speed it up",
     "host": "A larger --batch_size or a rarer --checkpoint_every would speed it up",
 }
 
