@@ -8,23 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from data_prep import lock, near_duplicates
+from data_prep import card, lock, near_duplicates
 from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
 from data_prep.shards import ShardResult, ShardTask
 from tfrecords import files, naming
 from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
-
-_DESCRIPTION = "Photographs of animals, each labelled with one class, made from COCO detections."
-_CITATION = """@inproceedings{lin2014microsoft,
-  title={Microsoft {COCO}: Common objects in context},
-  author={Lin, Tsung-Yi and Maire, Michael and Belongie, Serge and Hays, James and Perona, Pietro
-    and Ramanan, Deva and Doll{\\'a}r, Piotr and Zitnick, C Lawrence},
-  booktitle={European Conference on Computer Vision},
-  year={2014}
-}"""
 
 
 def uncommit(data_dir: Path) -> None:
@@ -81,7 +71,7 @@ def commit(
     # By file: ids may come twice in a source of several files, and a photograph has many crops.
     of_file = {photograph.file: photograph for photograph in photographs}
     _write_attribution(data_dir, [p for file, p in of_file.items() if file not in unusable])
-    _write_tfds_metadata(data_dir, manifest)
+    card.write_card(data_dir, manifest, source)
     examples = [
         example for task in tasks for example in task.examples if example.file not in unusable
     ]
@@ -137,49 +127,3 @@ def _write_attribution(data_dir: Path, photographs: Iterable[Photograph]) -> Non
     rows.writerow(("image_id", "license", "url"))
     rows.writerows(sorted((p.image_id, p.license, p.url) for p in photographs))
     files.write_atomically(data_dir / naming.ATTRIBUTION, out.getvalue())
-
-
-def _write_tfds_metadata(data_dir: Path, manifest: Manifest) -> None:
-    """Lets `tfds.builder_from_directory` read the dataset."""
-    import tensorflow_datasets as tfds  # Brings TensorFlow: seconds that a mistyped flag can spare.
-
-    label = tfds.features.ClassLabel(names=manifest.classes)
-    objects = {
-        "bbox": tfds.features.BBoxFeature(),
-        "label": label,
-        "is_crowd": np.bool_,
-        "area": np.float32,
-    }
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-            "image/filename": tfds.features.Text(),
-            "image/id": np.int64,
-            "label": label,
-            "objects": tfds.features.Sequence(objects),
-        }
-    )
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name=naming.DATASET, data_dir=data_dir, filetype_suffix="tfrecord"
-    )
-    splits = []
-    for split in manifest.counts:
-        shards = [s for s in manifest.shards if naming.split_of(s.file) == split]
-        splits.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[shard.examples for shard in shards],
-                num_bytes=sum(shard.bytes for shard in shards),
-                filename_template=template,
-            )
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=data_dir,
-        features=features,
-        split_infos=splits,
-        check_data=False,  # The manifest's digests vouch for more than one read example would.
-        description=_DESCRIPTION,
-        homepage="https://cocodataset.org",
-        citation=_CITATION,
-        supervised_keys=("image", "label"),
-    )

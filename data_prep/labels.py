@@ -11,6 +11,12 @@ import msgspec
 from data_prep.photographs import Photograph
 from tfrecords.schema import Box, Object
 
+POLICIES = {  # In words.
+    "single": "photographs that show exactly one of the classes",
+    "largest": "the largest instance on a photograph decides",
+    "crop": "every instance is cut out",
+}
+
 
 class Candidate(msgspec.Struct, frozen=True):
     """One example to be: a photograph, or a crop of it, with its label."""

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cli import page
 from data_prep import charts, thumbnails
+from data_prep.labels import POLICIES
 from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
 from data_prep.shards import ExampleSpec
@@ -35,11 +36,6 @@ RULES = {
     "annotation_of_unknown_image": "annotations of a photograph that the file does not list",
     "annotation_of_unknown_category": "annotations of a category that the file does not list",
     "near_duplicate_of_another_split": "photographs of train that look like one of another split",
-}
-_POLICIES = {
-    "single": "photographs that show exactly one of the classes",
-    "largest": "the largest instance on a photograph decides",
-    "crop": "every instance is cut out",
 }
 
 
@@ -87,7 +83,7 @@ def _facts(manifest: Manifest, source: str) -> dict[str, str]:
     options = manifest.options
     facts = {"Source": source}
     if options["source"] != "folder":
-        facts["Labels"] = _POLICIES[options["label_policy"]]
+        facts["Labels"] = POLICIES[options["label_policy"]]
         if options["label_policy"] == "crop":
             facts["Labels"] += f", widened by {options['crop_margin']:.0%} of its box on each side"
         if options["min_area"]:

@@ -61,6 +61,35 @@ def test_tfds_reads_every_example_with_its_label(coco, tmp_path) -> None:
     assert found == {i: "dog" if i % 2 else "cat" for i in range(1, 41)}
 
 
+def test_tfds_knows_what_the_dataset_is(coco, tmp_path) -> None:
+    import tensorflow_datasets as tfds
+
+    build(config(coco, tmp_path / "data", image_size=16))
+    info = tfds.builder_from_directory(str(tmp_path / "data")).info
+    assert {name: split.num_examples for name, split in info.splits.items()} == {
+        "train": 32, "val": 8,
+    }  # fmt: skip
+    for said in ("cat, dog", "Made from: COCO", "exactly one", "train 32, val 8", "16 pixels"):
+        assert said in info.description
+    assert "lin2014microsoft" in info.citation
+    assert info.homepage == "https://cocodataset.org"
+    assert info.supervised_keys == ("image", "label")
+    assert str(info.version) == "1.0.0"
+    assert info.features["label"].names == ["cat", "dog"]
+    assert all(feature.doc.desc for feature in info.features.values())
+
+
+def test_only_what_is_made_from_coco_cites_it(coco, tmp_path) -> None:
+    (coco / "annotations" / "instances_train2017.json").rename(
+        coco / "annotations" / "instances_default.json"
+    )
+    (coco / "train2017").rename(coco / "images")
+    build(config(coco, tmp_path / "data"))
+    card = json.loads((tmp_path / "data" / "dataset_info.json").read_text())
+    assert "Made from: CVAT" in card["description"]
+    assert not {"citation", "location"} & card.keys()
+
+
 @pytest.mark.parametrize("policy", ["single", "crop"])
 def test_bytes_depend_on_inputs_and_options_alone(policy, coco, tmp_path) -> None:
     one = build(config(coco, tmp_path / "one", label_policy=policy))
