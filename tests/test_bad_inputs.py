@@ -102,6 +102,16 @@ def floating_point(root: Path) -> None:
     Image.new("F", (32, 24)).save(write(root) / "train2017" / "1.jpg", "TIFF")
 
 
+def too_long(root: Path) -> None:
+    Image.new("RGB", (70_000, 4)).save(write(root) / "train2017" / "1.jpg", "PNG")
+
+
+def folder_for_annotations(root: Path) -> None:
+    path = write(root) / "annotations" / "instances_train2017.json"
+    path.unlink()
+    path.mkdir()
+
+
 def export(name: str, content: object) -> Break:
     """Writes the annotation file of a labelling tool, without photographs."""
 
@@ -177,6 +187,13 @@ BUILD = {
                           "folder. Received: '../../x.jpg'"),
     "absolute path": (with_image(file_name="/etc/passwd.."), (), 1, "must stay inside"),
     "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1, "Received: '\\x00' (image 1 of"),
+    "folder for annotations": (folder_for_annotations, (), 1, "Is a directory: "),
+    "annotations elsewhere": (write, ("--coco_dir=", "--annotations=a.json", "--images_dir=."), 1,
+                              "no such annotation file. Received: a.json"),
+    "photographs elsewhere": (write, ("--coco_dir=", "--annotations=a.json", "--images_dir=b"), 1,
+                              "images_dir is not a directory. Received: b"),
+    "class folders elsewhere": (write, ("--source=folder", "--coco_dir=", "--folder_dir=b"), 1,
+                                "folder_dir is not a directory. Received: b"),
     # Photographs.
     "missing": (without_file, (), 1, "1 of 10 photographs are unusable, more than "
                 "--max_bad_fraction=0.01. The first: train2017/1.jpg: not on disk"),
@@ -187,6 +204,10 @@ BUILD = {
     "empty photograph": (with_file(b""), (), 1, "1.jpg: empty file"),
     "no photograph": (with_file(b"<html>"), (), 1, "1.jpg: not an image"),
     "bomb": (bomb, (), 1, "1.jpg: too large"),
+    "photograph too long": (too_long, (), 1, "1.jpg: too long for a JPEG: 70000x4 pixels"),
+    "half a header": (with_file(coco_folder.jpeg(1)[:20]), (), 1, "1.jpg: "),
+    "noise behind a JPEG's first bytes": (with_file(b"\xff\xd8\xff\xe0" + b"noise" * 99), (), 1,
+                                          "1.jpg: "),
     # Splits.
     "val left empty": (lambda r: write(r, instances(2)), (), 1, "left for the split 'val'"),
     "too many shards": (write, ("--num_shards=99",), 1, "num_shards=99, examples="),
@@ -197,6 +218,7 @@ BUILD = {
     "out of range": (write, ("--min_area=2",), 2, "min_area=2"),
     "unknown choice": (write, ("--label_policy=best",), 2, "label_policy=best"),
     "nothing to train on": (write, ("--val_fraction=0.6", "--test_fraction=0.4"), 2, "0.6 + 0.4"),
+    "crop inside out": (write, ("--crop_margin=-1",), 2, "crop_margin=-1"),
     "class twice": (write, ("--classes=cat,cat",), 2, "must name each class once"),
     "stray argument": (write, ("stray",), 2, "Received: stray"),
     "empty data_dir": (write, ("--data_dir=",), 2, "must name a directory. Received: data_dir=''"),
