@@ -62,6 +62,12 @@ ENVIRONMENTS = {
     ),
     "slurm, one host": (slurm("n1", "2", 1, SLURM_NODEID="0", SLURM_LOCALID="1"),
                         ["n1:27072", "n1:27073"], 1),
+    # Older names, and those of the job where a container hides the step's.
+    "slurm, few variables": (
+        {"SLURM_JOBID": "4711", "SLURM_STEP_NODELIST": "gpu-a[01-02]", "SLURM_PROCID": "1",
+         "SLURM_TASKS_PER_NODE": "1(x2)"},
+        ["gpu-a01:27072", "gpu-a02:27073"], 1,
+    ),
     # What is said most plainly wins.
     "TF_CONFIG under slurm": (
         slurm("n[1-2]", "1(x2)", 1) | tf_config("worker", 0, worker=["a:1", "b:1"]),
@@ -89,7 +95,10 @@ def test_workers_and_rank(name: str) -> None:
         tf_config("chief", 0, chief=["c:1"]),
         tf_config("worker", 0, worker=["a:1"]),
         {"SKYPILOT_NODE_IPS": "10.0.0.7", "SKYPILOT_NODE_RANK": "0", "SKYPILOT_NUM_NODES": "1"},
+        {"SKYPILOT_NODE_IPS": "10.0.0.7\n"},
+        {"SKYPILOT_NODE_IPS": ""},
         {"SM_HOSTS": '["algo-1"]', "SM_CURRENT_HOST": "algo-1"},
+        {"SM_HOSTS": ""},
         {"JOB_COMPLETION_INDEX": "0"},
         slurm("n1", "1", 0, SLURM_NODEID="0", SLURM_LOCALID="0"),
         # A shell in `salloc --nodes=2`: a job, but no step.
@@ -174,6 +183,8 @@ def test_gpus_that_do_not_share_out_are_refused() -> None:
     "environ",
     [
         slurm("n1", "2", 1, SLURM_GPUS_PER_TASK="1", CUDA_VISIBLE_DEVICES="0"),
+        slurm("n1", "2", 1, SLURM_TRES_PER_TASK="cpu=4,gres/gpu=1"),
+        slurm("n1", "2", 1, SLURM_GPU_BIND="single:1"),
         tf_config("worker", 1, worker=["h:1", "h:2"]) | {"CUDA_VISIBLE_DEVICES": "1"},
     ],
 )

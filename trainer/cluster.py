@@ -145,20 +145,21 @@ def _from_tf_config(environ: Environment) -> Cluster | None:
 
 
 def _from_skypilot(environ: Environment) -> Cluster | None:
-    if "SKYPILOT_NODE_IPS" not in environ:
+    hosts = environ.get("SKYPILOT_NODE_IPS", "").split()
+    if not hosts:
         return None
-    hosts = environ["SKYPILOT_NODE_IPS"].split()
     if environ.get("SKYPILOT_NUM_NODES", str(len(hosts))) != str(len(hosts)):
         raise _contradiction(
             "SkyPilot",
             "SKYPILOT_NODE_IPS has as many lines as SKYPILOT_NUM_NODES says",
             f"{environ['SKYPILOT_NUM_NODES']} nodes, {' '.join(hosts)}",
         )
-    return _one_on_each("SkyPilot", hosts, _number(environ, "SKYPILOT_NODE_RANK"))
+    rank = _number(environ, "SKYPILOT_NODE_RANK") if len(hosts) > 1 else 0
+    return _one_on_each("SkyPilot", hosts, rank)
 
 
 def _from_sagemaker(environ: Environment) -> Cluster | None:
-    if "SM_HOSTS" not in environ:
+    if not environ.get("SM_HOSTS"):
         return None
     hosts = _parse_json("SM_HOSTS", environ["SM_HOSTS"], list)
     host = environ.get("SM_CURRENT_HOST")
@@ -187,10 +188,13 @@ def _from_kubernetes(environ: Environment) -> Cluster | None:
 
 def _from_slurm(environ: Environment) -> Cluster | None:
     # An interactive shell or a batch script has a job around it but no step: it trains alone.
-    if "SLURM_STEP_NODELIST" not in environ or "SLURM_PROCID" not in environ:
+    if not environ.get("SLURM_STEP_NODELIST") or "SLURM_PROCID" not in environ:
         return None
     hosts = expand_hostlist(environ["SLURM_STEP_NODELIST"])
-    tasks = _tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    # A container may pass on only some of the variables; those of the job are often the step's.
+    tasks = _tasks_per_node(
+        environ.get("SLURM_STEP_TASKS_PER_NODE") or environ.get("SLURM_TASKS_PER_NODE", "")
+    )
     rank = _number(environ, "SLURM_PROCID")
     if len(hosts) != len(tasks):
         raise _contradiction(
@@ -207,12 +211,23 @@ def _from_slurm(environ: Environment) -> Cluster | None:
             "Tasks are counted host by host: start them with `srun --distribution=block`",
             f"task {rank} is task {here[1]} of host {here[0]}",
         )
-    first_port = _slurm_port(_number(environ, "SLURM_JOB_ID"))
+    first_port = _slurm_port(
+        _number(environ, "SLURM_JOB_ID" if "SLURM_JOB_ID" in environ else "SLURM_JOBID")
+    )
     return Cluster(
         launcher="Slurm",
         addresses=tuple(f"{hosts[node]}:{first_port + r}" for r, (node, _) in enumerate(places)),
         rank=rank,
-        has_own_gpus="SLURM_GPUS_PER_TASK" in environ,
+        has_own_gpus=_are_gpus_dealt_out(environ),
+    )
+
+
+def _are_gpus_dealt_out(environ: Environment) -> bool:
+    """Whether srun was told to show each task GPUs of its own."""
+    return (
+        "SLURM_GPUS_PER_TASK" in environ
+        or "gpu" in environ.get("SLURM_TRES_PER_TASK", "")
+        or environ.get("SLURM_GPU_BIND", "").startswith(("per_task", "single", "map", "mask"))
     )
 
 
