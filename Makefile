@@ -32,6 +32,8 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck .ci/run $(wildcard launch/templates/*.sh launch/templates/*.sbatch tests/stand_ins/*)
+	$(BIN)/hadolint Dockerfile
 
 clean:
 	rm -rf $(VENV) $(DEMO)

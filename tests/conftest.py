@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import slurm
+from tests import miniature, slurm
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,24 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def long_recipe() -> tuple[str, ...]:
+    """Flags of a run of the miniature that is long enough to be stopped twice: 12 epochs."""
+    return ("--weights=none", "--num_gpus=0", "--batch_size=12", "--epochs=12",
+            "--learning_rate=0.05", "--deterministic")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def long_run(
+    dataset: Path, long_recipe: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The workdir of that run, where nothing stopped it."""
+    workdir = tmp_path_factory.mktemp("long_run")
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *long_recipe)
+    assert done.returncode == 0, done.stderr
+    return workdir
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
+# On PYTHONPATH, it makes `python -m trainer.main` train the miniature.
+AS_MINIATURE = Path(__file__).parent / "as_miniature"
 
 
 def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = True, **_: Any) -> Any:
@@ -51,16 +53,28 @@ def train(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m module` as a user would."""
+def python(module: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m module` as a user would, with these variables in the environment."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        capture_output=True, text=True, env=environment(), check=False,
+        capture_output=True, text=True, env={**environment(), **variables}, check=False,
     )  # fmt: skip
 
 
 def run(prepare: Callable[[], None] = lambda: None) -> None:
     """Runs `trainer.main` with the miniature.
+
+    Args:
+        prepare: As for `install`.
+    """
+    install(prepare)
+    import trainer.main
+
+    trainer.main.run()
+
+
+def install(prepare: Callable[[], None] = lambda: None) -> None:
+    """Makes this process's trainer, once it is imported, train the miniature.
 
     Args:
         prepare: Called once the trainer is imported, which it is in its own good time: what a
@@ -83,9 +97,6 @@ def run(prepare: Callable[[], None] = lambda: None) -> None:
             return spec
 
     sys.meta_path.insert(0, Finder)
-    import trainer.main
-
-    trainer.main.run()
 
 
 if __name__ == "__main__":

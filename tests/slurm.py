@@ -7,6 +7,7 @@ in. Needs Debian's packages slurm-wlm and munge, and root, as which its daemons 
 
 import contextlib
 import dataclasses
+import getpass
 import os
 import secrets
 import shutil
@@ -20,7 +21,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-_NODES = ("n1", "n2")
+_NODES = ("127.0.0.1", "127.0.0.2")  # Names that resolve: workers find each other by them.
 _CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -44,12 +45,14 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
 CommunicationParameters=NoInAddrAny
-KillWait=5
+KillWait=1
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
 MinJobAge=3600
+FirstJobId={first_job}
 MpiDefault=none
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=2000
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=2000
-PartitionName=test Nodes=n1,n2 Default=YES MaxTime=10 State=UP
+NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=2000
+NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=2000
+PartitionName=test Nodes={nodes[0]},{nodes[1]} Default=YES MaxTime=10 State=UP
 """
 
 
@@ -94,6 +97,28 @@ class Cluster:
 
         return _wait_for(ended, f"job {job}", seconds)
 
+    def processes_of(self, job: str) -> list[str]:
+        """The ids of the daemons that look after a job's processes, while there are any."""
+        found = subprocess.run(
+            ["pgrep", "--full", rf"^slurmstepd: \[{job}\."],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return found.stdout.split()
+
+    def wait_for_nodes(self) -> None:
+        """Returns once all nodes are idle, after those that were set down are up again."""
+        _wait_for(self._are_idle, "the nodes")
+
+    def _are_idle(self) -> bool:
+        try:
+            nodes = self.run("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines()
+        except RuntimeError:  # Its controller is not up yet.
+            return False
+        for node, state in (line.split() for line in nodes):
+            if state.startswith("down"):
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return [line.split()[1] for line in nodes] == ["idle"] * len(_NODES)
+
 
 def missing() -> list[str]:
     """What is needed and is not here."""
@@ -127,8 +152,12 @@ def cluster(root: Path) -> Iterator[Cluster]:
         for node in _NODES:
             daemons.enter_context(_daemon(["slurmd", "-D", "-N", node], environment))
         started = Cluster(root, environment)
-        _wait_for(lambda: _are_idle(started), "the nodes")
-        yield started
+        started.wait_for_nodes()
+        try:
+            yield started
+        finally:  # Else what jobs have started would outlive the daemons.
+            started.run("scancel", f"--user={getpass.getuser()}")
+            started.wait_for_nodes()
 
 
 def _write_files(root: Path) -> None:
@@ -136,7 +165,14 @@ def _write_files(root: Path) -> None:
         (root / folder).mkdir(parents=True, mode=0o700)
     (root / "munge" / "key").write_bytes(secrets.token_bytes(1024))
     (root / "munge" / "key").chmod(0o600)
-    config = _CONFIG.format(root=root, host=socket.gethostname().split(".")[0], ports=_free_ports())
+    host = socket.gethostname().split(".")[0]
+    config = _CONFIG.format(
+        root=root,
+        host=host,
+        ports=_free_ports(),
+        nodes=_NODES,
+        first_job=secrets.randbelow(10**6) + 1,  # A job's number decides on its workers' ports.
+    )
     (root / "slurm.conf").write_text(config)
 
 
@@ -161,14 +197,6 @@ def _daemon(command: list[str], environment: Mapping[str, str]) -> Iterator[None
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _are_idle(started: Cluster) -> bool:
-    try:
-        nodes = started.run("sinfo", "--noheader", "--Node", "--format=%T").splitlines()
-    except RuntimeError:  # Its controller is not up yet.
-        return False
-    return nodes == ["idle"] * len(_NODES)
 
 
 def _wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:

@@ -54,6 +54,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "data_prep.shards",  # Each worker process imports it.
         "data_prep.inspection",  # So does each of the verifier's.
         "data_prep.verify",
+        "launch.run",
         "trainer.cluster",
         "trainer.config",
         "trainer.main",

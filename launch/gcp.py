@@ -1,0 +1,143 @@
+"""One VM of Google's cloud, which trains, keeps its run in a bucket and powers itself off."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from cli.command import FlagsError
+from launch import source
+from launch.config import LaunchConfig
+from launch.job import Job, render
+from launch.trainer_flags import TrainerFlags
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """What a VM boots from; the newest of its family."""
+
+    family: str
+    project: str
+
+
+# Ubuntu 24.04, for its Python 3.12. CUDA itself comes with TensorFlow's wheels.
+GPU_IMAGE = Image("common-cu129-ubuntu-2404-nvidia-580", "deeplearning-platform-release")
+CPU_IMAGE = Image("ubuntu-2404-lts-amd64", "ubuntu-os-cloud")
+_CPU_MACHINE = "n2-standard-8"
+
+_TYPES = {
+    "T4": "nvidia-tesla-t4",
+    "V100": "nvidia-tesla-v100",
+    "L4": "nvidia-l4",
+    "A100": "nvidia-tesla-a100",
+    "A100-80GB": "nvidia-a100-80gb",
+    "H100": "nvidia-h100-80gb",
+}
+# For each kind of GPU and each number of them, a machine that takes them.
+# https://cloud.google.com/compute/docs/gpus
+MACHINES: Mapping[str, Mapping[int, str]] = {
+    "T4": {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32"},
+    "V100": {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32", 8: "n1-standard-64"},
+    "L4": {1: "g2-standard-8", 2: "g2-standard-24", 4: "g2-standard-48", 8: "g2-standard-96"},
+    "A100": {
+        1: "a2-highgpu-1g", 2: "a2-highgpu-2g", 4: "a2-highgpu-4g", 8: "a2-highgpu-8g",
+        16: "a2-megagpu-16g",
+    },
+    "A100-80GB": {
+        1: "a2-ultragpu-1g", 2: "a2-ultragpu-2g", 4: "a2-ultragpu-4g", 8: "a2-ultragpu-8g",
+    },
+    "H100": {1: "a3-highgpu-1g", 2: "a3-highgpu-2g", 4: "a3-highgpu-4g", 8: "a3-highgpu-8g"},
+}  # fmt: skip
+
+
+def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
+    """Returns the job: the project's source into the run's bucket, then the VM.
+
+    Raises:
+        FlagsError: if the data or the run are in no bucket, or no machine takes the GPUs.
+        RuntimeError: if the project's commit cannot be told.
+    """
+    data, run = trainer.config.data_dir.rstrip("/"), trainer.config.workdir.rstrip("/")
+    for name, path in (("data_dir", data), ("workdir", run)):
+        if not path.startswith("gs://"):
+            raise FlagsError(
+                f"A VM of Google's cloud sees no folder of this machine: --{name} must be in a "
+                f"bucket, such as gs://BUCKET/{path.lstrip('/')}. Received: {path}."
+            )
+    trainer.check_weights()
+    commit = source.commit()
+    archive = f"{folder}/source-{commit[:12]}.tar.gz"
+    uploaded = f"{run}.launch/source-{commit[:12]}.tar.gz"
+    values = {
+        "name": config.name,
+        "commit": commit,
+        "source": uploaded,
+        "extras": "[gpu]" if config.gpus else "",
+        "gpus": config.gpus,
+        "data": data,
+        "run": run,
+        "flags": trainer.others,
+        "sync_seconds": config.sync_seconds,
+    }
+    return Job(
+        folder=folder,
+        files={
+            "startup.sh": render("gcp_startup.sh", values),
+            "shutdown.sh": render("gcp_shutdown.sh", values),
+        },
+        commands=(
+            ("git", "-C", str(source.ROOT), "archive", "--format=tar.gz", "-o", archive, commit),
+            ("gcloud", "storage", "cp", archive, uploaded),
+            _create(config, folder),
+        ),
+        client="gcloud",
+        install="Install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install).",
+    )
+
+
+def _create(config: LaunchConfig, folder: Path) -> tuple[str, ...]:
+    image = GPU_IMAGE if config.gpus else CPU_IMAGE
+    options = {
+        "project": config.project,
+        "zone": config.zone,
+        "machine-type": config.machine_type or _machine_type(config),
+        "accelerator": _accelerator(config),
+        # A VM with a GPU cannot be moved to another host while it runs.
+        "maintenance-policy": "TERMINATE" if config.gpus or config.spot else None,
+        "provisioning-model": "SPOT" if config.spot else "STANDARD",
+        "instance-termination-action": "STOP" if config.spot else None,
+        "image-family": config.image_family or image.family,
+        "image-project": config.image_project or image.project,
+        "boot-disk-size": f"{config.disk_gb}GB",
+        "boot-disk-type": "pd-balanced",
+        "service-account": config.service_account,
+        "scopes": "cloud-platform",
+        "metadata-from-file": (
+            f"startup-script={folder}/startup.sh,shutdown-script={folder}/shutdown.sh"
+        ),
+    }
+    given = (f"--{name}={value}" for name, value in options.items() if value is not None)
+    return ("gcloud", "compute", "instances", "create", str(config.name), *given)
+
+
+def _accelerator(config: LaunchConfig) -> str | None:
+    if not config.gpus:
+        return None
+    kind = _TYPES.get(config.accelerator, config.accelerator)
+    return f"type={kind},count={config.gpus}"
+
+
+def _machine_type(config: LaunchConfig) -> str:
+    if not config.gpus:
+        return _CPU_MACHINE
+    machines = MACHINES.get(config.accelerator)
+    if machines is None:
+        raise FlagsError(
+            f"Of the accelerators {', '.join(MACHINES)} the machine is known; for another one pass "
+            f"--machine_type too. Received: --accelerator={config.accelerator}."
+        )
+    if config.gpus not in machines:
+        raise FlagsError(
+            f"A machine takes {', '.join(map(str, machines))} GPUs of the kind "
+            f"{config.accelerator}. Received: --gpus={config.gpus}."
+        )
+    return machines[config.gpus]

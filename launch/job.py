@@ -1,0 +1,107 @@
+"""A job as it is submitted: files that a person can read, keep and edit, and commands."""
+
+import dataclasses
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+_SCRIPT = "submit.sh"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a backend makes of a launch.
+
+    Attributes:
+        folder: Where the files go, absolute: the commands name them there.
+        files: The content of each.
+        commands: What submits them, in this order.
+        client: The program without which that cannot be done.
+        install: How to get it.
+    """
+
+    folder: Path
+    files: Mapping[str, str]
+    commands: tuple[tuple[str, ...], ...]
+    client: str
+    install: str
+
+    def describe(self) -> str:
+        """Returns all of it for a person to read, the commands last."""
+        return "".join(
+            f"==> {self.folder / name} <==\n{content}\n" for name, content in self._all().items()
+        )
+
+    def write(self) -> None:
+        """Writes the files, and the commands as one that can be started again."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self._all().items():
+            (self.folder / name).write_text(content)
+
+    def check_client(self) -> None:
+        """Raises RuntimeError if the client is not installed."""
+        if shutil.which(self.client) is None:
+            raise RuntimeError(
+                f"There is no {self.client} on the PATH, which submits this job. {self.install} "
+                "With --dry_run the job is printed instead."
+            )
+
+    def submit(self) -> None:
+        """Writes the files and runs the commands.
+
+        Raises:
+            RuntimeError: if the client is missing, or one of the commands fails.
+        """
+        self.check_client()
+        self.write()
+        for command in self.commands:
+            code = subprocess.call(command)
+            if code:
+                raise RuntimeError(
+                    f"`{' '.join(command[:4])} ...` ended with {code} and the lines above. Mend "
+                    f"that, then start `bash {self.folder / _SCRIPT}`."
+                )
+
+    def _all(self) -> dict[str, str]:
+        lines = "\n".join(map(_in_lines, self.commands))
+        return {**self.files, _SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n"}
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fills a template in.
+
+    Args:
+        template: A file of `templates/`. Its lines that begin with `#%` are loops and conditions,
+            so that it is a shell script or YAML as it stands.
+        values: For its `{{ name }}`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("launch"),
+        undefined=jinja2.StrictUndefined,
+        line_statement_prefix="#%",
+        keep_trailing_newline=True,
+        autoescape=False,  # Neither a shell script nor YAML is HTML.
+    )
+    environment.filters |= {"in_quotes": _in_quotes, "json": json.dumps, "shell": shlex.quote}
+    return environment.get_template(template).render(values)
+
+
+def _in_quotes(text: str) -> str:
+    """What stands between a shell's single quotes."""
+    return text.replace("'", "'\\''")
+
+
+def _in_lines(command: tuple[str, ...]) -> str:
+    """A command as a shell takes it; where it has many options, each on a line of its own."""
+    words = [shlex.quote(word) for word in command]
+    options = sum(word.startswith("--") for word in words)
+    break_before = " \\\n  " if options > 3 else " "
+    return "".join(
+        (break_before if word.startswith("--") else " ") + word for word in words
+    ).lstrip()

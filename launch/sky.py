@@ -1,0 +1,65 @@
+"""A SkyPilot task: machines of any cloud, found, set up and, when they are lost, replaced."""
+
+from pathlib import Path
+
+from cli.command import PREEMPTED, FlagsError
+from launch import source
+from launch.config import LaunchConfig
+from launch.job import Job, render
+from launch.trainer_flags import TrainerFlags
+
+_DATA, _RUN = "/animals/data", "/animals/run"  # On the machines.
+
+
+def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
+    """Returns the job: a task file, and the command that makes it a managed job.
+
+    Raises:
+        FlagsError: if the run is in no bucket, or the data are nowhere.
+    """
+    workdir = trainer.config.workdir.rstrip("/")
+    if "://" not in workdir:
+        raise FlagsError(
+            "A machine that is taken away leaves its run in a bucket: --workdir must be one, such "
+            f"as gs://BUCKET/{workdir.lstrip('/')}. Received: {workdir}."
+        )
+    trainer.check_weights()
+    values = {
+        "name": config.name,
+        "repository": str(source.ROOT),
+        "num_nodes": config.num_nodes,
+        "infra": config.infra,
+        "accelerators": f"{config.accelerator}:{config.gpus}" if config.gpus else None,
+        "spot": config.spot,
+        "disk_gb": config.disk_gb,
+        "preempted": PREEMPTED,
+        "data": _source_of_data(trainer.config.data_dir.rstrip("/")),
+        "run": workdir,
+        "data_dir": _DATA,
+        "workdir": _RUN,
+        "extras": "[gpu]" if config.gpus else "",
+        "flags": [f"--num_gpus={config.gpus}", *trainer.on(data_dir=_DATA, workdir=_RUN)],
+    }
+    return Job(
+        folder=folder,
+        files={"task.yaml": render("sky_task.yaml", values)},
+        commands=(
+            ("sky", "jobs", "launch", "--yes", "--detach-run", f"--name={config.name}",
+             f"{folder}/task.yaml"),
+        ),
+        client="sky",
+        install='Install SkyPilot: pip install "skypilot[gcp]".',
+    )  # fmt: skip
+
+
+def _source_of_data(data_dir: str) -> str:
+    """A bucket as it is; a folder of this machine with its whole path, for SkyPilot to upload."""
+    if "://" in data_dir:
+        return data_dir
+    folder = Path(data_dir).absolute()
+    if not folder.is_dir():
+        raise FlagsError(
+            "--data_dir must be in a bucket, such as gs://BUCKET/data, or a folder of this "
+            f"machine, which SkyPilot uploads. Received: {data_dir}, which is not here."
+        )
+    return str(folder)

@@ -1,0 +1,93 @@
+"""A job of a Slurm cluster whose nodes share a file system: trainers, or an array of builders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli.command import PREEMPTED, FlagsError
+from launch.config import LaunchConfig
+from launch.job import Job, render
+from launch.trainer_flags import TrainerFlags
+
+_NOTICE_SECONDS = 120  # Before the time limit: a step, a checkpoint, and twice the grace.
+_INSTALL = "Start this on a node of the cluster that submits jobs."
+
+
+def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
+    """Returns the job: a batch script that starts one worker on each node."""
+    paths = {"data_dir": trainer.config.data_dir, "workdir": trainer.config.workdir}
+    flags = trainer.on(**{name: _absolute(path) for name, path in paths.items()})
+    values = {
+        **_values(config, folder),
+        "num_nodes": config.num_nodes,
+        "gpus": config.gpus,
+        "notice_seconds": _NOTICE_SECONDS,
+        "flags": [f"--num_gpus={config.gpus}", *flags],
+    }
+    return Job(
+        folder=folder,
+        files={
+            "train.sbatch": render("slurm_train.sbatch", values),
+            "worker.sh": render("slurm_worker.sh", values),
+        },
+        commands=(("sbatch", f"{folder}/train.sbatch"),),
+        client="sbatch",
+        install=_INSTALL,
+    )
+
+
+def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path) -> Job:
+    """Returns the job: an array whose tasks build the shards, and a job that completes the dataset.
+
+    Args:
+        config: Of the launch.
+        arguments: The flags of data_prep.build, which itself refuses wrong ones, within seconds.
+        folder: Where the files go.
+
+    Raises:
+        FlagsError: if the flags share the shards out themselves, or are none.
+    """
+    taken = ("--num_tasks", "--task_index", "--commit_only")
+    for argument in arguments:
+        if not argument.startswith("--") or argument.partition("=")[0] in taken:
+            raise FlagsError(
+                "Behind -- stand flags of data_prep.build as --name=value, without "
+                f"{', '.join(taken)}. Received: {argument!r}."
+            )
+    values = {
+        **_values(config, folder),
+        "flags": [
+            f"--num_tasks={config.build_tasks}",
+            f"--num_workers={config.cpus_of_node}",
+            *arguments,
+        ],
+    }
+    script = f"{folder}/build.sbatch"
+    return Job(
+        folder=folder,
+        files={"build.sbatch": render("slurm_build.sbatch", values)},
+        commands=(
+            ("sbatch", f"--array=0-{int(config.build_tasks or 1) - 1}", script),
+            # Once all jobs of this name have ended, well or not: it says what is missing.
+            ("sbatch", "--dependency=singleton", script),
+        ),
+        client="sbatch",
+        install=_INSTALL,
+    )
+
+
+def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:
+    return {
+        "name": config.name,
+        "folder": str(folder),
+        "here": str(Path.cwd()),
+        "partition": config.partition,
+        "time_limit": config.time_limit,
+        "cpus": config.cpus_of_node,
+        "python": config.python,
+        "preempted": PREEMPTED,
+    }
+
+
+def _absolute(path: str) -> str:
+    """The nodes see the same folders, but need not start in this one."""
+    return path if "://" in path else str(Path(path).absolute())

@@ -1,0 +1,15 @@
+"""With this folder on PYTHONPATH, `python -m trainer.main` trains the miniature.
+
+Python imports a module of this name at its start. It is for commands that tests do not write
+themselves, also of a trainer that is installed elsewhere.
+"""
+
+import importlib.util
+from pathlib import Path
+
+_spec = importlib.util.spec_from_file_location(
+    "miniature", Path(__file__).parents[1] / "miniature.py"
+)
+_miniature = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_miniature)
+_miniature.install()

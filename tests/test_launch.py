@@ -1,0 +1,333 @@
+"""What a launch would submit, read by the programs that it is for; nothing is submitted here."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from cli.command import FlagsError
+from launch import run
+from launch.config import BACKENDS, LaunchConfig
+from launch.job import Job
+from tests.miniature import REPOSITORY, python
+from trainer.cluster import find_cluster
+from trainer.config import TrainConfig
+
+BUCKET = ("--data_dir=gs://b/data", "--workdir=gs://b/runs/first")
+TRICKY = '--weights=gs://b/it\'s a "$HOME" `file`.h5'
+
+
+def planned(backend: str, *flags: str, **options: object) -> Job:
+    return run.plan(LaunchConfig(backend=backend, **options), flags or BUCKET)
+
+
+def command_of(job: Job, *start: str) -> list[str]:
+    [command] = [list(c) for c in job.commands if c[: len(start)] == start]
+    return command
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dry_run_prints_files_and_commands_and_writes_nothing(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = python("launch.run", f"--backend={backend}", "--dry_run", "--", *BUCKET, "--epochs=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    job = planned(backend, *BUCKET, "--epochs=3", dry_run=True)
+    assert done.stdout == job.describe()
+    for content in job.files.values():
+        assert content in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_written_files_are_what_is_printed_and_submitted(tmp_path: Path) -> None:
+    clients = tmp_path / "bin"
+    clients.mkdir()
+    sbatch = clients / "sbatch"
+    sbatch.write_text(f'#!/bin/sh\ncp "$1" {tmp_path}/submitted\n')
+    sbatch.chmod(0o755)
+    arguments = ("--backend=slurm", f"--write_to={tmp_path}/job", "--", "--data_dir=d",
+                 "--workdir=w")  # fmt: skip
+    path = f"{clients}:{os.environ['PATH']}"
+    assert python("launch.run", "--dry_run", *arguments, PATH=path).returncode == 0
+    assert not (tmp_path / "submitted").exists()
+    script = tmp_path / "job" / "train.sbatch"
+    printed = script.read_text()
+    assert python("launch.run", *arguments, PATH=path).returncode == 0
+    assert (tmp_path / "submitted").read_text() == script.read_text() == printed
+    # What a user has edited is submitted by the script beside it.
+    script.write_text(printed + "# edited\n")
+    subprocess.run(["bash", tmp_path / "job" / "submit.sh"], check=True, env={"PATH": path})
+    assert (tmp_path / "submitted").read_text().endswith("# edited\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--epohcs=3",), "no flag --epohcs. Did you mean --epochs?"),
+        (("--nodeterministc",), "Did you mean --deterministic?"),
+        (("--batchsize=8",), "Did you mean --batch_size?"),
+        (("--epochs=three",), "--epochs=three"),
+        (("--head=gpa",), "head must be one of"),
+        (("--epochs=0",), "epochs must be 1 or more"),
+        (("gap",), "Received: 'gap'"),
+        (("--num_gpus=2",), "more GPUs than a node has"),
+        (("--batch_size=33",), "divide evenly over the replicas"),
+        (("--flagfile=none.flags",), "none.flags"),
+        (("--weights=vgg.h5",), "see no file of this one"),
+    ],
+)
+def test_wrong_trainer_flag_costs_nothing(flags: tuple[str, ...], says: str) -> None:
+    replicas = {"num_nodes": 2} if "--batch_size=33" in flags else {}
+    with pytest.raises(FlagsError) as error:
+        planned("sky", *BUCKET, *flags, **replicas)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--backend=gcp", "--", *BUCKET, "--epohcs=3"), 2, "Did you mean --epochs?"),
+        (("--backend=gcp",), 2, "The trainer needs --data_dir"),
+        (("--backend=gpc", "--", *BUCKET), 2, "gpc"),
+        (("--backend=gcp", "--num_nodes=2", "--", *BUCKET), 2, "gcp makes one VM"),
+        (("--backend=gcp", "--", "--data_dir=d", "--workdir=w"), 2, "such as gs://BUCKET/d"),
+        (("--backend=gcp", "--gpus=16", "--", *BUCKET), 2, "1, 2, 4, 8 GPUs of the kind L4"),
+        (("--backend=gcp", "--accelerator=K80", "--", *BUCKET), 2, "--machine_type too"),
+        (("--backend=gcp", "--name=Run_1", "--", *BUCKET), 2, "lower-case letters"),
+        (("--backend=slurm", "--spot", "--", *BUCKET), 2, "spot is an option of gcp and sky"),
+        (("--backend=sky", "--", "--data_dir=gs://b/d", "--workdir=w"), 2, "gs://BUCKET/w"),
+        (("--backend=sky", "--", "--data_dir=none", "--workdir=gs://b/w"), 2, "none, which is not"),
+        (("--backend=k8s", "--", "--data_dir=/a", "--workdir=/b"), 2, "/animals/data"),
+        (("--backend=slurm", "--build_tasks=2", "--", "--num_tasks=3"), 2, "--num_tasks=3"),
+        (("--backend=gcp", "--", *BUCKET), 1, "no gcloud on the PATH"),
+        (("--backend=sky", "--", *BUCKET), 1, "no sky on the PATH"),
+        (("--backend=slurm", "--", *BUCKET), 1, "no sbatch on the PATH"),
+        (("--backend=k8s", "--", *BUCKET), 1, "no kubectl on the PATH"),
+    ],
+)  # fmt: skip
+def test_one_line_and_the_right_code(
+    arguments: tuple[str, ...], code: int, says: str, tmp_path: Path
+) -> None:
+    git = tmp_path / "git"  # All that is on the PATH: a gcp job names this clone's commit.
+    git.symlink_to(str(shutil.which("git")))
+    done = python("launch.run", f"--write_to={tmp_path}/job", *arguments, PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["git"]
+
+
+def test_every_flag_of_the_trainer_is_known_here() -> None:
+    code = (
+        "from absl import flags; import trainer.main; "
+        "print(*(f.name for f in flags.FLAGS.get_key_flags_for_module('trainer.main')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(done.stdout.split()) <= fields
+
+
+def test_flags_reach_the_machine_as_the_user_meant_them(tmp_path: Path) -> None:
+    flagfile = tmp_path / "mine.flags"
+    flagfile.write_text("--epochs=7\n# A comment.\n--deterministic\n")
+    job = planned("slurm", f"--flagfile={flagfile}", "--data_dir=d", "--workdir", "w", TRICKY,
+                  "--nodry_run")  # fmt: skip
+    [line] = [c for c in job.commands if c[0] == "sbatch"]
+    assert line == ("sbatch", f"{job.folder}/train.sbatch")
+    script = job.files["train.sbatch"]
+    array = script[script.index("FLAGS=(") : script.index("\n)\n") + 3]
+    bash = f'{array}printf "%s\\n" "${{FLAGS[@]}}"'
+    done = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.splitlines()) == sorted(
+        ["--num_gpus=1", f"--data_dir={Path.cwd()}/d", f"--workdir={Path.cwd()}/w", "--epochs=7",
+         "--deterministic", TRICKY, "--nodry_run"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"--machine-type=g2-standard-8", "--accelerator=type=nvidia-l4,count=1",
+              "--provisioning-model=STANDARD", "--maintenance-policy=TERMINATE",
+              "--image-family=common-cu129-ubuntu-2404-nvidia-580",
+              "--image-project=deeplearning-platform-release", "--zone=us-central1-a",
+              "--boot-disk-size=100GB", "--scopes=cloud-platform"}),
+        ({"gpus": 8, "accelerator": "A100", "spot": True, "project": "p", "zone": "z",
+          "service_account": "s@p", "disk_gb": 7},
+         {"--machine-type=a2-highgpu-8g", "--accelerator=type=nvidia-tesla-a100,count=8",
+          "--provisioning-model=SPOT", "--instance-termination-action=STOP", "--project=p",
+          "--zone=z", "--service-account=s@p", "--boot-disk-size=7GB"}),
+        ({"gpus": 0}, {"--machine-type=n2-standard-8", "--image-family=ubuntu-2404-lts-amd64"}),
+        ({"accelerator": "nvidia-b200", "gpus": 8, "machine_type": "a4-highgpu-8g"},
+         {"--machine-type=a4-highgpu-8g", "--accelerator=type=nvidia-b200,count=8"}),
+    ],
+)  # fmt: skip
+def test_gcp_creates_the_vm_that_was_asked_for(options: dict, expected: set[str]) -> None:
+    job = planned("gcp", **options)
+    create = command_of(job, "gcloud", "compute", "instances", "create")
+    assert create[4] == "animals-first"
+    assert expected <= set(create)
+    if not options.get("gpus", 1):
+        assert not any(word.startswith("--accelerator") for word in create)
+    if not options.get("spot"):
+        assert not any(word.startswith("--instance-termination") for word in create)
+    scripts = [w for w in create if w.startswith("--metadata-from-file=")]
+    assert scripts == [
+        f"--metadata-from-file=startup-script={job.folder}/startup.sh,"
+        f"shutdown-script={job.folder}/shutdown.sh"
+    ]
+
+
+@pytest.mark.parametrize("name", ["raw", *BACKENDS, "array"])
+def test_scripts_are_clean_to_shellcheck(name: str, tmp_path: Path) -> None:
+    if name == "raw":  # As they lie in the project, before anything is filled in.
+        scripts = [p for p in (REPOSITORY / "launch/templates").iterdir() if p.suffix != ".yaml"]
+    else:
+        options = {"build_tasks": 4} if name == "array" else {"gpus": 1}
+        flags = (
+            ["--source=coco", "--classes=it's"]
+            if name == "array"
+            else [*BUCKET, "--weights=gs://b/it's.h5"]
+        )
+        backend = "slurm" if name == "array" else name
+        job = planned(backend, *flags, write_to=str(tmp_path), **options)
+        job.write()
+        scripts = [p for p in tmp_path.iterdir() if p.suffix != ".yaml"]
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("shellcheck"), "--shell=bash", *scripts],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
+
+
+SKY_TASKS = [
+    ({}, BUCKET),
+    ({"num_nodes": 4, "gpus": 8, "accelerator": "A100-80GB", "spot": True,
+      "infra": "gcp/us-central1"}, (*BUCKET, TRICKY)),
+    ({"gpus": 0}, (f"--data_dir={REPOSITORY}/tests", "--workdir=s3://b/run")),
+]  # fmt: skip
+# In a process of its own: SkyPilot keeps files in the home folder, and must not call home.
+SKY_READER = """
+import json, sys, sky
+for path in sys.argv[1:]:
+    task = sky.Task.from_yaml(path)
+    [resources] = task.resources
+    print(json.dumps({
+        "nodes": task.num_nodes, "spot": resources.use_spot, "gpus": resources.accelerators,
+        "recovery": resources.job_recovery, "files": task.file_mounts, "run": task.run,
+        "storage": {k: [v.source, v.mode.value] for k, v in task.storage_mounts.items()},
+    }))
+"""
+
+
+@pytest.fixture(scope="module")
+def sky_tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What SkyPilot reads in the files of SKY_TASKS."""
+    home = tmp_path_factory.mktemp("sky")
+    for number, (options, flags) in enumerate(SKY_TASKS):
+        planned("sky", *flags, write_to=f"{home}/{number}", **options).write()
+    done = subprocess.run(
+        [sys.executable, "-c", SKY_READER, *sorted(home.glob("*/task.yaml"))],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "HOME": str(home), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("number", range(len(SKY_TASKS)))
+def test_sky_task_is_one_to_skypilot(number: int, sky_tasks: list[dict]) -> None:
+    (options, flags), task = SKY_TASKS[number], sky_tasks[number]
+    gpus = options.get("gpus", 1)
+    assert task["nodes"] == options.get("num_nodes", 1)
+    assert task["spot"] == options.get("spot", False)
+    assert task["gpus"] == ({options.get("accelerator", "L4"): gpus} if gpus else None)
+    assert task["recovery"]["recover_on_exit_codes"] == [42]
+    data, workdir = (flag.partition("=")[2] for flag in flags[:2])
+    assert task["files"] == {"/animals/data": data}
+    assert task["storage"] == {"/animals/run": [workdir, "MOUNT"]}
+    words = subprocess.run(
+        ["bash", "-c", task["run"].replace("exec ", "printf '%s\\n' ", 1)],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert words[1:6] == ["-m", "trainer.main", f"--num_gpus={gpus}", "--data_dir=/animals/data",
+                          "--workdir=/animals/run"]  # fmt: skip
+    assert words[6:] == list(flags[2:])
+
+
+JOBSETS = [
+    ({}, BUCKET),
+    ({"num_nodes": 4, "gpus": 8, "image": "r.example/animals:1", "namespace": "lab",
+      "claim": "pvc"}, ("--data_dir=/animals/data", "--workdir=/animals/runs/first", TRICKY)),
+    ({"num_nodes": 2, "gpus": 0}, ("--data_dir=data", "--workdir=runs/first")),
+]  # fmt: skip
+
+
+def lost(given: object, kept: object, place: str = "jobset") -> list[str]:
+    """The places where something of `given` is missing or other in `kept`."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        return [p for k in given for p in lost(given[k], kept.get(k), f"{place}.{k}")]
+    if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        both = zip(given, kept, strict=True)
+        return [p for i, (g, k) in enumerate(both) for p in lost(g, k, f"{place}[{i}]")]
+    return [] if given == kept else [place]
+
+
+@pytest.mark.parametrize(("options", "flags"), JOBSETS)
+def test_jobset_is_one_to_the_schemas(options: dict, flags: tuple[str, ...]) -> None:
+    from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
+
+    jobset = yaml.safe_load(planned("k8s", *flags, **options).files["jobset.yaml"])
+    # The model drops keys that it does not know, and adds defaults.
+    assert lost(jobset, JobsetV1alpha2JobSet.from_dict(jobset).to_dict()) == []
+    [replicated] = jobset["spec"]["replicatedJobs"]
+    kubernetes_validate.validate(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": replicated["name"]},
+            "spec": replicated["template"]["spec"],
+        },
+        "1.31",
+        strict=True,
+    )
+
+
+@pytest.mark.parametrize(("options", "flags"), JOBSETS)
+def test_pods_of_a_jobset_find_each_other(options: dict, flags: tuple[str, ...]) -> None:
+    jobset = yaml.safe_load(planned("k8s", *flags, **options).files["jobset.yaml"])
+    name, [replicated] = jobset["metadata"]["name"], jobset["spec"]["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    [container] = job["template"]["spec"]["containers"]
+    nodes = options.get("num_nodes", 1)
+    assert job["completions"] == job["parallelism"] == nodes
+    for index in range(nodes):
+        environ = {entry["name"]: entry["value"] for entry in container["env"]}
+        cluster = find_cluster({**environ, "JOB_COMPLETION_INDEX": str(index)})
+        if nodes == 1:
+            assert cluster is None
+            continue
+        # As the JobSet controller names them.
+        hosts = [f"{name}-{replicated['name']}-0-{i}.{name}" for i in range(nodes)]
+        assert [a.rpartition(":")[0] for a in cluster.addresses] == hosts
+        assert cluster.rank == index
+    assert jobset["spec"]["network"]["subdomain"] == name
+    gpus = options.get("gpus", 1)
+    limits = container["resources"].get("limits")
+    assert limits == ({"nvidia.com/gpu": str(gpus)} if gpus else None)
+    paths = [a.partition("=")[2] for a in container["args"] if a.startswith(("--data", "--work"))]
+    mounts = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "animals"]
+    assert mounts == ([] if flags == BUCKET else ["/animals"])
+    for path in paths:
+        assert path.startswith(("gs://", "/animals/"))

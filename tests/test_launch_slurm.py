@@ -1,0 +1,108 @@
+"""A launch on a real Slurm: preempted, robbed of a node, failing, and as an array."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.build import build
+from data_prep.config import BuildConfig
+from tests import coco_folder, miniature
+from tests.slurm import Cluster
+from tests.test_train import figures_of, weights_of
+from tfrecords.manifest import read_manifest
+
+
+def launched(cluster: Cluster, *arguments: str) -> list[str]:
+    """Submits through launch.run; returns the ids of the jobs."""
+    done = miniature.python(
+        "launch.run", "--backend=slurm", "--cpus=1", "--time_limit=5", *arguments,
+        SLURM_CONF=cluster.environment["SLURM_CONF"],
+        PYTHONPATH=f"{miniature.AS_MINIATURE}:{miniature.REPOSITORY}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [line.split()[-1] for line in done.stdout.splitlines() if "batch job" in line]
+
+
+def logs(folder: Path) -> str:
+    return "".join(path.read_text() for path in folder.glob("*.log"))
+
+
+def wait_until(condition: Callable[[], bool], folder: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, logs(folder)
+        time.sleep(0.05)
+
+
+def newest_step(workdir: Path) -> int:
+    return max((int(p.stem[5:]) for p in workdir.glob("checkpoints/step-*.npz")), default=0)
+
+
+def test_two_nodes_through_preemption_and_a_lost_node_end_at_the_weights_of_one_process(
+    slurm_cluster: Cluster,
+    dataset: Path,
+    long_run: Path,
+    long_recipe: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    workdir, folder = tmp_path / "run", tmp_path / "job"
+    [job] = launched(
+        slurm_cluster, "--num_nodes=2", "--gpus=0", f"--write_to={folder}",
+        "--", f"--data_dir={dataset}", f"--workdir={workdir}", *long_recipe,
+    )  # fmt: skip
+
+    def goes_on_from(step: int) -> None:
+        """Slurm holds a requeued job back for two minutes, which nobody need wait for here."""
+        slurm_cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        wait_until(lambda: newest_step(workdir) > step, folder)
+
+    wait_until(lambda: newest_step(workdir) > 0, folder)
+    slurm_cluster.run("scancel", "--signal=TERM", job)
+    wait_until(lambda: slurm_cluster.states(job) == ["PENDING"], folder)
+    preempted_at = newest_step(workdir)
+    assert logs(folder).count(f"a checkpoint of step {preempted_at} is written") == 2
+
+    goes_on_from(preempted_at)
+    slurm_cluster.run("scontrol", "update", "NodeName=127.0.0.2", "State=DOWN", "Reason=test")
+    wait_until(lambda: slurm_cluster.states(job) == ["PENDING"], folder)
+    lost_at = newest_step(workdir)
+    # A node that comes back has nothing left of the job; this one was only said to be lost.
+    wait_until(lambda: not slurm_cluster.processes_of(job), folder)
+    slurm_cluster.wait_for_nodes()
+
+    goes_on_from(lost_at)
+    assert slurm_cluster.wait(job) == ["COMPLETED"], logs(folder)
+    assert f"starting at step {preempted_at}." in logs(folder)
+
+    for one, two in zip(weights_of(long_run), weights_of(workdir), strict=True):
+        np.testing.assert_array_equal(two, one)
+    assert figures_of(workdir) == figures_of(long_run)
+
+
+def test_run_that_fails_is_not_queued_again(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    [job] = launched(
+        slurm_cluster, "--gpus=0", f"--write_to={tmp_path}/job",
+        "--", f"--data_dir={tmp_path}/none", f"--workdir={tmp_path}/run",
+    )  # fmt: skip
+    assert slurm_cluster.wait(job) == ["FAILED"]
+    assert "The trainer ended with exit code 1" in logs(tmp_path / "job")
+
+
+def test_array_builds_the_bytes_of_one_build(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    coco = coco_folder.write(tmp_path / "coco", coco_folder.instances(40))
+    whole = build(
+        BuildConfig(
+            data_dir=str(tmp_path / "whole"), source="coco", coco_dir=str(coco),
+            classes=coco_folder.CLASSES, num_workers=1,
+        )
+    )  # fmt: skip
+    jobs = launched(
+        slurm_cluster, "--build_tasks=3", f"--write_to={tmp_path}/job",
+        "--", "--source=coco", f"--coco_dir={coco}", "--classes=cat,dog",
+        f"--data_dir={tmp_path}/data",
+    )  # fmt: skip
+    states = [state for job in jobs for state in slurm_cluster.wait(job)]
+    assert states == ["COMPLETED"] * 4, logs(tmp_path / "job")
+    assert read_manifest(tmp_path / "data").digest == whole.digest
