@@ -81,6 +81,6 @@ def test_window_is_what_the_memory_holds_on_any_machine(tmp_path) -> None:
         )
 
     assert window(100) == 1000  # Twice 40 MiB, and two batches of 4.6.
-    assert window(81) == 448  # (81 - 9.2) / 4 of 40 MiB.
+    assert window(81) == 165  # (81 - 9.2 - 32) / 6 of 40 MiB.
     assert window(9) == 1  # No less can be.
-    assert window(81, num_gpus=0, cpu_replicas=4) == 448
+    assert window(81, num_gpus=0, cpu_replicas=4) == 165

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+READ_BYTES = 8 * 2**20  # How much of a shard is read at a time.
+
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "image/filename": tf.io.FixedLenFeature([], tf.string),
@@ -13,7 +15,7 @@ _FEATURES = {
 
 def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
     """Serialized examples of one shard after the other, given their paths, or the path of one."""
-    return tf.data.TFRecordDataset(paths, buffer_size=8 * 2**20)
+    return tf.data.TFRecordDataset(paths, buffer_size=READ_BYTES)
 
 
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -12,8 +12,11 @@ from trainer.split import Split
 
 PREFETCHED = 2  # Batches that wait for the model.
 
-# One window is being read, one is shuffled into another, one waits, one is given out.
-_WINDOWS_AT_ONCE = 4
+PARALLEL_READS = 4  # Shards that are open at the same time.
+
+# One window is read, joined and shuffled, which are three copies; one waits, one is given out, and
+# one is not freed yet.
+_WINDOWS_AT_ONCE = 6
 
 
 def shuffle_window(split: Split, config: TrainConfig) -> int:
@@ -26,6 +29,7 @@ def shuffle_window(split: Split, config: TrainConfig) -> int:
     room = max((config.data_ram_mib << 20) - waiting, 0)
     if 2 * size <= room:  # They are there twice while they are parsed.
         return split.num_examples
+    room = max(room - PARALLEL_READS * reader.READ_BYTES, 0)
     window = max(1, int(split.num_examples * room / _WINDOWS_AT_ONCE / size))
     logging.info(
         "%d MiB of photographs do not fit in --data_ram_mib=%d: %d of %d are shuffled at a time.",

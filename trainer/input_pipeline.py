@@ -12,11 +12,10 @@ import tensorflow as tf
 from tfrecords import reader
 from trainer import augmentation, mixing
 from trainer.config import IMAGE_SIZE, TrainConfig
-from trainer.examples import PREFETCHED, HeldExamples, ReadExamples
+from trainer.examples import PARALLEL_READS, PREFETCHED, HeldExamples, ReadExamples
 
 # The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
-_PARALLEL_READS = 4
 ALONE = tf.distribute.InputContext()
 
 
@@ -117,7 +116,7 @@ def in_training_order(
 
     def windows(epoch: tf.Tensor) -> tf.data.Dataset:
         shuffle = functools.partial(_shuffle, seed=[seed, epoch])
-        at_once = min(_PARALLEL_READS, num_shards)
+        at_once = min(PARALLEL_READS, num_shards)
         shards = tf.data.Dataset.from_tensor_slices(shuffle(tf.range(num_shards)))
         threads = at_once if window and window < num_examples else None  # Else nothing is read.
         ds = shards.interleave(read, cycle_length=at_once, num_parallel_calls=threads)
