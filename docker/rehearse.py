@@ -19,6 +19,11 @@ from absl import app, flags
 
 _REPOSITORY = Path(__file__).parents[1]
 _BASE = re.compile(r"python:3\.11\.\d+-slim-bookworm")
+# As a container engine does; for the command alone, since the mounts end with it.
+_MOUNT = (
+    "unshare", "--mount", "sh", "-c",
+    'mount --rbind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$@"',
+)  # fmt: skip
 _ARGUMENTS = flags.DEFINE_multi_string("build_arg", [], "NAME=VALUE, as for `docker build`.")
 _COMMANDS = flags.DEFINE_multi_string(
     "command", ["trainer.main --help"], "What to run in the finished image."
@@ -65,7 +70,9 @@ class Stage:
         variables = {**{k: v for k, v in os.environ.items() if k.startswith("PIP_")},
                      **self.variables}  # fmt: skip
         subprocess.run(
-            ["chroot", f"--userspec={self.user}", self.root, *inside], env=variables, check=True
+            [*_MOUNT, self.root, f"--userspec={self.user}", self.root, *inside],
+            env=variables,
+            check=True,
         )
 
     def _copy(self, words: list[str], stages: dict[str, "Stage"]) -> None:
