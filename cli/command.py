@@ -35,10 +35,18 @@ class FlagsError(ValueError):
     """A flag's value that only shows to be wrong once the flags are seen together."""
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Parses the flags, calls `main` with the positional arguments and exits with its code."""
+def run(main: Callable[[list[str]], None], hint: str = "Pass --help to see the flags.") -> None:
+    """Parses the flags, calls `main` with the positional arguments and exits with its code.
+
+    Args:
+        main: The command.
+        hint: What to say of a flag that it does not know.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends like Ctrl-C.
-    app.run(lambda argv: sys.exit(_exit_code(main, argv[1:])), flags_parser=_parse_flags)
+    app.run(
+        lambda argv: sys.exit(_exit_code(main, argv[1:])),
+        flags_parser=lambda argv: _parse_flags(argv, hint),
+    )
 
 
 def refuse_arguments(arguments: Sequence[str]) -> None:
@@ -59,12 +67,12 @@ def config_from_flags(config_class: type[Config]) -> Config:
         raise FlagsError(str(error)) from error
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], hint: str) -> list[str]:
     """Like absl's own parser, but a wrong flag exits with 2 and `--help` with 0."""
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _complain(f"{error}. Pass --help to see the flags.")
+        _complain(f"{error}. {hint}")
         sys.exit(BAD_FLAGS)
     except SystemExit:  # absl prints the help and then exits with 1.
         sys.exit(0)

@@ -153,7 +153,7 @@ def _folder(config: LaunchConfig) -> Path:
 
 def run() -> None:
     """The console script."""
-    command.run(main)
+    command.run(main, hint="The trainer's flags stand behind --; pass --help to see the others.")
 
 
 if __name__ == "__main__":

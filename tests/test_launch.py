@@ -96,6 +96,7 @@ def test_wrong_trainer_flag_costs_nothing(flags: tuple[str, ...], says: str) -> 
     [
         (("--backend=gcp", "--", *BUCKET, "--epohcs=3"), 2, "Did you mean --epochs?"),
         (("--backend=gcp",), 2, "The trainer needs --data_dir"),
+        (("--backend=gcp", *BUCKET), 2, "The trainer's flags stand behind --"),
         (("--backend=gpc", "--", *BUCKET), 2, "gpc"),
         (("--backend=gcp", "--num_nodes=2", "--", *BUCKET), 2, "gcp makes one VM"),
         (("--backend=gcp", "--", "--data_dir=d", "--workdir=w"), 2, "such as gs://BUCKET/d"),
