@@ -17,7 +17,14 @@ REPOSITORY = Path(__file__).parents[1]
 AS_MINIATURE = Path(__file__).parent / "as_miniature"
 
 
-def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = True, **_: Any) -> Any:
+def build_miniature(
+    num_classes: int,
+    *,
+    precision: str = "float32",
+    seed: int = 0,
+    for_training: bool = True,
+    **_: Any,
+) -> Any:
     """Takes the place of `trainer.model.build_model`."""
     import keras
 
@@ -30,9 +37,11 @@ def build_miniature(num_classes: int, *, seed: int = 0, for_training: bool = Tru
     x = keras.layers.Rescaling(1 / 255)(images)
     x = keras.layers.AveragePooling2D(28)(x)
     x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(16, "relu", kernel_initializer=glorot(seed))(x)
-    x = dropout(0.5, seed=seed)(x)
-    x = keras.layers.Dense(num_classes, "softmax", kernel_initializer=glorot(seed + 1))(x)
+    x = keras.layers.Dense(16, "relu", kernel_initializer=glorot(seed), dtype=precision)(x)
+    x = dropout(0.5, seed=seed, dtype=precision)(x)
+    x = keras.layers.Dense(
+        num_classes, "softmax", kernel_initializer=glorot(seed + 1), dtype="float32"
+    )(x)
     return (ExactModel if for_training else keras.Model)(images, x, name="miniature")
 
 

@@ -12,7 +12,7 @@ SEED_RECIPE = {
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
-    "cache_dtype": None, "cache_views": None,
+    "cache_dtype": None, "cache_views": None, "precision": "float32",
 }  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ),
         ({"cache_views": 2, "augment": "full"}, "cache_views=2, cache_features=auto"),
         ({"cache_views": 2, "cache_features": "on"}, "cache_views=2, augment=none"),
+        ({"precision": "float16"}, "precision='float16'"),
         ({"seed": -1}, "seed=-1"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),

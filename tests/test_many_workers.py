@@ -42,11 +42,15 @@ def script(doom: Doom | None) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def started(
-    count: int, *flags: str | Sequence[str], doom: dict[int, Doom] = MappingProxyType({})
+    count: int,
+    *flags: str | Sequence[str],
+    doom: dict[int, Doom] = MappingProxyType({}),
+    command: Sequence[str] = (),
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """Workers, each with the flags; a sequence holds a flag for each worker in turn.
 
-    A worker that is doomed sends itself the signal, at the nth end of a step.
+    A worker that is doomed sends itself the signal, at the nth end of a step. A command takes the
+    place of the training run.
     """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     workers = []
@@ -54,7 +58,8 @@ def started(
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
         workers.append(
             subprocess.Popen(
-                miniature.command(
+                command
+                or miniature.command(
                     *(f if isinstance(f, str) else f[rank] for f in flags),
                     script=script(doom.get(rank)),
                 ),

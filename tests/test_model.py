@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from trainer import model as models
-from trainer.config import TrainConfig
+from trainer.config import PRECISIONS, TrainConfig
 
 
 def count(weights: list[keras.Variable]) -> int:
@@ -50,9 +50,11 @@ def test_preprocessing_inside_is_keras_own() -> None:
     np.testing.assert_allclose(inside.predict(rgb, verbose=0), expected, atol=1e-4)
 
 
-def test_saved_model_loads_without_the_project_and_predicts_the_same(tmp_path) -> None:
-    config = TrainConfig(data_dir="", workdir="", head="gap", freeze_layers=19)
-    model = models.build_model(3, head="gap", freeze_layers=19)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, tmp_path) -> None:
+    options = {"head": "gap", "freeze_layers": 19, "precision": precision}
+    config = TrainConfig(data_dir="", workdir="", **options)
+    model = models.build_model(3, **options)
     models.for_inference(model, config).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={}, compile=False)
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}

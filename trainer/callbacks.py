@@ -49,7 +49,7 @@ class HistoryLog(keras.callbacks.Callback):
         path: epath.Path | None,
         *,
         images_per_epoch: int,
-        learning_rate: Callable[[int], float],
+        learning_rate: Callable[[], float],
         clock: Clock = time.monotonic,
     ) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class HistoryLog(keras.callbacks.Callback):
         row = {
             "epoch": epoch + 1,
             "step": self._progress.step,
-            "learning_rate": self._learning_rate(self._progress.step - 1),  # Of its last step.
+            "learning_rate": self._learning_rate(),
             "images_per_second": self._images_per_epoch / max(self._progress.seconds, 1e-9),
             "seconds": self._clock() - self._start,
             **{

@@ -12,6 +12,7 @@ AUGMENTATIONS = ("none", "flip", "full")
 CACHE_FEATURES = ("auto", "on", "off")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
 CLASS_WEIGHTS = ("none", "balanced")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 
@@ -55,6 +56,7 @@ class TrainConfig:
     cache_dir: str | None = None
     cache_dtype: str | None = None
     cache_views: int | None = None
+    precision: str = "float32"
     seed: int = 0
     deterministic: bool = False
     profile_steps: str | None = None
@@ -88,6 +90,7 @@ class TrainConfig:
             ("class_weights", CLASS_WEIGHTS),
             ("augment", AUGMENTATIONS),
             ("cache_features", CACHE_FEATURES),
+            ("precision", PRECISIONS),
             ("learning_rate_schedule", SCHEDULES),
         ):
             self._check(

@@ -6,6 +6,7 @@ So the global batch is always cut into the same parts, and the parts are always 
 (1 + 2) + (3 + 4), whether one replica computes all four or four compute one each.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,13 +59,10 @@ class ExactModel(keras.Model):
             gradients.append(gradient)
             predictions.append(prediction)
             losses.append(loss)
-        self.optimizer.apply_gradients(
-            zip(
-                map(sum_in_pairs, zip(*gradients, strict=True)),
-                self.trainable_variables,
-                strict=True,
-            )
-        )
+        summed = list(map(sum_in_pairs, zip(*gradients, strict=True)))
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            summed = _overflow_everywhere(summed)
+        self.optimizer.apply_gradients(zip(summed, self.trainable_variables, strict=True))
         return self._measure(labels, tf.concat(predictions, axis=0), tf.stack(losses))
 
     def predict_step(self, data: Any) -> tf.Tensor:
@@ -103,6 +101,11 @@ class ExactModel(keras.Model):
         self._loss_tracker.update_state(loss / self.parts, tf.shape(labels)[0])
         return self.compute_metrics(None, labels, predictions)
 
+    @property
+    def updates(self) -> int:
+        """How many steps have changed the weights: all but those that float16 was too small for."""
+        return int(keras.ops.convert_to_numpy(self.optimizer.iterations))
+
     def read_metrics(self) -> list[float]:
         """Returns the state of the metrics, for `write_metrics` on any number of replicas."""
         local = self.distribute_strategy.experimental_local_results
@@ -114,3 +117,15 @@ class ExactModel(keras.Model):
         for variable, value in zip(self.metrics_variables, state, strict=True):
             for replica in local(variable.value):
                 replica.assign(value)
+
+
+def _overflow_everywhere(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Makes an overflow on any replica one on all, so that all of them pass over the step.
+
+    Keras looks at the first replica's gradients alone, before they are added up.
+    """
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+    context: Any = tf.distribute.get_replica_context()
+    overflows = context.all_reduce("SUM", tf.where(finite, 0.0, 1.0))
+    first, *others = gradients
+    return [tf.where(overflows > 0, math.nan, first), *others]

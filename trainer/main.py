@@ -19,6 +19,7 @@ from trainer.config import (
     HEADS,
     NUM_VGG_LAYERS,
     OPTIMIZERS,
+    PRECISIONS,
     SCHEDULES,
     TrainConfig,
 )
@@ -141,6 +142,13 @@ flags.DEFINE_integer(
     _DEFAULT.cache_views,
     "With --augment=full: draws so many views of each photograph once, and takes them in turn.",
     lower_bound=1,
+)
+flags.DEFINE_enum(
+    "precision",
+    _DEFAULT.precision,
+    PRECISIONS,
+    "Of the layers' arithmetic; weights, softmax and loss stay float32. bfloat16 is for CPUs and "
+    "GPUs that have it, float16 for older GPUs.",
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")

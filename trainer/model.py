@@ -19,6 +19,7 @@ def build_model(
     *,
     freeze_layers: int = TrainConfig.freeze_layers,
     head: str = TrainConfig.head,
+    precision: str = TrainConfig.precision,
     seed: int = TrainConfig.seed,
     for_training: bool = True,
 ) -> keras.Model:
@@ -28,6 +29,8 @@ def build_model(
         num_classes: Size of the softmax.
         freeze_layers: How many of VGG16's 19 layers, its input among them, do not train.
         head: `flatten` keeps every place of the last feature map, `gap` averages over them.
+        precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
+            float32 like all weights: bytes less their means, and probabilities, need the bits.
         seed: Of the head's initial weights and of dropout.
         for_training: Whether model and dropout are those that no number of replicas changes. The
             saved model is made of Keras's own, so that it loads without this project.
@@ -44,22 +47,23 @@ def build_model(
             f"Received: freeze_layers={freeze_layers}."
         )
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
-    base = keras.applications.VGG16(
-        include_top=False, weights=None, input_tensor=_preprocess(images)
-    )
-    for layer in vgg_layers(base)[:freeze_layers]:
-        layer.trainable = False
+    x = _preprocess(images)
+    for place, layer in enumerate(_vgg_without_input(precision), start=1):
+        layer.trainable = place >= freeze_layers
+        x = layer(x)
 
     dropout = PerExampleDropout if for_training else keras.layers.Dropout
     glorot = keras.initializers.GlorotUniform
-    x = _pool(head, base.output)
-    x = keras.layers.Dense(256, "relu", kernel_initializer=glorot(seed), name="dense")(x)
-    x = dropout(DROPOUT, seed=seed, name="dropout")(x)
+    x = _pool(head, precision)(x)
+    x = keras.layers.Dense(
+        256, "relu", kernel_initializer=glorot(seed), dtype=precision, name="dense"
+    )(x)
+    x = dropout(DROPOUT, seed=seed, dtype=precision, name="dropout")(x)
     probabilities = keras.layers.Dense(
         num_classes,
         "softmax",
         kernel_initializer=glorot(seed + 1),
-        dtype="float32",  # Also under mixed precision: a softmax needs the bits.
+        dtype="float32",
         name="probabilities",
     )(x)
     model_class = ExactModel if for_training else keras.Model
@@ -69,19 +73,27 @@ def build_model(
 def _preprocess(rgb: keras.KerasTensor) -> keras.KerasTensor:
     """What keras.applications.vgg16.preprocess_input computes, as two layers instead of six."""
     bgr = keras.ops.flip(rgb, axis=-1)
-    return keras.layers.Rescaling(1.0, offset=_MINUS_BGR_MEANS, name="minus_means")(bgr)
+    return keras.layers.Rescaling(
+        1.0, offset=_MINUS_BGR_MEANS, dtype="float32", name="minus_means"
+    )(bgr)
 
 
-def _pool(head: str, features: keras.KerasTensor) -> keras.KerasTensor:
+def _vgg_without_input(precision: str) -> list[keras.Layer]:
+    """New layers of VGG16, block1_conv1 to block5_pool: each takes the output of the one before.
+
+    Keras's own function takes no dtype policy but the process's.
+    """
+    whole = keras.applications.VGG16(include_top=False, weights=None)
+    return [
+        type(layer).from_config({**layer.get_config(), "dtype": precision})
+        for layer in whole.layers[1:]
+    ]
+
+
+def _pool(head: str, precision: str) -> keras.Layer:
     if head == "gap":
-        return keras.layers.GlobalAveragePooling2D(name="gap")(features)
-    return keras.layers.Flatten(name="flatten")(features)
-
-
-def vgg_layers(model: keras.Model) -> list[keras.Layer]:
-    """VGG16's own 19 layers, in order: the input, then block1_conv1 to block5_pool."""
-    blocks = [layer for layer in model.layers if layer.name.startswith("block")]
-    return [model.layers[0], *blocks]
+        return keras.layers.GlobalAveragePooling2D(dtype=precision, name="gap")
+    return keras.layers.Flatten(dtype=precision, name="flatten")
 
 
 def for_inference(model: keras.Model, config: TrainConfig) -> keras.Model:
@@ -90,6 +102,7 @@ def for_inference(model: keras.Model, config: TrainConfig) -> keras.Model:
         model.output_shape[-1],
         freeze_layers=config.freeze_layers,
         head=config.head,
+        precision=config.precision,
         for_training=False,
     )
     copy.set_weights(model.get_weights())
@@ -113,8 +126,12 @@ def load_model(workdir: Workdir) -> keras.Model:
 def create_optimizer(
     config: TrainConfig, learning_rate: Schedule | float
 ) -> keras.optimizers.Optimizer:
-    """SGD with momentum 0.9, as the seed has it, or AdamW."""
+    """SGD with momentum 0.9, as the seed has it, or AdamW; with a loss scale for float16."""
     options = {} if config.weight_decay is None else {"weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(learning_rate, **options)
-    return keras.optimizers.SGD(learning_rate, momentum=0.9, **options)
+        optimizer = keras.optimizers.AdamW(learning_rate, **options)
+    else:
+        optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, **options)
+    if config.precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

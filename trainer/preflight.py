@@ -18,8 +18,6 @@ from trainer.config import TrainConfig
 from trainer.run import Run
 from trainer.train import prepare, training_stream
 
-_FLOAT_BYTES = 4
-
 
 def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     """Prints what the run would be and need, once a step and a validation batch went through.
@@ -82,10 +80,13 @@ def memory_bytes(model: keras.Model, rows: int) -> int:
     needs, of every layer from the first that trains on, or the two largest neighbours before.
     """
     variables_bytes = sum(_nbytes(v) for v in (*variables(model), *model.trainable_weights))
-    outputs = [math.prod(layer.output.shape[1:]) for layer in model.layers]
+    outputs = [
+        math.prod(layer.output.shape[1:]) * tf.as_dtype(layer.output.dtype).size
+        for layer in model.layers
+    ]
     first = next((i for i, layer in enumerate(model.layers) if layer.trainable_weights), 0)
     passing = max(map(sum, itertools.pairwise(outputs)))
-    return variables_bytes + rows * _FLOAT_BYTES * max(passing, sum(outputs[first:]))
+    return variables_bytes + rows * max(passing, sum(outputs[first:]))
 
 
 def disk_bytes(run: Run) -> dict[str, int]:

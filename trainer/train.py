@@ -116,7 +116,11 @@ def create_model(
         counts: {class: number of training examples}, in the order of the labels.
     """
     model = build_model(
-        len(counts), freeze_layers=config.freeze_layers, head=config.head, seed=config.seed
+        len(counts),
+        freeze_layers=config.freeze_layers,
+        head=config.head,
+        precision=config.precision,
+        seed=config.seed,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(
@@ -215,7 +219,7 @@ def create_callbacks(
             run.progress,
             workdir and workdir.history,
             images_per_epoch=run.steps_per_epoch * run.config.batch_size,
-            learning_rate=functools.partial(rate_of_step, run.schedule),
+            learning_rate=lambda: rate_of_step(run.schedule, max(run.model.updates - 1, 0)),
         ),
         callbacks.EarlyStopping(run.progress, run.config.early_stopping_patience),
         *([Profile(run.progress, profiled, workdir.tensorboard)] if workdir and profiled else []),
