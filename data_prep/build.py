@@ -239,7 +239,8 @@ def _plan(config: BuildConfig) -> _Plan:
 
 def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> Manifest:
     classes = planned.source.classes
-    rejections = planned.rejections + [r for result in results for r in result.rejections]
+    found = [rejection for result in results for rejection in result.rejections]
+    rejections = list(dict.fromkeys(planned.rejections + found))  # A photograph has many crops.
     _check_rejections(config, rejections, planned.photographs)
     for split, counts in commit.count_examples(results, classes).items():
         if not sum(counts.values()):
@@ -250,7 +251,7 @@ def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> 
     return commit.commit(
         Path(config.data_dir),
         results,
-        source=planned.source.kind,
+        source=planned.source,
         classes=classes,
         options=dataclasses.asdict(config),
         dropped=planned.dropped,

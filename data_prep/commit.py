@@ -11,7 +11,7 @@ import msgspec
 
 from data_prep import card, lock, near_duplicates
 from data_prep.near_duplicates import Pair
-from data_prep.photographs import Photograph, Rejection
+from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.shards import ShardResult, ShardTask
 from tfrecords import files, naming
 from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
@@ -27,7 +27,7 @@ def commit(
     data_dir: Path,
     results: Sequence[ShardResult],
     *,
-    source: str,
+    source: Source,
     classes: Sequence[str],
     options: Mapping[str, Any],
     dropped: Mapping[str, int],
@@ -40,7 +40,7 @@ def commit(
     Args:
         data_dir: Of the dataset.
         results: Of all tasks.
-        source: What was recognised, for a person.
+        source: What it was made from.
         classes: Names; a label is an index into them.
         options: Of the build.
         dropped: {rule: number of photographs or instances that it left out}.
@@ -71,11 +71,12 @@ def commit(
     # By file: ids may come twice in a source of several files, and a photograph has many crops.
     of_file = {photograph.file: photograph for photograph in photographs}
     _write_attribution(data_dir, [p for file, p in of_file.items() if file not in unusable])
-    card.write_card(data_dir, manifest, source)
+    card.write_card(data_dir, manifest, source.kind)
     examples = [
         example for task in tasks for example in task.examples if example.file not in unusable
     ]
-    contents = report.Contents(source, examples, of_file, rejections, pairs)
+    in_source = {photograph.file: photograph for photograph in source.photographs}
+    contents = report.Contents(source.kind, examples, in_source, rejections, pairs)
     report.write_report(data_dir, manifest, contents)
     write_manifest(data_dir, manifest)
     return manifest

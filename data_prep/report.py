@@ -45,7 +45,7 @@ class Contents(NamedTuple):
     Attributes:
         source: What was recognised, for a person.
         examples: Those that the shards hold.
-        photographs: {file: photograph}, the rejected ones too.
+        photographs: {file: photograph} of the whole source.
         rejections: Of photographs and boxes.
         pairs: Photographs that look the same in two splits.
     """
@@ -68,7 +68,7 @@ def write_report(data_dir: Path, manifest: Manifest, contents: Contents) -> None
         split_names=[split for split in charts.SPLIT_COLOURS if split in manifest.counts],
         facts=_facts(manifest, contents.source),
         charts=_charts(manifest, contents.examples),
-        dropped=[(count, RULES[rule]) for rule, count in manifest.dropped.items()],
+        dropped=[(count, RULES[rule]) for rule, count in manifest.dropped.items() if count],
         reasons=sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
         rejected=_rejected(contents),
         num_rejections=len(contents.rejections),
@@ -102,25 +102,23 @@ def _facts(manifest: Manifest, source: str) -> dict[str, str]:
 
 
 def _charts(manifest: Manifest, examples: Sequence[ExampleSpec]) -> list[dict[str, Any]]:
-    drawn = [("Examples of each class", charts.draw_counts(manifest.counts))]
+    drawn = [("Examples of each class", "", charts.draw_counts(manifest.counts))]
     sizes = _sizes(examples)
-    stored = manifest.options["image_size"] or None
     if sizes:
-        shorts = [min(size) for size in sizes]
-        aspects = [width / height for width, height in sizes]
-        drawn += [
-            ("Photographs by size", charts.draw_histogram(shorts, charts.SHORT_SIDE, stored)),
-            ("Photographs by shape", charts.draw_histogram(aspects, charts.ASPECT)),
-        ]
+        stored = manifest.options["image_size"] or None
+        shorts = charts.draw_histogram([min(size) for size in sizes], charts.SHORT_SIDE, stored)
+        shapes = charts.draw_histogram([width / height for width, height in sizes], charts.ASPECT)
+        note = "The line: the longest short side that is stored." if stored else ""
+        drawn += [("Photographs by size", note, shorts), ("Photographs by shape", "", shapes)]
     areas = [area for example in examples if (area := _labelled_area(example))]
     if areas:
         least = manifest.options["min_area"] or None
-        drawn.append(
-            ("Area of the labelled animal's box", charts.draw_histogram(areas, charts.AREA, least))
-        )
+        note = "The line: --min_area." if least else ""
+        figure = charts.draw_histogram(areas, charts.AREA, least)
+        drawn.append(("Area of the labelled animal's box", note, figure))
     return [
-        {"title": title, "svg": page.svg(figure, f"chart{number}")}
-        for number, (title, figure) in enumerate(drawn)
+        {"title": title, "note": note, "svg": page.svg(figure, f"chart{number}")}
+        for number, (title, note, figure) in enumerate(drawn)
     ]
 
 

@@ -275,6 +275,17 @@ def test_few_bad_photographs_are_listed_and_left_out(tmp_path: Path) -> None:
     assert sum(sum(counts.values()) for counts in manifest["counts"].values()) == 9
 
 
+def test_photograph_with_many_crops_is_rejected_once(tmp_path: Path) -> None:
+    content = instances()
+    content["annotations"] += [a | {"id": 100 + a["id"]} for a in content["annotations"]]
+    write(tmp_path / "coco", content)
+    (tmp_path / "coco" / "train2017" / "1.jpg").write_text("<html>")
+    flags = ("--label_policy=crop", "--max_bad_fraction=0.1")
+    assert build(tmp_path / "coco", tmp_path / "data", *flags)[0] == 0
+    [line] = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"] == "not an image"
+
+
 @pytest.mark.parametrize("bbox", [[40, 4, 8, 8], [4, 4, 0, 8], [4, 4, 8, -3], [-9, -9, 5, 5]])
 def test_senseless_box_is_listed_and_decides_nothing(bbox: list[int], tmp_path: Path) -> None:
     with_annotation(bbox=bbox)(tmp_path / "coco")
