@@ -26,7 +26,7 @@ _FIRST_STEP = """
 import os
 import keras
 from trainer import callbacks, main
-def end(*_):
+def end(*_, **named):
     os._exit(0)
 callbacks.HistoryLog.on_train_batch_end = end
 main.run()
