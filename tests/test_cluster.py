@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -192,6 +193,17 @@ def test_gpus_that_the_launcher_dealt_out_are_all_ones_own(environ: dict[str, st
     cluster = find_cluster(environ)
     assert cluster is not None
     assert cluster.own_gpus(["GPU:0"]) == ["GPU:0"]
+
+
+def test_port_that_another_program_has_is_named() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        cluster = Cluster(launcher="x", addresses=(f"h:{port}", "i:1"), rank=0)
+        with pytest.raises(RuntimeError, match=f"cannot listen at h:{port}"):
+            cluster.check_port()
+    cluster.check_port()
 
 
 HOSTLISTS = {

@@ -15,6 +15,7 @@ import dataclasses
 import itertools
 import json
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -96,6 +97,25 @@ class Cluster:
             )
         start = neighbours.index(self.rank) * count
         return visible[start : start + count]
+
+    def check_port(self) -> None:
+        """Refuses to start where another process listens at this worker's port.
+
+        Raises:
+            RuntimeError: if it is taken.
+        """
+        address = self.addresses[self.rank]
+        family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # What is left of a run that has just ended is in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", int(address.rpartition(":")[2])))
+            except OSError as error:
+                raise RuntimeError(
+                    f"Worker {self.rank} cannot listen at {address}: {error.strerror}. Is an "
+                    "earlier run still ending, or another program at that port?"
+                ) from error
 
 
 def find_cluster(environ: Environment) -> Cluster | None:

@@ -51,6 +51,7 @@ def create_strategy(
 
 
 def _create_multi_worker_strategy(cluster: Cluster, num_gpus: int) -> tf.distribute.Strategy:
+    cluster.check_port()
     print(
         f"Worker {cluster.rank} of {len(cluster.addresses)} ({cluster.launcher}) waits for all at "
         f"{cluster.addresses[0]}.",
