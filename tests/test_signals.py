@@ -50,6 +50,19 @@ def test_signal_ends_the_run_at_once_where_nothing_is_to_be_saved(number: str) -
     assert done.stderr == f"Error: Stopped by {name}. Start the same command again to go on.\n"
 
 
+def test_order_that_follows_a_notice_does_not_disturb_the_end() -> None:
+    """As on a spot machine, whose system shuts down while the last line is written."""
+    done = run(
+        f"""
+    say = command._one_line
+    command._one_line = lambda error: send({TERM}) or say(error)
+    send({USR1})
+"""
+    )
+    assert (done.returncode, done.stdout) == (42, "")
+    assert done.stderr == "Error: Stopped by SIGUSR1. Start the same command again to go on.\n"
+
+
 def test_signal_is_no_exception_that_a_library_handles() -> None:
     done = run(
         f"""

@@ -72,6 +72,8 @@ class StopSignals:
         self._raise_if_requested()  # It came after the last look.
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            return  # The run is ending, and must not be told so again while it says its last line.
         self.requested, self.reason = True, signal.Signals(number).name
         if not self._deferred:
             self._raise_if_requested()
