@@ -42,6 +42,7 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"profile_steps": "10"}, "profile_steps='10'"),
         ({"profile_steps": "0:5"}, "profile_steps='0:5'"),
         ({"profile_steps": "20:10"}, "as in 10:20. Received: profile_steps='20:10'"),
+        ({"on_nan": "ignore"}, "on_nan='ignore'"),
         ({"cache_features": "maybe"}, "cache_features='maybe'"),
         ({"cache_dtype": "int8", "cache_features": "on"}, "cache_dtype='int8'"),
         (

@@ -33,12 +33,22 @@ class Progress:
         history: A row for each finished epoch, as in history.csv.
         seconds: Time spent training in the epoch under way.
         metrics: State of the metrics of the epoch under way.
+        left_out: Batches of the stream that are passed over, since one step on them gave no number.
     """
 
     step: int = 0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     metrics: list[float] = dataclasses.field(default_factory=list)
+    left_out: list[int] = dataclasses.field(default_factory=list)
+
+    @property
+    def next_batch(self) -> int:
+        """The batch of the stream that the next step takes."""
+        batch = self.step
+        for gone in sorted(self.left_out):
+            batch += gone <= batch
+        return batch
 
     @property
     def best(self) -> dict[str, float] | None:

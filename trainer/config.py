@@ -11,6 +11,7 @@ SCHEDULES = ("constant", "cosine")
 AUGMENTATIONS = ("none", "flip", "full")
 CACHE_FEATURES = ("auto", "on", "off")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
+ON_NAN = ("stop", "rollback")
 CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
@@ -19,7 +20,7 @@ IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-    "profile_steps", "dry_run", "cache_features", "cache_dir",
+    "profile_steps", "on_nan", "dry_run", "cache_features", "cache_dir",
 )  # fmt: skip
 
 
@@ -60,6 +61,7 @@ class TrainConfig:
     seed: int = 0
     deterministic: bool = False
     profile_steps: str | None = None
+    on_nan: str = "stop"
     checkpoint_every: int | None = None
     keep_checkpoints: int = 2
     dry_run: bool = False
@@ -90,6 +92,7 @@ class TrainConfig:
             ("class_weights", CLASS_WEIGHTS),
             ("augment", AUGMENTATIONS),
             ("cache_features", CACHE_FEATURES),
+            ("on_nan", ON_NAN),
             ("precision", PRECISIONS),
             ("learning_rate_schedule", SCHEDULES),
         ):

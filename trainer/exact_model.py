@@ -61,7 +61,9 @@ class ExactModel(keras.Model):
             losses.append(loss)
         summed = list(map(sum_in_pairs, zip(*gradients, strict=True)))
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            summed = _overflow_everywhere(summed)
+            summed = _overflow_everywhere(summed)  # It is expected, and passed over.
+        else:  # Whoever looks at the loss learns of it.
+            losses[0] = tf.where(_are_finite(summed), losses[0], math.nan)
         self.optimizer.apply_gradients(zip(summed, self.trainable_variables, strict=True))
         return self._measure(labels, tf.concat(predictions, axis=0), tf.stack(losses))
 
@@ -124,8 +126,12 @@ def _overflow_everywhere(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
 
     Keras looks at the first replica's gradients alone, before they are added up.
     """
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+    finite = _are_finite(gradients)
     context: Any = tf.distribute.get_replica_context()
     overflows = context.all_reduce("SUM", tf.where(finite, 0.0, 1.0))
     first, *others = gradients
     return [tf.where(overflows > 0, math.nan, first), *others]
+
+
+def _are_finite(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])

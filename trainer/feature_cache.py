@@ -134,6 +134,7 @@ class FeatureCache:
         seed: int,
         window: int | None = None,
         start_step: int = 0,
+        left_out: Sequence[int] = (),
         worker: tf.distribute.InputContext = input_pipeline.ALONE,
     ) -> tf.data.Dataset:
         """As `input_pipeline.training_stream`, with features, [rows, ...], in place of images."""
@@ -146,6 +147,7 @@ class FeatureCache:
             window=window,
             start=start_step * batch_size,
         )
+        ds = input_pipeline.leave_out(ds, left_out, batch_size)
         ds = input_pipeline.own_rows(ds, batch_size, worker)
         ds = ds.map(lambda place, index: (index, self._view(split, place, index, seed)))
         ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)

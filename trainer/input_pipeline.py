@@ -13,6 +13,7 @@ from tfrecords import reader
 from trainer import augmentation, mixing
 from trainer.config import IMAGE_SIZE, TrainConfig
 from trainer.examples import PARALLEL_READS, PREFETCHED, HeldExamples, ReadExamples
+from trainer.split import Split
 
 # The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
@@ -31,6 +32,7 @@ def training_stream(
     mixup: float = TrainConfig.mixup,
     cutmix: float = TrainConfig.cutmix,
     start_step: int = 0,
+    left_out: Sequence[int] = (),
     worker: tf.distribute.InputContext = ALONE,
 ) -> tf.data.Dataset:
     """Returns an endless stream of full batches: one permutation of all examples after the other.
@@ -52,6 +54,7 @@ def training_stream(
         mixup: As `mixing.mixer` takes it.
         cutmix: As `mixing.mixer` takes it.
         start_step: The first batch is the one of this step.
+        left_out: Batches to pass over, by number.
         worker: Who reads: only its rows of each global batch are decoded, a replica's at a time.
 
     Yields:
@@ -68,6 +71,7 @@ def training_stream(
         window=window,
         start=start_step * batch_size,
     )
+    ds = leave_out(ds, left_out, batch_size)
     ds = own_rows(ds, batch_size, worker)
 
     def load(place: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -130,6 +134,30 @@ def in_training_order(
 
 # tf.data's own shuffle would mix in TensorFlow's global seed; this one knows its arguments alone.
 _shuffle = tf.random.experimental.stateless_shuffle
+
+
+def leave_out(ds: tf.data.Dataset, batches: Sequence[int], batch_size: int) -> tf.data.Dataset:
+    """Takes whole batches out of a stream of (place, example), while it still costs little."""
+    if not batches:
+        return ds
+    gone = tf.constant(list(batches), tf.int64)
+    return ds.filter(lambda place, _: tf.reduce_all(place // batch_size != gone))
+
+
+def names_in_batch(
+    split: Split, *, batch: int, batch_size: int, seed: int, window: int
+) -> list[str]:
+    """Returns the file names of the examples in a batch of the training stream."""
+    ds = in_training_order(
+        ReadExamples(split.paths).read,
+        num_shards=len(split.paths),
+        num_examples=split.num_examples,
+        seed=seed,
+        window=window,
+        start=batch * batch_size,
+    )
+    ds = ds.take(batch_size).map(lambda _, key: reader.parse_example(key)["image/filename"])
+    return [name.decode() for name in ds.as_numpy_iterator()]
 
 
 def own_rows(

@@ -18,6 +18,7 @@ from trainer.config import (
     CLASS_WEIGHTS,
     HEADS,
     NUM_VGG_LAYERS,
+    ON_NAN,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
@@ -152,6 +153,13 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")
+flags.DEFINE_enum(
+    "on_nan",
+    _DEFAULT.on_nan,
+    ON_NAN,
+    "Where a step gives no number: end the run, or go back to the last checkpoint and pass over "
+    "the batch, at most 3 times.",
+)
 flags.DEFINE_integer(
     "checkpoint_every",
     _DEFAULT.checkpoint_every,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrecords.manifest import read_manifest
 from trainer import (
     callbacks,
+    divergence,
     evaluation,
     feature_cache,
     identity,
@@ -135,7 +136,7 @@ def create_model(
 
 def fit(run: Run, stop: StopSignals) -> None:
     """Trains from the progress to the last epoch; a checkpoint ends each epoch."""
-    config, model, progress = run.config, run.model, run.progress
+    config, progress = run.config, run.progress
     print(
         f"Global batch {config.batch_size} = {run.num_replicas} replicas x "
         f"{config.batch_size // run.num_replicas}; {run.train_split.num_examples} examples, "
@@ -144,25 +145,37 @@ def fit(run: Run, stop: StopSignals) -> None:
     )
     verbose, display = callbacks.progress_display(config.epochs, run.steps_per_epoch)
     around = create_callbacks(run, stop, display)
+    if config.on_nan == "rollback" and not progress.step:
+        divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
             run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
-        epoch, done = divmod(progress.step, run.steps_per_epoch)
-        with stop.deferred():
-            if progress.awaits_row(run.steps_per_epoch):
-                callbacks.end_epoch(model, epoch - 1, around)
-                continue
-            model.fit(
-                training_stream(run),
-                initial_epoch=epoch,
-                # An epoch that was cut off has fewer steps left, so it is a fit of its own.
-                epochs=epoch + 1 if done else config.epochs,
-                steps_per_epoch=run.steps_per_epoch - done,
-                callbacks=around,
-                verbose=verbose,
-                shuffle=False,  # The stream is.
-            )
+        try:
+            with stop.deferred():
+                fit_epochs(run, around, verbose)
+        except divergence.DivergedError:
+            if config.on_nan == "stop":
+                raise divergence.stop(run) from None
+            divergence.roll_back(run)
     print(run.timing.verdict(), flush=True)
+
+
+def fit_epochs(run: Run, around: list[keras.callbacks.Callback], verbose: int) -> None:
+    """Trains the rest of an epoch that was cut off, or all epochs that are left."""
+    epoch, done = divmod(run.progress.step, run.steps_per_epoch)
+    if run.progress.awaits_row(run.steps_per_epoch):
+        callbacks.end_epoch(run.model, epoch - 1, around)
+        return
+    run.model.fit(
+        training_stream(run),
+        initial_epoch=epoch,
+        # An epoch that was cut off has fewer steps left, so it is a fit of its own.
+        epochs=epoch + 1 if done else run.config.epochs,
+        steps_per_epoch=run.steps_per_epoch - done,
+        callbacks=around,
+        verbose=verbose,
+        shuffle=False,  # The stream is.
+    )
 
 
 def is_trained(run: Run) -> bool:
@@ -174,11 +187,12 @@ def is_trained(run: Run) -> bool:
 
 def training_stream(run: Run) -> tf.distribute.DistributedDataset:
     """The batches from the run's step on, each worker's rows and each replica's."""
-    of_all = {
+    of_all: dict[str, Any] = {
         "batch_size": run.config.batch_size,
         "seed": run.config.seed,
         "window": shuffle_window(run.train_split, run.config),
-        "start_step": run.progress.step,
+        "start_step": run.progress.next_batch,
+        "left_out": run.progress.left_out,
     }
 
     def of_worker(worker: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -213,6 +227,7 @@ def create_callbacks(
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
     return [
+        divergence.Divergence(),
         Verdict(run.timing, run.config.batch_size),
         callbacks.Validation(functools.partial(_validate, run, labels, checkpointing)),
         callbacks.HistoryLog(

@@ -1,0 +1,77 @@
+"""A step that gives no number: the run stops at it, or goes back and passes over its batch."""
+
+import math
+from typing import Any
+
+import keras
+
+from trainer import input_pipeline
+from trainer.examples import shuffle_window
+from trainer.run import Run
+
+MAX_LEFT_OUT = 3  # Batches: more than that are no accident of the data.
+_NAMES_SHOWN = 8
+
+
+class DivergedError(RuntimeError):
+    """The loss or a gradient of a step is NaN or infinite."""
+
+
+class Divergence(keras.callbacks.Callback):
+    """Raises DivergedError at such a step. Comes before whatever saves or counts it.
+
+    The loss that a step reports is the mean of its epoch so far: one NaN stays in it.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """Looks at the loss, into which the model puts NaN where a gradient has one."""
+        if not math.isfinite(logs["loss"]):
+            raise DivergedError
+
+
+def describe(run: Run) -> str:
+    """What happened, for a person: the step, and the photographs that it was made on."""
+    batch = run.progress.next_batch
+    names = input_pipeline.names_in_batch(
+        run.train_split,
+        batch=batch,
+        batch_size=run.config.batch_size,
+        seed=run.config.seed,
+        window=shuffle_window(run.train_split, run.config),
+    )
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return (
+        f"The loss or a gradient of step {run.progress.step + 1} is not a number. Received: batch "
+        f"{batch}, of {', '.join(names[:_NAMES_SHOWN])}{more}"
+    )
+
+
+def stop(run: Run) -> DivergedError:
+    """Returns the error that ends the run; the last checkpoint is from before the step."""
+    return DivergedError(
+        f"{describe(run)}. The last checkpoint is kept. Take a lower --learning_rate, or pass over "
+        f"such batches with --on_nan=rollback; {len(run.progress.left_out)} are already."
+    )
+
+
+def roll_back(run: Run) -> None:
+    """Sets the run to its last checkpoint, from which on it passes over the batch.
+
+    Raises:
+        DivergedError: if as many batches as may be are passed over already.
+    """
+    if len(run.progress.left_out) == MAX_LEFT_OUT:
+        raise stop(run)
+    print(f"{describe(run)}. Going back to the last checkpoint, without that batch.", flush=True)
+    left_out = [*run.progress.left_out, run.progress.next_batch]
+    restored = run.checkpoints.restore(run.model)
+    vars(run.progress).update(vars(restored) | {"left_out": left_out})
+    save(run)
+
+
+def save(run: Run) -> None:
+    """Writes a checkpoint that says which batches are passed over; the first one to go back to."""
+    run.workers.wait()  # Each has read what is written over next.
+    if run.workers.is_chief:
+        run.checkpoints.save(run.model, run.progress)
+    run.workers.wait()
