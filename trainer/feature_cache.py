@@ -112,12 +112,12 @@ class FeatureCache:
             ValueError: if the disk has no room for them.
         """
         shards = [(split, path) for split in splits for path in split.paths]
+        if cluster:  # Of all shards: which are missing depends on how far the others are.
+            shards = shards[cluster.rank :: len(cluster.addresses)]
         missing = [shard for shard in shards if not self._is_whole(*shard)]
-        disk.require_room(self.folder, sum(itertools.starmap(self._shard_bytes, missing)))
-        if cluster:
-            missing = missing[cluster.rank :: len(cluster.addresses)]
         if not missing:
             return
+        disk.require_room(self.folder, sum(itertools.starmap(self._shard_bytes, missing)))
         self.folder.mkdir(parents=True, exist_ok=True)
         description = json.dumps(self._description, indent=2) + "\n"
         files.write_atomically(self.folder / "features.json", description)

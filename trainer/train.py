@@ -90,7 +90,11 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     splits = [train_split, val_split]
     features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
-    workers.check_alike(model, progress, {"every": config.checkpoint_every, **this_run})
+    of_all = {
+        "checkpoint_every": config.checkpoint_every,
+        "features": features and features.folder.name,
+    }
+    workers.check_alike(model, progress, {**of_all, **this_run})
     return Run(
         config=config,
         identity=this_run,
