@@ -53,7 +53,7 @@ def step(model: ExactModel, overflowing: int | None) -> dict[str, Any]:
         return ds.batch(worker.get_per_replica_batch_size(rows))
 
     before = model.get_weights()
-    model.fit(
+    fitted = model.fit(
         strategy.distribute_datasets_from_function(share),
         steps_per_epoch=1, epochs=1, verbose=0, shuffle=False,
     )  # fmt: skip
@@ -65,6 +65,7 @@ def step(model: ExactModel, overflowing: int | None) -> dict[str, Any]:
         "alike": all((w == copies[0]).all() for copies in weights for w in copies),
         "scales": [float(s) for s in local(model.optimizer.dynamic_scale.value)],
         "updates": model.updates,
+        "loss": fitted.history["loss"][0],
     }
 
 

@@ -1,5 +1,6 @@
 """Steps that give no number: where the run stops, what it names, and how it goes on."""
 
+import json
 import math
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests import miniature, poisoned
 from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import read_manifest
 from trainer.checkpoints import Progress
-from trainer.input_pipeline import names_in_batch
+from trainer.input_pipeline import examples_in_batch
 from trainer.split import find_split
 
 # 41 training examples: 6 steps an epoch, 18 in all.
@@ -44,10 +45,13 @@ def test_run_stops_at_the_step_names_its_photographs_and_keeps_the_checkpoint(
     done = train("9", dataset, tmp_path)
     assert done.returncode == 1
     split = find_split(str(dataset), read_manifest(dataset), "train")
-    names = names_in_batch(split, batch=9, batch_size=8, seed=0, window=split.num_examples)
-    assert len(set(names)) == 8
+    examples = examples_in_batch(split, batch=9, batch_size=8, seed=0, window=split.num_examples)
+    assert len({example["id"] for example in examples}) == 8
+    shown = ", ".join(f"{example['name']} ({example['id']})" for example in examples)
     [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert f"step 10 is not a number. Received: batch 9, of {', '.join(names)}." in line
+    assert f"step 10 is not a number. Received: batch 9, of {shown}, all in " in line
+    record = {"step": 10, "batch": 9, "examples": examples}
+    assert json.loads((tmp_path / "diverged.json").read_text()) == [record]
     assert "--on_nan=rollback" in line
     assert checkpoints(tmp_path) == ["step-00000006.npz", "step-00000008.npz"]
     with np.load(tmp_path / "checkpoints" / "step-00000008.npz") as arrays:

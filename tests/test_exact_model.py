@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from trainer.dropout import PerExampleDropout
-from trainer.exact_model import ExactModel, parts_per_replica
+from trainer.exact_model import ExactModel, count_pieces, in_pieces, parts_per_replica
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,9 @@ def test_global_batch_is_cut_into_the_same_parts(batch_size, replicas, parts) ->
     assert parts_per_replica(batch_size, replicas) == parts
 
 
-def trained(model_class: type[keras.Model], parts: int, dropout: float = 0.0) -> list[np.ndarray]:
+def trained(
+    model_class: type[keras.Model], parts: int, dropout: float = 0.0, **attributes: int
+) -> list[np.ndarray]:
     """The weights after five steps of the same batches."""
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(40, 6)), np.eye(3)[rng.integers(0, 3, 40)]
@@ -32,7 +34,7 @@ def trained(model_class: type[keras.Model], parts: int, dropout: float = 0.0) ->
     x = PerExampleDropout(dropout, seed=3)(x)
     x = keras.layers.Dense(3, "softmax", kernel_initializer=keras.initializers.GlorotUniform(2))(x)
     model = model_class(inputs, x)
-    model.parts = parts
+    vars(model).update(parts=parts, **attributes)
     model.compile(
         keras.optimizers.SGD(0.5, momentum=0.9), "categorical_crossentropy", metrics=["accuracy"]
     )
@@ -55,10 +57,51 @@ def test_dropout_follows_the_examples_into_the_parts(parts) -> None:
     assert not np.allclose(whole[0], without[0], atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("rows", "microbatch", "pieces"),
+    [(8, None, 1), (8, 8, 1), (8, 9, 1), (8, 7, 2), (8, 4, 2), (8, 3, 4), (8, 1, 8), (9, 4, 3)],
+)
+def test_no_piece_is_larger_than_a_microbatch(rows, microbatch, pieces) -> None:
+    assert count_pieces(rows, microbatch) == pieces
+
+
+@pytest.mark.parametrize(("parts", "microbatch"), [(1, 4), (1, 1), (2, 3), (4, 1)])
+def test_microbatches_make_the_update_of_the_whole_batch(parts, microbatch) -> None:
+    whole = trained(ExactModel, parts, dropout=0.5)
+    for a, b in zip(
+        whole, trained(ExactModel, parts, dropout=0.5, microbatch=microbatch), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_microbatches_of_a_prediction_are_put_together_in_order() -> None:
+    inputs = keras.Input((2, 3))
+    model = keras.Model(inputs, keras.layers.Dense(5)(inputs))
+    batch = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(6, 2, 3)))
+    whole = in_pieces(model, batch, None)
+    assert whole.shape == (6, 2, 5)
+    np.testing.assert_allclose(in_pieces(model, batch, 2), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("microbatch", [None, 2])
+def test_compiled_update_is_the_same(microbatch) -> None:
+    plain = trained(ExactModel, 2, dropout=0.5)
+    compiled = trained(ExactModel, 2, dropout=0.5, uses_xla=True, microbatch=microbatch)
+    for a, b in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def _next_mask(layer: PerExampleDropout, inputs: np.ndarray) -> np.ndarray:
+    layer.draw(*inputs.shape)
+    out = np.asarray(layer(inputs, training=True))
+    layer.advance()
+    return out
+
+
 def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     layer = PerExampleDropout(0.25, seed=0)
     ones = np.ones((400, 100), np.float32)
-    first, second = (np.asarray(layer(ones, training=True)) for _ in range(2))
+    first, second = (_next_mask(layer, ones) for _ in range(2))
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.01)
     assert first.mean() == pytest.approx(1.0, abs=0.01)
     assert not np.array_equal(first, second)  # Another step, another mask.

@@ -52,7 +52,8 @@ EACH_STEP = (
 
 def check(line: str) -> None:
     for step, expected in zip(json.loads(line), EACH_STEP, strict=True):
-        scales = step.pop("scales")
+        scales, loss = step.pop("scales"), step.pop("loss")
+        assert np.isfinite(loss)
         assert step == {
             "changed": expected["changed"],
             "finite": True,
@@ -82,6 +83,16 @@ def test_overflow_on_any_worker_passes_over_the_step_on_all() -> None:
             assert len(lines) == 2
             for line in lines:
                 check(line)
+
+
+def test_overflow_that_no_scale_helps_against_ends_in_nan() -> None:
+    """A run that passes over every step would never tell."""
+    model = overflow.small_model()
+    last = model.layers[-1].kernel
+    last.assign(100 * last)
+    losses = [overflow.step(model, 0)["loss"] for _ in range(17)]
+    assert np.isfinite(losses[:15]).all()  # 2 ** 15, halved 15 times: 1.
+    assert np.isnan(losses[15:]).all()
 
 
 def test_half_precision_goes_on_exactly_on_other_replicas(dataset: Path, tmp_path: Path) -> None:

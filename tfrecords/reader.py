@@ -11,6 +11,10 @@ _FEATURES = {
     "image/filename": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
 }
+_ORIGIN = {
+    "image/id": tf.io.FixedLenFeature([], tf.int64),
+    "image/filename": tf.io.FixedLenFeature([], tf.string),
+}
 
 
 def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
@@ -21,6 +25,11 @@ def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns `image` (JPEG bytes), `image/filename` and `label` (int64) of one example."""
     return tf.io.parse_single_example(serialized, _FEATURES)
+
+
+def parse_origin(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns `image/id` (int64) and `image/filename` of one example: which photograph it is."""
+    return tf.io.parse_single_example(serialized, _ORIGIN)
 
 
 def parse_examples(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -34,6 +34,7 @@ class Progress:
         seconds: Time spent training in the epoch under way.
         metrics: State of the metrics of the epoch under way.
         left_out: Batches of the stream that are passed over, since one step on them gave no number.
+        microbatch: What --microbatch_size=auto has found.
     """
 
     step: int = 0
@@ -41,6 +42,7 @@ class Progress:
     seconds: float = 0.0
     metrics: list[float] = dataclasses.field(default_factory=list)
     left_out: list[int] = dataclasses.field(default_factory=list)
+    microbatch: int | None = None
 
     @property
     def next_batch(self) -> int:

@@ -20,7 +20,8 @@ IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-    "profile_steps", "on_nan", "dry_run", "cache_features", "cache_dir",
+    "profile_steps", "on_nan", "dry_run", "cache_features", "cache_dir", "microbatch_size",
+    "jit_compile",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ class TrainConfig:
     num_gpus: int | None = None
     cpu_replicas: int = 1
     batch_size: int = 32
+    microbatch_size: str | None = None
     epochs: int = 20
     learning_rate: float = 1e-4
     learning_rate_schedule: str = "constant"
@@ -58,6 +60,7 @@ class TrainConfig:
     cache_dtype: str | None = None
     cache_views: int | None = None
     precision: str = "float32"
+    jit_compile: bool = False
     seed: int = 0
     deterministic: bool = False
     profile_steps: str | None = None
@@ -73,6 +76,11 @@ class TrainConfig:
         ):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
+        self._check(
+            "microbatch_size",
+            re.fullmatch(r"auto|0*[1-9]\d*", self.microbatch_size or "auto", re.ASCII) is not None,
+            "must be 1 or more, or auto",
+        )
         self._check("num_gpus", self.num_gpus is None or self.num_gpus >= 0, "must be 0 or more")
         self._check("learning_rate", 0 < self.learning_rate < float("inf"), "must be above 0")
         self._check(

@@ -8,9 +8,10 @@ import keras
 from trainer import input_pipeline
 from trainer.examples import shuffle_window
 from trainer.run import Run
+from trainer.workdir import read_json, write_json
 
 MAX_LEFT_OUT = 3  # Batches: more than that are no accident of the data.
-_NAMES_SHOWN = 8
+_SHOWN = 8  # Photographs in a line.
 
 
 class DivergedError(RuntimeError):
@@ -30,19 +31,28 @@ class Divergence(keras.callbacks.Callback):
 
 
 def describe(run: Run) -> str:
-    """What happened, for a person: the step, and the photographs that it was made on."""
+    """What happened, for a person: the step, and the photographs that it was made on.
+
+    The chief also writes them all into the workdir's diverged.json, behind those of before.
+    """
     batch = run.progress.next_batch
-    names = input_pipeline.names_in_batch(
+    examples = input_pipeline.examples_in_batch(
         run.train_split,
         batch=batch,
         batch_size=run.config.batch_size,
         seed=run.config.seed,
         window=shuffle_window(run.train_split, run.config),
     )
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    path = run.workdir.diverged
+    if run.workers.is_chief:
+        known = read_json(path) if path.exists() else []
+        record = {"step": run.progress.step + 1, "batch": batch, "examples": examples}
+        write_json(path, [*known, record])
+    shown = ", ".join(f"{example['name']} ({example['id']})" for example in examples[:_SHOWN])
+    more = f" and {len(examples) - _SHOWN} more" if len(examples) > _SHOWN else ""
     return (
         f"The loss or a gradient of step {run.progress.step + 1} is not a number. Received: batch "
-        f"{batch}, of {', '.join(names[:_NAMES_SHOWN])}{more}"
+        f"{batch}, of {shown}{more}, all in {path}"
     )
 
 

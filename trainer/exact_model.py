@@ -3,7 +3,8 @@
 A gradient summed over 32 examples and one summed over 16 and 16 differ in their last bits, and a
 recipe that starts with large losses makes that a difference in the third digit within 20 steps.
 So the global batch is always cut into the same parts, and the parts are always added in pairs:
-(1 + 2) + (3 + 4), whether one replica computes all four or four compute one each.
+(1 + 2) + (3 + 4), whether one replica computes all four or four compute one each. Where memory is
+short, a part is made of pieces, one after the other, that belong to it on any replica.
 """
 
 import math
@@ -18,14 +19,33 @@ from trainer.dropout import PerExampleDropout
 
 _PARTS = 4  # Of a global batch.
 
-Forward = Callable[..., tf.Tensor]  # (batch, training) -> probabilities
-
 
 def parts_per_replica(batch_size: int, num_replicas: int) -> int:
     """How many parts each replica computes; 1 where the batch does not divide."""
     if batch_size % _PARTS or _PARTS % num_replicas:
         return 1
     return _PARTS // num_replicas
+
+
+def count_pieces(rows: int, microbatch: int | None) -> int:
+    """Into how many equal pieces to cut so many rows, so that none has more than a microbatch."""
+    if microbatch is None:
+        return 1
+    return next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= microbatch)
+
+
+def in_pieces(model: keras.Model, batch: tf.Tensor, microbatch: int | None) -> tf.Tensor:
+    """What a model that does not train makes of a batch, a microbatch at a time."""
+    pieces = count_pieces(batch.shape[0], microbatch)
+    if pieces == 1:
+        return model(batch, training=False)
+    out = tf.map_fn(
+        lambda piece: model(piece, training=False),
+        tf.reshape(batch, [pieces, -1, *batch.shape[1:]]),
+        parallel_iterations=1,
+        fn_output_signature=model.output.dtype,
+    )
+    return tf.reshape(out, [-1, *out.shape[2:]])
 
 
 class ExactModel(keras.Model):
@@ -35,10 +55,15 @@ class ExactModel(keras.Model):
         parts: How many parts a replica's share of the batch is cut into; a power of two.
         forward: What makes probabilities of a batch; unset: the model itself. The layers behind the
             frozen ones, where the batches are features that those have made before.
+        microbatch: How many images go through the model at once at most; None: a replica's share.
+        uses_xla: Whether XLA compiles what makes the gradient of a part. `fit` cannot let it have
+            the whole step, whose reductions over the replicas it does not know.
     """
 
     parts: int = 1
-    forward: Forward | None = None
+    forward: keras.Model | None = None
+    microbatch: int | None = None
+    uses_xla: bool = False
 
     def build_training(self) -> None:
         """Builds loss, metrics and optimizer, which `fit` would do from the first batch it sees.
@@ -50,43 +75,101 @@ class ExactModel(keras.Model):
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update; called by `fit` on each replica with its share of the batch."""
         images, labels = data
-        pieces = zip(tf.split(images, self.parts), tf.split(labels, self.parts), strict=True)
+        gradients, predictions, losses = self.backward(images, labels)
+        for layer in self._dropouts:
+            layer.advance()
+        losses[0] = tf.where(self._has_number(gradients), losses[0], math.nan)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflow_everywhere(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._measure(labels, predictions, tf.stack(losses))
+
+    def backward(
+        self, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
+        """Goes through a replica's share of the batch and back, and changes nothing.
+
+        Returns:
+            The gradient of each trainable variable, summed over the parts; the probabilities,
+            [rows, classes]; and each part's loss.
+        """
+        for layer in self._dropouts:
+            layer.draw(images.shape[0], layer.input.shape[-1])
+        gradient_of = self._gradient
+        if self.uses_xla:  # Anew on each replica, whose variables are its own.
+            gradient_of = tf.function(gradient_of, jit_compile=True, autograph=False)
+        one_by_one = self.microbatch is not None and self.microbatch < images.shape[0]
         gradients: list[list[tf.Tensor]] = []
         predictions: list[tf.Tensor] = []
         losses: list[tf.Tensor] = []
-        for part, (x, y) in enumerate(pieces):
-            gradient, prediction, loss = self._gradient(x, y, part)
+        parts = zip(tf.split(images, self.parts), tf.split(labels, self.parts), strict=True)
+        for part, (x, y) in enumerate(parts):
+            with tf.control_dependencies(gradients[-1] if one_by_one and part else []):
+                gradient, prediction, loss = self._part(gradient_of, x, y, part)
             gradients.append(gradient)
             predictions.append(prediction)
             losses.append(loss)
         summed = list(map(sum_in_pairs, zip(*gradients, strict=True)))
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            summed = _overflow_everywhere(summed)  # It is expected, and passed over.
-        else:  # Whoever looks at the loss learns of it.
-            losses[0] = tf.where(_are_finite(summed), losses[0], math.nan)
-        self.optimizer.apply_gradients(zip(summed, self.trainable_variables, strict=True))
-        return self._measure(labels, tf.concat(predictions, axis=0), tf.stack(losses))
+        return summed, tf.concat(predictions, axis=0), losses
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns probabilities; called by `predict` with a replica's share of the batch."""
         [batch] = data if isinstance(data, tuple) else [data]
-        return self._predict(batch, training=False)
+        return in_pieces(self.forward or self, batch, self.microbatch)
 
-    def _predict(self, batch: tf.Tensor, *, training: bool) -> tf.Tensor:
-        return (self.forward or self)(batch, training=training)
+    def _part(
+        self, gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, part: int
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """As `_gradient`, of a whole part: the sum of its pieces, one after the other."""
+        pieces = count_pieces(images.shape[0], self.microbatch)
+        if pieces == 1:
+            return gradient_of(images, labels, part, self.parts)
+
+        def add(i: tf.Tensor, gradient: Any, predictions: Any, loss: tf.Tensor) -> tuple[Any, ...]:
+            piece, prediction, its_loss = gradient_of(
+                images[i], labels[i], part * pieces + i, self.parts * pieces
+            )
+            total = [a + b for a, b in zip(gradient, piece, strict=True)]
+            return i + 1, total, predictions.write(i, prediction), loss + its_loss / pieces
+
+        images, labels = (tf.reshape(t, [pieces, -1, *t.shape[1:]]) for t in (images, labels))
+        _, gradient, predictions, loss = tf.while_loop(
+            lambda i, *_: i < pieces,
+            add,
+            [
+                0,
+                [tf.zeros(v.shape, v.dtype) for v in self.trainable_variables],
+                tf.TensorArray(tf.float32, pieces),
+                0.0,
+            ],
+            parallel_iterations=1,
+        )
+        return gradient, predictions.concat(), loss
 
     def _gradient(
-        self, images: tf.Tensor, labels: tf.Tensor, part: int
+        self, images: tf.Tensor, labels: tf.Tensor, part: int | tf.Tensor, parts: int
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        for layer in self.layers:
-            if isinstance(layer, PerExampleDropout):
-                layer.part, layer.parts = part, self.parts
+        """Of one of so many equal parts of the share: its gradient, probabilities and loss."""
+        for layer in self._dropouts:
+            layer.part = part
         with tf.GradientTape() as tape:
-            prediction = self._predict(images, training=True)
+            prediction = (self.forward or self)(images, training=True)
             # Keras has divided by the number of replicas; dividing by 2 or 4 more loses no bit.
             loss = self.compute_loss(images, labels, prediction, training=True)
-            share = self.optimizer.scale_loss(loss / self.parts)
+            share = self.optimizer.scale_loss(loss / parts)
         return tape.gradient(share, self.trainable_variables), prediction, loss
+
+    @property
+    def _dropouts(self) -> list[PerExampleDropout]:
+        layers = [layer for layer in self.layers if isinstance(layer, PerExampleDropout)]
+        return [layer for layer in layers if layer.rate > 0]
+
+    def _has_number(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Whether the gradient is one; float16 may overflow, as long as a smaller scale is left."""
+        finite = _are_finite(gradients)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return finite | (self.optimizer.dynamic_scale.value > 1)
+        return finite
 
     def _measure(
         self, labels: tf.Tensor, predictions: tf.Tensor, losses: tf.Tensor

@@ -28,6 +28,7 @@ from trainer import augmentation, disk, input_pipeline
 from trainer.cluster import Cluster
 from trainer.config import IMAGE_SIZE, TrainConfig
 from trainer.distribution import is_on_cpu
+from trainer.exact_model import in_pieces
 from trainer.split import Split
 
 _ENCODING = 1  # Raised with every change that makes other features of the same image and weights.
@@ -42,6 +43,7 @@ class FeatureCache:
     """The features of a dataset's images under a model's frozen layers.
 
     Attributes:
+        frozen: The layers before the first that trains: images in, features out.
         rest: The layers from the first that trains on: features in, probabilities out.
         folder: Where the shards are. A digest of all that decides their bytes is its name, so they
             are never stale, and runs may share the folder that it is in.
@@ -50,9 +52,9 @@ class FeatureCache:
     """
 
     def __init__(self, config: TrainConfig, model: keras.Model, manifest: Manifest) -> None:
-        self._frozen, self.rest = cut(model)
-        self._shape = tuple(self._frozen.output.shape[1:])
-        self._dtype = tf.as_dtype(config.cache_dtype or self._frozen.output.dtype)
+        self.frozen, self.rest = cut(model)
+        self._shape = tuple(self.frozen.output.shape[1:])
+        self._dtype = tf.as_dtype(config.cache_dtype or self.frozen.output.dtype)
         self._augment, self._batch_size = config.augment, config.batch_size
         self._seed = config.seed if config.augment == "full" else None
         self._is_shared = config.cache_dir is not None
@@ -65,7 +67,7 @@ class FeatureCache:
     def _describe(self, dataset: str) -> dict[str, Any]:
         """All that decides the bytes of the shards."""
         weights = hashlib.sha256()
-        for array in self._frozen.get_weights():
+        for array in self.frozen.get_weights():
             weights.update(array.tobytes())
         return {
             "encoding": _ENCODING,
@@ -74,7 +76,7 @@ class FeatureCache:
             "augment": self._augment,
             "num_views": self.num_views,
             "seed_of_views": self._seed,
-            "layers": [(layer.name, layer.dtype_policy.name) for layer in self._frozen.layers],
+            "layers": [(layer.name, layer.dtype_policy.name) for layer in self.frozen.layers],
             "weights": weights.hexdigest(),
             "shape": self._shape,
             "dtype": self._dtype.name,
@@ -96,16 +98,14 @@ class FeatureCache:
     def spared_operations(self) -> float:
         """Floating-point operations of the convolutions, for each byte that stands for them."""
         operations, side = 0, IMAGE_SIZE
-        for layer in self._frozen.layers:
+        for layer in self.frozen.layers:
             if isinstance(layer, keras.layers.MaxPooling2D):
                 side //= 2
             elif isinstance(layer, keras.layers.Conv2D):
                 operations += 2 * math.prod(layer.kernel.shape) * side**2
         return operations / self._view_bytes
 
-    def fill(
-        self, splits: Sequence[Split], strategy: tf.distribute.Strategy, cluster: Cluster | None
-    ) -> None:
+    def fill(self, splits: Sequence[Split], model: keras.Model, cluster: Cluster | None) -> None:
         """Computes the shards that are missing or damaged; each worker its share of them.
 
         Raises:
@@ -124,7 +124,7 @@ class FeatureCache:
         with Progress(sum(self._count(path) for _, path in missing), "photographs") as progress:
             for split in splits:
                 paths = [path for owner, path in missing if owner is split]
-                self._write(split, paths, strategy, progress)
+                self._write(split, paths, model, progress)
 
     def training_stream(
         self,
@@ -214,14 +214,14 @@ class FeatureCache:
         self,
         split: Split,
         paths: Sequence[str],
-        strategy: tf.distribute.Strategy,
+        model: keras.Model,
         progress: Progress,
     ) -> None:
         """Computes shards one after the other, in batches that run on from one into the next."""
         if not self._is_shared:  # Else another run may be writing the same one.
             for path in paths:
                 files.remove_incomplete(self.folder, self._path(path).name)
-        features = self._compute(split, paths, strategy)
+        features = self._compute(split, paths, model)
         for path in paths:
             views = (row.tobytes() for row in features)
             records = (
@@ -232,9 +232,10 @@ class FeatureCache:
             progress.add(self._count(path))
 
     def _compute(
-        self, split: Split, paths: Sequence[str], strategy: tf.distribute.Strategy
+        self, split: Split, paths: Sequence[str], model: keras.Model
     ) -> Iterator[np.ndarray]:
         """Yields the features of every view of every example, in order; padding behind them."""
+        strategy = model.distribute_strategy
         replicas = len(strategy.extended.worker_devices)  # Of this worker.
         rows = self._batch_size // strategy.num_replicas_in_sync * replicas
         num_images = self._views_in(split) * sum(map(self._count, paths))
@@ -256,7 +257,7 @@ class FeatureCache:
 
         @tf.function
         def compute(images: tf.Tensor) -> tf.Tensor:
-            return strategy.run(self._features, args=(images,))
+            return strategy.run(self._features, args=(images, model.microbatch))
 
         for images in ds:
             parts = tf.split(images, replicas)
@@ -266,8 +267,8 @@ class FeatureCache:
             for features in strategy.experimental_local_results(compute(shares)):
                 yield from features.numpy()
 
-    def _features(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self._frozen(images, training=False), self._dtype)
+    def _features(self, images: tf.Tensor, microbatch: int | None) -> tf.Tensor:
+        return tf.cast(in_pieces(self.frozen, images, microbatch), self._dtype)
 
     def _views(self, index: tf.Tensor, serialized: tf.Tensor, *, num_views: int) -> tf.Tensor:
         """Returns every view of the example of this index, uint8 [num_views, 224, 224, 3]."""

@@ -5,6 +5,7 @@ The order of training examples is a pure function of (seed, step): a checkpoint 
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -144,10 +145,10 @@ def leave_out(ds: tf.data.Dataset, batches: Sequence[int], batch_size: int) -> t
     return ds.filter(lambda place, _: tf.reduce_all(place // batch_size != gone))
 
 
-def names_in_batch(
+def examples_in_batch(
     split: Split, *, batch: int, batch_size: int, seed: int, window: int
-) -> list[str]:
-    """Returns the file names of the examples in a batch of the training stream."""
+) -> list[dict[str, Any]]:
+    """Returns the id and the file name of each example in a batch of the training stream."""
     ds = in_training_order(
         ReadExamples(split.paths).read,
         num_shards=len(split.paths),
@@ -156,8 +157,11 @@ def names_in_batch(
         window=window,
         start=batch * batch_size,
     )
-    ds = ds.take(batch_size).map(lambda _, key: reader.parse_example(key)["image/filename"])
-    return [name.decode() for name in ds.as_numpy_iterator()]
+    ds = ds.take(batch_size).map(lambda _, serialized: reader.parse_origin(serialized))
+    return [
+        {"id": int(example["image/id"]), "name": example["image/filename"].decode()}
+        for example in ds.as_numpy_iterator()
+    ]
 
 
 def own_rows(

@@ -50,6 +50,12 @@ flags.DEFINE_integer(
     "Global batch: images per step over all replicas.",
     lower_bound=1,
 )
+flags.DEFINE_string(
+    "microbatch_size",
+    _DEFAULT.microbatch_size,
+    "At most so many images go through the model at once on each replica: the update stays that of "
+    "the whole batch, and needs less memory. auto: as many as fit. Unset: a replica's share.",
+)
 flags.DEFINE_integer("epochs", _DEFAULT.epochs, "Times through the data.", lower_bound=1)
 flags.DEFINE_float("learning_rate", _DEFAULT.learning_rate, "Of the optimizer.")
 flags.DEFINE_enum(
@@ -150,6 +156,12 @@ flags.DEFINE_enum(
     PRECISIONS,
     "Of the layers' arithmetic; weights, softmax and loss stay float32. bfloat16 is for CPUs and "
     "GPUs that have it, float16 for older GPUs.",
+)
+flags.DEFINE_bool(
+    "jit_compile",
+    _DEFAULT.jit_compile,
+    "Compile each step's way through the model and back with XLA, for GPUs: on a CPU it is slower. "
+    "Changes last bits.",
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")

@@ -1,7 +1,6 @@
 """Tries a run before anything is paid for: builds it all, runs a step, writes nothing."""
 
 import dataclasses
-import itertools
 import math
 import resource
 import time
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import disk, evaluation
+from trainer import disk, evaluation, memory, microbatch
 from trainer.checkpoints import variables
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
@@ -27,8 +26,11 @@ def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     """
     run = prepare(config, cluster)
     print("Dry run: nothing is written.", flush=True)
+    from_photographs = dataclasses.replace(run, features=None)  # Those are not there yet.
+    microbatch.settle(from_photographs)
     _print_rows(plan_rows(run))
-    _print_rows(try_step(dataclasses.replace(run, features=None)))  # They are not there yet.
+    with microbatch.naming_one_that_fits(from_photographs):
+        _print_rows(try_step(from_photographs))
     needed = disk_bytes(run)
     _print_rows({f"Disk, {name}": disk.readable(size) for name, size in needed.items()})
     disk.require_room(run.workdir.root, sum(needed.values()))
@@ -42,15 +44,16 @@ def plan_rows(run: Run) -> dict[str, str]:
     total, trained = run.model.count_params(), _count(run.model.trainable_weights)
     batch = run.config.batch_size
     rows = batch // run.num_replicas
+    at_once = min(run.model.microbatch or rows, rows)
     return {
         "Replicas": ", ".join(run.model.distribute_strategy.extended.worker_devices),
-        "Global batch": f"{batch} = {run.num_replicas} x {rows}",
+        "Global batch": f"{batch} = {run.num_replicas} x {rows}, {at_once} at once",
         "Data": f"{run.train_split.num_examples:,} to train on, "
         f"{run.val_split.num_examples:,} to validate on, {len(run.val_split.classes)} classes",
         "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
         f"epochs; starting at step {run.progress.step:,}",
         "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
-        "Memory, estimate": f"{disk.readable(memory_bytes(run.model, rows))} a replica",
+        "Memory, estimate": f"{disk.readable(memory.step_bytes(run.model, at_once))} a replica",
     }
 
 
@@ -73,30 +76,14 @@ def try_step(run: Run) -> dict[str, str]:
     }
 
 
-def memory_bytes(model: keras.Model, rows: int) -> int:
-    """Estimates what a replica needs for a step on so many images.
-
-    Weights, gradients and the optimizer's slots; and either the outputs that the backward pass
-    needs, of every layer from the first that trains on, or the two largest neighbours before.
-    """
-    variables_bytes = sum(_nbytes(v) for v in (*variables(model), *model.trainable_weights))
-    outputs = [
-        math.prod(layer.output.shape[1:]) * tf.as_dtype(layer.output.dtype).size
-        for layer in model.layers
-    ]
-    first = next((i for i, layer in enumerate(model.layers) if layer.trainable_weights), 0)
-    passing = max(map(sum, itertools.pairwise(outputs)))
-    return variables_bytes + rows * max(passing, sum(outputs[first:]))
-
-
 def disk_bytes(run: Run) -> dict[str, int]:
     """What the files of a run need at most, {what: bytes}."""
-    checkpoint = sum(_nbytes(variable) for variable in variables(run.model))
+    checkpoint = sum(memory.nbytes(variable) for variable in variables(run.model))
     kept = run.config.keep_checkpoints + 2  # The best one, and the one that is being written.
     features = {"features": run.features.nbytes_missing(run.splits)} if run.features else {}
     return {
         f"{kept} checkpoints": kept * checkpoint,
-        "model": sum(_nbytes(weight) for weight in run.model.weights),
+        "model": sum(memory.nbytes(weight) for weight in run.model.weights),
         **features,
     }
 
@@ -113,10 +100,6 @@ def _measured_memory() -> str:
 
 def _count(weights: list[keras.Variable]) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
-
-
-def _nbytes(variable: keras.Variable) -> int:
-    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
 
 
 def _print_rows(rows: Mapping[str, str]) -> None:

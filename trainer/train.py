@@ -18,6 +18,7 @@ from trainer import (
     identity,
     input_pipeline,
     metrics,
+    microbatch,
     provenance,
     report,
 )
@@ -56,11 +57,14 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
         if run.features:
-            run.features.fill(run.splits, run.model.distribute_strategy, cluster)
-            run.workers.wait()  # Each reads the shards of all.
             run.model.forward = run.features.rest
-        fit(run, stop)
-        return finish(run)
+        microbatch.settle(run)
+        with microbatch.naming_one_that_fits(run):
+            if run.features:
+                run.features.fill(run.splits, run.model, cluster)
+                run.workers.wait()  # Each reads the shards of all.
+            fit(run, stop)
+            return finish(run)
 
 
 def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
@@ -84,6 +88,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
             keep_order_of_sums()
             model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
+        model.uses_xla = config.jit_compile
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
@@ -132,7 +137,7 @@ def create_model(
         optimizer=create_optimizer(config, schedule),
         loss=create_loss(config, counts),
         metrics=["accuracy"],
-        jit_compile=False,  # Fails under tf.distribute.
+        jit_compile=False,  # Of the whole step: fails under tf.distribute. See ExactModel.uses_xla.
     )
     model.build_training()
     return model

@@ -58,6 +58,11 @@ class Workdir:
         write_json(self.classes, run["data"]["classes"])
         write_json(self.config, {**run, **start, "resumed": []})
 
+    @property
+    def diverged(self) -> epath.Path:
+        """The batches on which a step gave no number; where there is none, no file."""
+        return self.root / "diverged.json"
+
     def files(self) -> list[epath.Path]:
         """Every file and folder that a run writes."""
         return [path for name, path in vars(self).items() if name != "root"]

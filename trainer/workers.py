@@ -53,6 +53,10 @@ class Workers:
         )
         return float(total) > 0
 
+    def smallest(self, number: int) -> int:
+        """Returns the smallest of the numbers that they come with."""
+        return int(self._gather([number]).min()) if self._are_several else number
+
     def wait(self) -> None:
         """Returns once all have come here."""
         self.any(False)

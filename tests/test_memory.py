@@ -1,0 +1,35 @@
+"""The memory of a step, and that which is there."""
+
+from pathlib import Path
+
+import keras
+import psutil
+import pytest
+
+from trainer import memory
+
+
+def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> None:
+    """3 x 2 + 2 weights that do not train, 2 x 5 + 5 that do, with momentum."""
+    inputs = keras.Input((3,))
+    frozen = keras.layers.Dense(2, trainable=False)
+    model = keras.Model(inputs, keras.layers.Dense(5)(frozen(inputs)))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    model.optimizer.build(model.trainable_variables)
+    scalars = {"learning rate": 4, "iterations": model.optimizer.iterations.numpy().itemsize}
+    weights, gradients, momenta = 4 * (8 + 15), 4 * 15, 4 * 15
+    known = weights + gradients + momenta + sum(scalars.values())
+    # Of 10 images: the last layer's 5 outputs, less than the neighbours 2 + 5.
+    assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", None), (None, None)])
+def test_memory_is_no_more_than_the_containers(
+    limit: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_host = psutil.virtual_memory()._replace(available=10_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: of_host)
+    if limit:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text("2000\n")
+    assert memory.available_bytes(tmp_path) == (expected or 10_000)

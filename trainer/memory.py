@@ -1,0 +1,43 @@
+"""How much memory a step needs, and how much there is."""
+
+import itertools
+import math
+from pathlib import Path
+
+import keras
+import psutil
+import tensorflow as tf
+
+from trainer.checkpoints import variables
+
+_CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
+
+
+def step_bytes(model: keras.Model, rows: int) -> int:
+    """Estimates what a replica needs for a step with so many images at once.
+
+    Weights, gradients and the optimizer's slots; and either the outputs that the backward pass
+    needs, of every layer from the first that trains on, or the two largest neighbours before.
+    """
+    variables_bytes = sum(nbytes(v) for v in (*variables(model), *model.trainable_weights))
+    outputs = [
+        math.prod(layer.output.shape[1:]) * tf.as_dtype(layer.output.dtype).size
+        for layer in model.layers
+    ]
+    first = next((i for i, layer in enumerate(model.layers) if layer.trainable_weights), 0)
+    passing = max(map(sum, itertools.pairwise(outputs)))
+    return variables_bytes + rows * max(passing, sum(outputs[first:]))
+
+
+def available_bytes(cgroup: Path = _CGROUP) -> int:
+    """What this process may still take of the host's memory, or of its container's."""
+    of_host = psutil.virtual_memory().available
+    limit, taken = cgroup / "memory.max", cgroup / "memory.current"
+    if not limit.exists() or limit.read_text().strip() == "max":
+        return of_host
+    return min(of_host, int(limit.read_text()) - int(taken.read_text()))
+
+
+def nbytes(variable: keras.Variable) -> int:
+    """Of a variable's value."""
+    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
