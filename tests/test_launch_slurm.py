@@ -54,8 +54,12 @@ def test_two_nodes_through_preemption_and_a_lost_node_end_at_the_weights_of_one_
     )  # fmt: skip
 
     def goes_on_from(step: int) -> None:
-        """Slurm holds a requeued job back for two minutes, which nobody need wait for here."""
-        slurm_cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Slurm holds a requeued job back for two minutes, of which two seconds do here."""
+        # A node that comes back has nothing left of the job; this one was only said to be lost.
+        wait_until(lambda: not slurm_cluster.processes_of(job), folder)
+        slurm_cluster.wait_for_nodes()
+        # A node refuses a job whose last start was revoked in the same second.
+        slurm_cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now+2")
         wait_until(lambda: newest_step(workdir) > step, folder)
 
     wait_until(lambda: newest_step(workdir) > 0, folder)
@@ -67,12 +71,7 @@ def test_two_nodes_through_preemption_and_a_lost_node_end_at_the_weights_of_one_
     goes_on_from(preempted_at)
     slurm_cluster.run("scontrol", "update", "NodeName=127.0.0.2", "State=DOWN", "Reason=test")
     wait_until(lambda: slurm_cluster.states(job) == ["PENDING"], folder)
-    lost_at = newest_step(workdir)
-    # A node that comes back has nothing left of the job; this one was only said to be lost.
-    wait_until(lambda: not slurm_cluster.processes_of(job), folder)
-    slurm_cluster.wait_for_nodes()
-
-    goes_on_from(lost_at)
+    goes_on_from(newest_step(workdir))
     assert slurm_cluster.wait(job) == ["COMPLETED"], logs(folder)
     assert f"starting at step {preempted_at}." in logs(folder)
 
