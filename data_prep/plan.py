@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from data_prep.labels import Candidate
 from data_prep.photographs import Rejection
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, stamp_of
 from tfrecords import files, images, naming, plan
+
+_NUM_READERS = 8  # Threads: enough to hide the waits of a disk or a file system far away.
 
 
 class Digest(NamedTuple):
@@ -34,17 +37,12 @@ def digest_photographs(
         {path: digest}, and a rejection for each photograph that is not there.
     """
     file_of = {c.photograph.path: c.photograph.file for c in candidates}
-
-    def digest(path: str) -> Digest | None:
-        try:
-            with Path(path).open("rb") as file:
-                stamp = stamp_of(file)  # First: a change meanwhile then shows.
-                return Digest(hashlib.file_digest(file, "sha256").hexdigest(), stamp)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # Hashing lets go of the GIL.
-        digests = dict(zip(file_of, pool.map(digest, file_of), strict=True))
+    paths = list(file_of)
+    # A share for each thread: handing out one photograph at a time costs as much as hashing it.
+    shares = [paths[first::_NUM_READERS] for first in range(_NUM_READERS)]
+    with concurrent.futures.ThreadPoolExecutor(_NUM_READERS) as pool:  # Hashing lets go of the GIL.
+        found_by = list(pool.map(lambda share: [(path, _digest(path)) for path in share], shares))
+    digests = dict(itertools.chain.from_iterable(found_by))
     missing = [Rejection(file_of[p], "not on disk") for p, found in digests.items() if not found]
     return {path: found for path, found in digests.items() if found}, missing
 
@@ -92,6 +90,15 @@ def fingerprint_photographs(
     if unknown:
         files.write_atomically(cache, msgspec.json.encode(_Fingerprints(made_by, known)))
     return {content: known[content] for content in path_of if content in known}
+
+
+def _digest(path: str) -> Digest | None:
+    try:
+        with Path(path).open("rb") as file:
+            stamp = stamp_of(file)  # First: a change meanwhile then shows.
+            return Digest(hashlib.sha256(file.read()).hexdigest(), stamp)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def _read_cache(cache: Path, made_by: str) -> dict[str, str]:
