@@ -20,8 +20,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import photographs
-from cli import command
-from data_prep import runners
+from cli import command, cores
 
 FLAGS = flags.FLAGS
 
@@ -83,7 +82,7 @@ def _print(runs: dict[str, list[_Run]]) -> None:
         name: (seconds[name] - seconds[f"{name}, a quarter"]) * images / (images - quarter)
         for name in ("build, 1 worker", "build, 2 workers")
     }
-    print(f"{images} photographs, {runners.default_num_workers()} cores, medians of {FLAGS.runs}")
+    print(f"{images} photographs, {cores.available()} cores, medians of {FLAGS.runs}")
     for name, loop in loops.items():
         print(f"bare loop, {name}: {np.median(images / loop):.0f} images/s")
     for name, without_ends in work.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cli import command
+from cli import command, cores
 from data_prep import runners, verification
 from tfrecords import framing, images, naming, schema, writer
 from tfrecords.manifest import Manifest, dataset_digest, read_manifest
@@ -33,11 +33,9 @@ def main(arguments: list[str]) -> None:
         manifest = _repeat(Path(FLAGS.data_dir), Path(directory), FLAGS.images)
         paths = [str(Path(directory) / shard.file) for shard in manifest.shards]
         size = sum(shard.bytes for shard in manifest.shards)
-        print(f"{FLAGS.images} images, {size / 1e6:.0f} MB, {runners.default_num_workers()} cores")
+        print(f"{FLAGS.images} images, {size / 1e6:.0f} MB, {cores.available()} cores")
         contestants: dict[str, Callable[[], object]] = {
-            "decode alone": lambda: list(
-                runners.run(_decode, paths, runners.default_num_workers())
-            ),
+            "decode alone": lambda: list(runners.run(_decode, paths, cores.available())),
             "verify": lambda: verification.verify(Path(directory), manifest),
             "verify --quick": lambda: verification.verify(Path(directory), manifest, quick=True),
         }

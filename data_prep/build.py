@@ -13,7 +13,7 @@ from typing import NamedTuple
 from absl import flags
 from tqdm import tqdm
 
-from cli import command
+from cli import command, cores
 from data_prep import beam, coco, commit, download, folder, labels, lock, plan, runners, synthetic
 from data_prep.config import LABEL_POLICIES, RUNNERS, SOURCES, SPLITS_BY, BuildConfig
 from data_prep.photographs import Photograph, Rejection, Source
@@ -300,7 +300,7 @@ def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[Shard
     shown = tqdm(total=examples, unit="image", disable=not sys.stderr.isatty())
     results = []
     with shown:
-        num_workers = config.num_workers or runners.default_num_workers()
+        num_workers = config.num_workers or cores.available()
         for result in runners.run(build_shard, tasks, num_workers):
             results.append(result)
             shown.update(result.shard.examples + len(result.rejections))

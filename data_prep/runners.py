@@ -14,11 +14,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def default_num_workers() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run(
     function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
 ) -> Iterator[Result]:

@@ -24,6 +24,9 @@ def test_defaults_are_the_seeds_recipe() -> None:
     ("options", "says"),
     [
         ({"batch_size": 0}, "batch_size=0"),
+        ({"microbatch_size": "0"}, "microbatch_size='0'"),
+        ({"microbatch_size": ""}, "microbatch_size=''"),
+        ({"microbatch_size": "half"}, "microbatch_size='half'"),
         ({"epochs": 0}, "epochs=0"),
         ({"num_gpus": -1}, "num_gpus=-1"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),

@@ -78,7 +78,8 @@ class TrainConfig:
             self._check(name, value is None or value >= 1, "must be 1 or more")
         self._check(
             "microbatch_size",
-            re.fullmatch(r"auto|0*[1-9]\d*", self.microbatch_size or "auto", re.ASCII) is not None,
+            self.microbatch_size is None
+            or re.fullmatch(r"auto|0*[1-9]\d*", self.microbatch_size, re.ASCII) is not None,
             "must be 1 or more, or auto",
         )
         self._check("num_gpus", self.num_gpus is None or self.num_gpus >= 0, "must be 0 or more")

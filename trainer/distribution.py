@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cli import cores
 from trainer.cluster import Cluster
 
 
@@ -30,6 +31,7 @@ def create_strategy(
             "Each of several workers has one CPU device. "
             f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
         )
+    _keep_to_cores(cores.available())
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
     gpus = tf.config.list_physical_devices("GPU")
     gpus = cluster.own_gpus(gpus) if cluster else gpus
@@ -48,6 +50,17 @@ def create_strategy(
         [f"CPU:{i}" for i in range(cpu_replicas)],
         tf.distribute.ReductionToOneDevice(accumulation_fn=sum_in_pairs),
     )
+
+
+def _keep_to_cores(available: int) -> None:
+    """As many threads as cores, also where a container has the time of fewer than it may run on.
+
+    TensorFlow's own default is right otherwise. With more threads than that, a container uses its
+    time up at once, and all wait for the next period.
+    """
+    if available < cores.allowed():
+        tf.config.threading.set_intra_op_parallelism_threads(available)
+        tf.config.threading.set_inter_op_parallelism_threads(available)
 
 
 def _create_multi_worker_strategy(cluster: Cluster, num_gpus: int) -> tf.distribute.Strategy:

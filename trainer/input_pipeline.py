@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cli import cores
 from tfrecords import reader
 from trainer import augmentation, mixing
 from trainer.config import IMAGE_SIZE, TrainConfig
@@ -218,6 +219,7 @@ def decoding_options() -> tf.data.Options:
     """The same, where photographs are decoded."""
     options = worker_options()
     options.experimental_optimization.map_and_batch_fusion = True  # Decodes into the batch.
+    options.autotune.cpu_budget = cores.available()
     options.threading.max_intra_op_parallelism = 1  # Images side by side, each on one core.
     return options
 

@@ -19,6 +19,7 @@ from trainer import (
     input_pipeline,
     metrics,
     microbatch,
+    processor,
     provenance,
     report,
 )
@@ -74,6 +75,8 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     val_split = find_split(config.data_dir, manifest, "val")
     strategy = create_strategy(config.num_gpus, config.cpu_replicas, cluster)
     config.check_replicas(strategy.num_replicas_in_sync)
+    if is_on_cpu(strategy):
+        processor.warn_of_slow(config.precision)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
