@@ -246,7 +246,7 @@ class FeatureCache:
         ds = shards.flat_map(lambda path, first: reader.read_serialized(path).enumerate(first))
         ds = ds.map(
             functools.partial(self._views, num_views=self._views_in(split)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=input_pipeline.parallel_decodes(),
             deterministic=True,
         )
         ds = ds.unbatch()

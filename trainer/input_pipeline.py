@@ -82,11 +82,11 @@ def training_stream(
         label = tf.one_hot(label, num_classes)
         return (image, label, mixing.draw(seed, place)) if mixup or cutmix else (image, label)
 
-    ds = ds.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    ds = ds.map(load, num_parallel_calls=parallel_decodes(), deterministic=True)
     # Endless, so nothing is dropped.
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     if mixup or cutmix:
-        ds = ds.map(mixing.mixer(mixup, cutmix), num_parallel_calls=tf.data.AUTOTUNE)
+        ds = ds.map(mixing.mixer(mixup, cutmix), num_parallel_calls=cores.available())
     return ds.prefetch(PREFETCHED).with_options(decoding_options())
 
 
@@ -195,7 +195,7 @@ def evaluation_batches(
     ds = reader.read_serialized(paths)
     ds = ds.concatenate(tf.data.Dataset.from_tensors("").repeat(-num_examples % batch_size))
     ds = own_rows(ds, batch_size, worker)
-    ds = ds.map(_decode_or_black, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    ds = ds.map(_decode_or_black, num_parallel_calls=parallel_decodes(), deterministic=True)
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     return ds.prefetch(PREFETCHED).with_options(decoding_options())
 
@@ -219,9 +219,14 @@ def decoding_options() -> tf.data.Options:
     """The same, where photographs are decoded."""
     options = worker_options()
     options.experimental_optimization.map_and_batch_fusion = True  # Decodes into the batch.
-    options.autotune.cpu_budget = cores.available()
+    options.autotune.enabled = False  # It takes a share of the time that it would save.
     options.threading.max_intra_op_parallelism = 1  # Images side by side, each on one core.
     return options
+
+
+def parallel_decodes() -> int:
+    """Two for each core, so that none waits while the examples in front of its own are awaited."""
+    return 2 * cores.available()
 
 
 def read_labels(paths: Sequence[str]) -> np.ndarray:
@@ -232,10 +237,9 @@ def read_labels(paths: Sequence[str]) -> np.ndarray:
 
 def decode_square(jpeg: tf.Tensor) -> tf.Tensor:
     """Returns the centre of a photograph, RGB uint8 [224, 224, 3] in [0, 255], not VGG-centred."""
-    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(jpeg))
-    short = tf.minimum(height, width)
-    side = tf.maximum(short * _CENTRE_NUMERATOR // _CENTRE_DENOMINATOR, 1)
-    window = [(height - side) // 2, (width - side) // 2, side, side]
+    size = tf.io.extract_jpeg_shape(jpeg)[:2]
+    side = tf.maximum(tf.reduce_min(size) * _CENTRE_NUMERATOR // _CENTRE_DENOMINATOR, 1)
+    window = tf.concat([(size - side) // 2, [side, side]], axis=0)
     image = tf.io.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method="INTEGER_ACCURATE")
     image = tf.cond(side == IMAGE_SIZE, lambda: image, lambda: _resize(image))
     return tf.ensure_shape(image, [IMAGE_SIZE, IMAGE_SIZE, 3])
