@@ -112,7 +112,33 @@ class EarlyStopping(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class Checkpointing(keras.callbacks.Callback):
+class Stopping(keras.callbacks.Callback):
+    """Leaves a `predict` between two batches when a signal asks any of the workers to stop."""
+
+    def __init__(self, progress: Progress, *, stop: StopSignals, workers: Workers) -> None:
+        super().__init__()
+        self._progress = progress
+        self._stop = stop
+        self._workers = workers
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """What was predicted is lost; the progress is saved already."""
+        if self._must_stop():
+            raise self._preempted()
+
+    def _must_stop(self) -> bool:
+        """Whether any worker was asked to: all stop at the same step."""
+        return self._workers.any(self._stop.requested)
+
+    def _preempted(self) -> PreemptedError:
+        reason = self._stop.reason or "a signal to another worker"
+        return PreemptedError(
+            f"Stopped by {reason}; a checkpoint of step {self._progress.step} is written. "
+            "Start the same command again to go on."
+        )
+
+
+class Checkpointing(Stopping):
     """Saves at each epoch's end, every so many steps, and when a signal asks to stop.
 
     Comes last in the list: an epoch's row must be in the progress before it is saved. It is also a
@@ -128,12 +154,9 @@ class Checkpointing(keras.callbacks.Callback):
         stop: StopSignals,
         workers: Workers,
     ) -> None:
-        super().__init__()
-        self._workers = workers
+        super().__init__(progress, stop=stop, workers=workers)
         self._checkpoints = checkpoints
-        self._progress = progress
         self._every = every
-        self._stop = stop
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Gives an epoch that was cut off the metrics of its first part back; fit reset them."""
@@ -171,17 +194,6 @@ class Checkpointing(keras.callbacks.Callback):
             if self._workers.is_chief:
                 self._checkpoints.save(self.model, self._progress)
             self._workers.wait()  # The others may end or read it next.
-
-    def _must_stop(self) -> bool:
-        """Whether any worker was asked to: all stop at the same step."""
-        return self._workers.any(self._stop.requested)
-
-    def _preempted(self) -> PreemptedError:
-        reason = self._stop.reason or "a signal to another worker"
-        return PreemptedError(
-            f"Stopped by {reason}; a checkpoint of step {self._progress.step} is written. "
-            "Start the same command again to go on."
-        )
 
 
 def end_epoch(model: keras.Model, epoch: int, around: Sequence[keras.callbacks.Callback]) -> None:

@@ -57,9 +57,13 @@ def distributed_batches(
     batches: Batches = photographs,
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
-    return model.distribute_strategy.distribute_datasets_from_function(
-        lambda worker: batches(split, batch_size=batch_size, worker=worker)
-    )
+
+    def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        """Where Keras knows how many there are, it starts to read them again after the last."""
+        ds = batches(split, batch_size=batch_size, worker=worker)
+        return ds.take_while(lambda _: True)
+
+    return model.distribute_strategy.distribute_datasets_from_function(uncounted)
 
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
                 run.features.fill(run.splits, run.model, cluster)
                 run.workers.wait()  # Each reads the shards of all.
             fit(run, stop)
-            return finish(run)
+            return finish(run, stop)
 
 
 def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
@@ -281,12 +281,14 @@ def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np
     )
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Evaluates the model on the validation split, and writes it, its figures and the report."""
     model, split = run.model, run.val_split
     if run.config.early_stopping_patience:
         run.checkpoints.restore_best(model, run.progress)
-    probabilities = predict_val(run)
+    with stop.deferred():  # What is raised while replicas trace a model leaves their threads stuck.
+        stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
+        probabilities = predict_val(run, [stopping])
     figures = evaluation.figures_of(probabilities, split)
     if run.workers.is_chief:
         write(run, probabilities, figures)
