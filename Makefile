@@ -26,7 +26,7 @@ demo: $(VENV)/installed  ## Draws animals, builds shards, trains, predicts, repo
 	@echo "Report:  $(DEMO)/run/report.html"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -89,7 +89,7 @@ class Checkpoints:
     def save(self, model: keras.Model, progress: Progress) -> None:
         """Writes model, optimizer, progress and whose they are."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{i:04d}": np.asarray(v.value) for i, v in enumerate(variables(model))}  # Views.
+        arrays = {f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables(model))}
         described = json.dumps({"run": self._run, **dataclasses.asdict(progress)})
         arrays[_JSON] = np.frombuffer(described.encode(), np.uint8)
         with files.atomic_writer(self._path(progress.step)) as file:
