@@ -48,8 +48,8 @@ def _peak_megabytes(freeze_layers: int, microbatch_size: int) -> float:
             *(f"--weights={FLAGS.weights}", f"--freeze_layers={freeze_layers}"),
             *("--cache_features=off", f"--microbatch_size={microbatch_size}"),
         ]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(argv, **quiet) as process:
+        nowhere = subprocess.DEVNULL
+        with subprocess.Popen(argv, stdout=nowhere, stderr=nowhere) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
