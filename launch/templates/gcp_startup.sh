@@ -91,10 +91,9 @@ train() {
   trainer=$!
   [[ -z $stopping ]] || kill -TERM "$trainer"
   local code
-  while :; do
-    wait "$trainer" && code=0 || code=$?
-    kill -0 "$trainer" 2> /dev/null || break # A signal to this script ends `wait` before its time.
-  done
+  # A signal to this script would end `wait` before its time, and bash then may lose the exit code.
+  while kill -0 "$trainer" 2> /dev/null; do sleep 0.5; done
+  wait "$trainer" && code=0 || code=$?
   trainer=
   return "$code"
 }
