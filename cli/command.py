@@ -44,7 +44,7 @@ def run(main: Callable[[list[str]], None], hint: str = "Pass --help to see the f
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends like Ctrl-C.
     app.run(
-        lambda argv: sys.exit(_exit_code(main, argv[1:])),
+        lambda argv: _exit(_exit_code(main, argv[1:])),
         flags_parser=lambda argv: _parse_flags(argv, hint),
     )
 
@@ -76,6 +76,17 @@ def _parse_flags(argv: Sequence[str], hint: str) -> list[str]:
         sys.exit(BAD_FLAGS)
     except SystemExit:  # absl prints the help and then exits with 1.
         sys.exit(0)
+
+
+def _exit(code: int) -> None:
+    """Exits; a signal that comes from now on is too late.
+
+    As Python ends, it takes its handlers away, and the system's would put another code in place of
+    this one.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _exit_code(main: Callable[[list[str]], None], arguments: list[str]) -> int:

@@ -105,3 +105,20 @@ def test_flags_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "run.flags").write_text("# Of the demo.\n--count=5\n")
     done = run(tmp_path, "", f"--flagfile={tmp_path / 'run.flags'}", "--names=a")
     assert done.stdout == "Config(count=5, names=('a',))\n"
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_signal_that_comes_as_python_ends_does_not_change_the_exit_code(
+    number: str, tmp_path: Path
+) -> None:
+    # What lies in sys is taken down after Python has put the system's handlers back.
+    done = run(
+        tmp_path,
+        f"""import os, signal, sys
+    class Late:
+        def __del__(self, kill=os.kill, process=os.getpid(), number=signal.{number}):
+            kill(process, number)
+    sys.late = Late()
+    raise command.PreemptedError("Stopped.")""",
+    )
+    assert (done.returncode, done.stderr) == (42, "Error: Stopped.\n")
