@@ -33,13 +33,7 @@ def ours(folder: Path, cores: int) -> Iterable[Any]:
     from trainer.split import find_split
 
     split = find_split(str(folder / "shards"), read_manifest(folder / "shards"), "train")
-    return training_stream(
-        split.paths,
-        num_examples=split.num_examples,
-        num_classes=len(split.classes),
-        batch_size=BATCH,
-        seed=0,
-    )
+    return training_stream(split, batch_size=BATCH, seed=0)
 
 
 def image_folder(folder: Path, cores: int) -> Iterable[Any]:

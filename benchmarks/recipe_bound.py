@@ -50,9 +50,7 @@ def main(arguments: list[str]) -> None:
     batches = [
         images
         for split in (train, val)
-        for images in input_pipeline.evaluation_batches(
-            split.paths, num_examples=split.num_examples, batch_size=_BATCH_SIZE
-        )
+        for images in input_pipeline.evaluation_batches(split, batch_size=_BATCH_SIZE)
     ]
     labels = tf.one_hot(np.zeros(_BATCH_SIZE, np.int64), len(manifest.classes))
     step(compute(batches[0]), labels)  # Traced, and its memory allocated.

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from typing import Any
 
@@ -7,15 +8,22 @@ import tensorflow as tf
 from tfrecords import schema, writer
 from trainer import input_pipeline
 from trainer.config import TrainConfig
-from trainer.examples import HeldExamples, ReadExamples, shuffle_window
+from trainer.examples import (
+    ReadExamples,
+    index_together,
+    labels_of,
+    open_examples,
+    shuffle_window,
+)
 from trainer.split import Split
+from trainer.workers import Workers
 
 NUM_EXAMPLES = 23
 WINDOWS = [None, NUM_EXAMPLES, 5]
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     """Example i has label i, in three shards and an empty one."""
     directory = tmp_path_factory.mktemp("shards")
     for shard in range(4):
@@ -27,16 +35,21 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             for i in members
         ]
         writer.write_shard(directory / f"{shard}", records)
-    return [str(directory / f"{shard}") for shard in range(4)]
+    paths = [str(directory / f"{shard}") for shard in range(4)]
+    return Split("train", paths, [8, 8, 7, 0], [str(i) for i in range(NUM_EXAMPLES)])
 
 
-def labels(paths: list[str], count: int, window: int | None, **changes: Any) -> list[int]:
+@pytest.fixture(scope="module")
+def indexed(split: Split) -> Split:
+    return index_together(split, Workers(None, tf.distribute.get_strategy()))
+
+
+def labels(split: Split, count: int, window: int | None, **changes: Any) -> list[int]:
     """The first labels of a stream, looked up by several threads."""
-    held = window is None or window >= NUM_EXAMPLES
-    examples = HeldExamples(paths) if held else ReadExamples(paths)
+    examples = open_examples(split, window)
     options = {"seed": 0, "start": 0, **changes}
     ds = input_pipeline.in_training_order(
-        examples.read, num_shards=len(paths), num_examples=NUM_EXAMPLES, window=window, **options
+        examples.read, num_shards=4, num_examples=NUM_EXAMPLES, window=window, **options
     )
     ds = ds.map(lambda place, key: examples.take(key), num_parallel_calls=3)
     found = list(itertools.islice(ds.as_numpy_iterator(), count))
@@ -45,35 +58,47 @@ def labels(paths: list[str], count: int, window: int | None, **changes: Any) -> 
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_epochs_are_different_permutations_that_the_seed_decides(paths, window) -> None:
-    found = labels(paths, 4 * NUM_EXAMPLES, window)
+def test_epochs_are_different_permutations_that_the_seed_decides(split, window) -> None:
+    found = labels(split, 4 * NUM_EXAMPLES, window)
     epochs = [found[i : i + NUM_EXAMPLES] for i in range(0, len(found), NUM_EXAMPLES)]
     assert all(sorted(epoch) == list(range(NUM_EXAMPLES)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 4
     tf.random.set_seed(1)  # TensorFlow's global seed must not matter.
-    assert labels(paths, len(found), window) == found
-    assert labels(paths, len(found), window, seed=1) != found
+    assert labels(split, len(found), window) == found
+    assert labels(split, len(found), window, seed=1) != found
 
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("start", [1, 22, 23, 70])  # Within an epoch, at its end, far beyond.
-def test_order_goes_on_at_any_place(paths, window, start) -> None:
-    whole = labels(paths, start + 9, window)
-    assert labels(paths, 9, window, start=start) == whole[start:]
+def test_order_goes_on_at_any_place(split, window, start) -> None:
+    whole = labels(split, start + 9, window)
+    assert labels(split, 9, window, start=start) == whole[start:]
 
 
-def test_order_is_the_same_whether_examples_are_held_or_read(paths) -> None:
-    read = ReadExamples(paths)
+def test_order_is_the_same_whether_examples_are_held_or_read(split) -> None:
+    read = ReadExamples(split.paths)
     ds = input_pipeline.in_training_order(
-        read.read, num_shards=len(paths), num_examples=NUM_EXAMPLES, seed=0, start=0
+        read.read, num_shards=4, num_examples=NUM_EXAMPLES, seed=0, start=0
     )
     found = [int(read.take(key)[1]) for _, key in itertools.islice(ds, 2 * NUM_EXAMPLES)]
-    assert found == labels(paths, 2 * NUM_EXAMPLES, None)
+    assert found == labels(split, 2 * NUM_EXAMPLES, None)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_order_is_the_same_where_each_worker_reads_its_own(split, indexed, window) -> None:
+    assert labels(indexed, 70, window) == labels(split, 70, window)
+    assert labels_of(indexed).tolist() == labels_of(split).tolist()
+
+
+def test_shard_with_other_examples_than_the_manifest_says_is_named(split) -> None:
+    other = dataclasses.replace(split, counts=[8, 7, 8, 0])
+    with pytest.raises(ValueError, match=r"Received: .*/1 with 8 examples, not 7"):
+        index_together(other, Workers(None, tf.distribute.get_strategy()))
 
 
 def test_window_is_what_the_memory_holds_on_any_machine(tmp_path) -> None:
     (tmp_path / "shard").write_bytes(bytes(40 << 20))
-    split = Split("train", [str(tmp_path / "shard")], 1000, ["cat"])
+    split = Split("train", [str(tmp_path / "shard")], [1000], ["cat"])
 
     def window(ram_mib: int, **changes: Any) -> int:
         return shuffle_window(

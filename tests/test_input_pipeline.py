@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import itertools
 from collections import Counter
@@ -9,8 +10,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords import schema, writer
+from tfrecords import framing, reader, schema, writer
 from trainer import input_pipeline
+from trainer.examples import index_together, labels_of
+from trainer.split import Split
+from trainer.workers import Workers
 
 NUM_EXAMPLES = 11  # A multiple of nothing that follows.
 
@@ -22,10 +26,10 @@ def jpeg(rgb: np.ndarray) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory) -> list[str]:
+def split(tmp_path_factory) -> Split:
     """Eleven grey squares in three shards; example i is of class i and of brightness 20 i."""
     directory = tmp_path_factory.mktemp("shards")
-    found = []
+    paths = []
     for shard in range(3):
         members = range(NUM_EXAMPLES)[shard::3]
         records = [
@@ -36,21 +40,19 @@ def paths(tmp_path_factory) -> list[str]:
             for i in members
         ]  # fmt: skip
         writer.write_shard(directory / f"shard-{shard}", records)
-        found.append(str(directory / f"shard-{shard}"))
-    return found
+        paths.append(str(directory / f"shard-{shard}"))
+    return Split("train", paths, [4, 4, 3], [str(i) for i in range(NUM_EXAMPLES)])
 
 
-def batches(paths: list[str], count: int, **changes: int) -> list[list[int]]:
+def batches(split: Split, count: int, **changes: int) -> list[list[int]]:
     """The labels of the first batches of a stream."""
     options = {"batch_size": 4, "seed": 0, **changes}
-    stream = input_pipeline.training_stream(
-        paths, num_examples=NUM_EXAMPLES, num_classes=NUM_EXAMPLES, **options
-    )
+    stream = input_pipeline.training_stream(split, **options)
     return [labels.numpy().argmax(axis=1).tolist() for _, labels in itertools.islice(stream, count)]
 
 
-def test_stream_is_one_permutation_after_the_other_in_full_batches(paths) -> None:
-    found = batches(paths, 11)  # 44 examples: four permutations.
+def test_stream_is_one_permutation_after_the_other_in_full_batches(split) -> None:
+    found = batches(split, 11)  # 44 examples: four permutations.
     assert {len(batch) for batch in found} == {4}
     flat = [label for batch in found for label in batch]
     permutations = [flat[i : i + NUM_EXAMPLES] for i in range(0, 44, NUM_EXAMPLES)]
@@ -59,21 +61,19 @@ def test_stream_is_one_permutation_after_the_other_in_full_batches(paths) -> Non
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7])  # Within an epoch, across its end, far beyond.
-def test_stream_goes_on_at_any_step(paths, step) -> None:
-    assert batches(paths, 3, start_step=step) == batches(paths, step + 3)[step:]
+def test_stream_goes_on_at_any_step(split, step) -> None:
+    assert batches(split, 3, start_step=step) == batches(split, step + 3)[step:]
 
 
-def mirrored(paths: list[str], *, count: int, **changes: Any) -> list[bool]:
+def mirrored(split: Split, *, count: int, **changes: Any) -> list[bool]:
     """Whether each of the first examples shows its bright left side on the right."""
-    stream = input_pipeline.training_stream(
-        paths, num_examples=4, num_classes=4, seed=0, augment="flip", **changes
-    )
+    stream = input_pipeline.training_stream(split, seed=0, augment="flip", **changes)
     images = [image for batch, _ in itertools.islice(stream, count) for image in batch.numpy()]
     return [bool(image[:, -50:].mean() > image[:, :50].mean()) for image in images]
 
 
 @pytest.fixture
-def half_bright(tmp_path: Path) -> list[str]:
+def half_bright(tmp_path: Path) -> Split:
     """Four photographs that are white on the left and black on the right."""
     rgb = np.zeros((256, 256, 3))
     rgb[:, :128] = 255
@@ -84,7 +84,7 @@ def half_bright(tmp_path: Path) -> list[str]:
         for i in range(4)
     ]  # fmt: skip
     writer.write_shard(tmp_path / "shard", records)
-    return [str(tmp_path / "shard")]
+    return Split("train", [str(tmp_path / "shard")], [4], ["0", "1", "2", "3"])
 
 
 def test_flip_belongs_to_an_examples_place_in_the_stream(half_bright) -> None:
@@ -98,12 +98,11 @@ def test_flip_belongs_to_an_examples_place_in_the_stream(half_bright) -> None:
     assert shares == [x for i, x in enumerate(found) if i % 8 >= 4]  # Or shared among workers.
 
 
-def rows_of(paths: list[str], *, count: int, **changes: Any) -> list[tuple[bytes, bytes]]:
+def rows_of(split: Split, *, count: int, **changes: Any) -> list[tuple[bytes, bytes]]:
     """The pixels and labels of the first batches, row by row, under every augmentation."""
     stream = input_pipeline.training_stream(
-        paths, num_examples=NUM_EXAMPLES, num_classes=NUM_EXAMPLES, seed=0, augment="full",
-        mixup=0.4, cutmix=1.0, **changes,
-    )  # fmt: skip
+        split, seed=0, augment="full", mixup=0.4, cutmix=1.0, **changes
+    )
     return [
         (image.tobytes(), label.tobytes())
         for images, labels in itertools.islice(stream, count)
@@ -112,29 +111,27 @@ def rows_of(paths: list[str], *, count: int, **changes: Any) -> list[tuple[bytes
 
 
 @pytest.mark.parametrize("window", [None, 4])  # Held in memory, and read in windows.
-def test_augmentation_knows_no_batch_replica_worker_or_resume(paths, window) -> None:
-    found = rows_of(paths, count=4, batch_size=8, window=window)
+def test_augmentation_knows_no_batch_replica_worker_or_resume(split, window) -> None:
+    found = rows_of(split, count=4, batch_size=8, window=window)
     assert len(set(found)) == 32
-    assert rows_of(paths, count=16, batch_size=2, window=window) == found
-    assert rows_of(paths, count=2, batch_size=8, start_step=2, window=window) == found[16:]
+    assert rows_of(split, count=16, batch_size=2, window=window) == found
+    assert rows_of(split, count=2, batch_size=8, start_step=2, window=window) == found[16:]
     second = tf.distribute.InputContext(2, 1, 4)  # Of two workers, with two replicas each.
-    shares = rows_of(paths, count=8, batch_size=8, worker=second, window=window)
+    shares = rows_of(split, count=8, batch_size=8, worker=second, window=window)
     assert shares == [row for i, row in enumerate(found) if i % 8 >= 4]
 
 
-def test_order_depends_on_the_seed_alone(paths) -> None:
-    found = batches(paths, 6)
+def test_order_depends_on_the_seed_alone(split) -> None:
+    found = batches(split, 6)
     tf.random.set_seed(1)  # TensorFlow's global seed must not matter.
-    assert batches(paths, 6) == found
-    assert batches(paths, 6, seed=1) != found
+    assert batches(split, 6) == found
+    assert batches(split, 6, seed=1) != found
     chain = itertools.chain.from_iterable  # The size of the batches does not change the order.
-    assert list(chain(batches(paths, 6, batch_size=2))) == list(chain(found[:3]))
+    assert list(chain(batches(split, 6, batch_size=2))) == list(chain(found[:3]))
 
 
-def test_images_stay_uint8_and_belong_to_their_labels(paths) -> None:
-    stream = input_pipeline.training_stream(
-        paths, num_examples=NUM_EXAMPLES, num_classes=NUM_EXAMPLES, batch_size=4, seed=0
-    )
+def test_images_stay_uint8_and_belong_to_their_labels(split) -> None:
+    stream = input_pipeline.training_stream(split, batch_size=4, seed=0)
     images, labels = next(iter(stream))
     assert images.dtype == tf.uint8
     assert images.shape == (4, 224, 224, 3)
@@ -143,16 +140,48 @@ def test_images_stay_uint8_and_belong_to_their_labels(paths) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 16])
-def test_evaluation_pads_with_black_and_loses_nothing(paths, batch_size) -> None:
-    found = list(
-        input_pipeline.evaluation_batches(paths, num_examples=NUM_EXAMPLES, batch_size=batch_size)
-    )
+def test_evaluation_fills_the_last_batch_and_loses_nothing(split, batch_size) -> None:
+    found = list(input_pipeline.evaluation_batches(split, batch_size=batch_size))
     assert {len(batch) for batch in found} == {batch_size}
     images = np.concatenate(found)
-    labels = input_pipeline.read_labels(paths)
+    labels = labels_of(split)
     assert Counter(labels.tolist()) == Counter(range(NUM_EXAMPLES))
     np.testing.assert_allclose(images[:NUM_EXAMPLES].mean(axis=(1, 2, 3)), 20 * labels, atol=2)
-    assert not images[NUM_EXAMPLES:].any()
+    assert (images[NUM_EXAMPLES:] == images[0]).all()
+
+
+def only_whole(split: Split, wanted: set[int], folder: Path) -> Split:
+    """A copy of a split in which every example but the wanted ones, by label, is damaged."""
+    paths = []
+    for path in map(Path, split.paths):
+        content = bytearray(path.read_bytes())
+        for record in framing.read_frames(io.BytesIO(content), len(content)):
+            if int(reader.parse_example(record.data)["label"]) not in wanted:
+                content[record.offset + framing.HEADER_BYTES + 50] ^= 1
+        (folder / path.name).write_bytes(content)
+        paths.append(str(folder / path.name))
+    return dataclasses.replace(split, paths=paths)
+
+
+def test_worker_reads_only_its_rows(split, tmp_path) -> None:
+    indexed = index_together(split, Workers(None, tf.distribute.get_strategy()))
+    second = tf.distribute.InputContext(2, 1, 2)
+    own = [row for batch in batches(split, 2) for row in batch[2:]]
+    copy = only_whole(indexed, set(own), tmp_path)
+    assert list(itertools.chain(*batches(copy, 2, worker=second))) == own
+    with pytest.raises(tf.errors.DataLossError):
+        batches(copy, 2)
+
+    def brightness(split: Split, **options: Any) -> list[float]:
+        ds = input_pipeline.evaluation_batches(split, batch_size=4, **options)
+        return [float(image.mean()) for batch in ds.as_numpy_iterator() for image in batch]
+
+    labels = labels_of(split)
+    own = [2, 3, 6, 7, 10, 0]  # The first example fills the last batch up.
+    copy = only_whole(indexed, {int(labels[row]) for row in own}, tmp_path)
+    assert brightness(copy, worker=second) == pytest.approx(20 * labels[own], abs=2)
+    with pytest.raises(tf.errors.DataLossError):
+        brightness(copy)
 
 
 def test_square_is_the_centre_of_the_photograph() -> None:

@@ -40,15 +40,15 @@ def test_scripts_find_the_keys_of_the_contract(tmp_path: Path) -> None:
     }
 
 
-def test_split_knows_its_examples_and_its_files_in_order() -> None:
+def test_split_knows_its_examples_and_its_shards_in_order() -> None:
     assert MANIFEST.num_examples("train") == 7
-    assert MANIFEST.files("train") == [SHARDS[1].file, SHARDS[0].file]
-    assert MANIFEST.files("val") == [SHARDS[2].file]
+    assert MANIFEST.shards_of("train") == [SHARDS[1], SHARDS[0]]
+    assert MANIFEST.shards_of("val") == [SHARDS[2]]
 
 
 def test_unknown_split_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"Received: split='test'. It has: train, val"):
-        MANIFEST.files("test")
+        MANIFEST.shards_of("test")
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,15 @@ class Manifest(msgspec.Struct, frozen=True):
         """Number of examples of a split."""
         return sum(self.counts[split].values())
 
-    def files(self, split: str) -> list[str]:
-        """File names of a split's shards, in order."""
+    def shards_of(self, split: str) -> list[Shard]:
+        """The shards of a split, in order."""
         if split not in self.counts:
             raise ValueError(
                 f"The dataset has no such split. Received: split={split!r}. "
                 f"It has: {', '.join(self.counts)}."
             )
-        return sorted(s.file for s in self.shards if naming.split_of(s.file) == split)
+        of_split = (shard for shard in self.shards if naming.split_of(shard.file) == split)
+        return sorted(of_split, key=lambda shard: shard.file)
 
 
 def dataset_digest(shards: Iterable[Shard]) -> str:

@@ -22,6 +22,23 @@ def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(paths, buffer_size=READ_BYTES)
 
 
+def read_at(path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Returns the serialized example whose record starts at a byte of a shard.
+
+    Nothing else of the shard is read. Like everything here, it fails where a CRC does not match.
+
+    Args:
+        path: Of the shard.
+        offset: Of the record's frame, int64.
+        size: Of the frame in bytes, int64.
+    """
+    from_there = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path], compression_type="", buffer_size=size, byte_offsets=[offset]
+    )
+    spec = tf.TensorSpec([], tf.string)
+    return tf.data.experimental.from_variant(from_there, spec).take(1).get_single_element()
+
+
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns `image` (JPEG bytes), `image/filename` and `label` (int64) of one example."""
     return tf.io.parse_single_example(serialized, _FEATURES)

@@ -10,19 +10,11 @@ import tensorflow as tf
 
 from tfrecords import reader
 from trainer import input_pipeline, metrics
+from trainer.examples import labels_of
 from trainer.predictions import Prediction
 from trainer.split import Split
 
 Batches = Callable[..., tf.data.Dataset]  # (split, batch_size, worker) -> padded batches.
-
-
-def photographs(
-    split: Split, *, batch_size: int, worker: tf.distribute.InputContext
-) -> tf.data.Dataset:
-    """The photographs of a split, in padded batches."""
-    return input_pipeline.evaluation_batches(
-        split.paths, num_examples=split.num_examples, batch_size=batch_size, worker=worker
-    )
 
 
 def predict_split(
@@ -30,7 +22,7 @@ def predict_split(
     split: Split,
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    batches: Batches = photographs,
+    batches: Batches = input_pipeline.evaluation_batches,
 ) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
 
@@ -54,7 +46,7 @@ def distributed_batches(
     model: keras.Model,
     split: Split,
     batch_size: int,
-    batches: Batches = photographs,
+    batches: Batches = input_pipeline.evaluation_batches,
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
 
@@ -68,7 +60,7 @@ def distributed_batches(
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
     """Returns the content of metrics.json for what a model said of a split."""
-    labels = input_pipeline.read_labels(split.paths)
+    labels = labels_of(split)
     return {
         "split": split.name,
         **metrics.compute_metrics(labels, probabilities, split.classes),

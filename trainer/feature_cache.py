@@ -29,6 +29,7 @@ from trainer.cluster import Cluster
 from trainer.config import IMAGE_SIZE, TrainConfig
 from trainer.distribution import is_on_cpu
 from trainer.exact_model import in_pieces
+from trainer.examples import labels_of
 from trainer.split import Split
 
 _ENCODING = 1  # Raised with every change that makes other features of the same image and weights.
@@ -138,7 +139,7 @@ class FeatureCache:
         worker: tf.distribute.InputContext = input_pipeline.ALONE,
     ) -> tf.data.Dataset:
         """As `input_pipeline.training_stream`, with features, [rows, ...], in place of images."""
-        first = tf.constant(self._ends(split), tf.int64)
+        first = tf.constant(split.starts, tf.int64)
         ds = input_pipeline.in_training_order(
             lambda shard: tf.data.Dataset.range(first[shard], first[shard + 1]),
             num_shards=len(split.paths),
@@ -151,7 +152,7 @@ class FeatureCache:
         ds = input_pipeline.own_rows(ds, batch_size, worker)
         ds = ds.map(lambda place, index: (index, self._view(split, place, index, seed)))
         ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
-        labels = tf.constant(input_pipeline.read_labels(split.paths))
+        labels = tf.constant(labels_of(split))
         look_up = self._look_up(split)
         ds = ds.map(
             lambda indices, views: (
@@ -240,7 +241,7 @@ class FeatureCache:
         rows = self._batch_size // strategy.num_replicas_in_sync * replicas
         num_images = self._views_in(split) * sum(map(self._count, paths))
         black = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
-        first_of = dict(zip(split.paths, self._ends(split), strict=False))
+        first_of = dict(zip(split.paths, split.starts, strict=False))
         first = tf.constant([first_of[path] for path in paths], tf.int64)
         shards = tf.data.Dataset.from_tensor_slices((list(paths), first))
         ds = shards.flat_map(lambda path, first: reader.read_serialized(path).enumerate(first))
@@ -293,10 +294,6 @@ class FeatureCache:
     def _path(self, path: str) -> Path:
         """Of the features of a shard."""
         return self.folder / Path(path).name
-
-    def _ends(self, split: Split) -> list[int]:
-        """Of each shard: the first example of the next one; 0 before them all."""
-        return list(itertools.accumulate(map(self._count, split.paths), initial=0))
 
     def _count(self, path: str) -> int:
         return self._examples[Path(path).name]

@@ -7,14 +7,19 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from cli import cores
 from tfrecords import reader
 from trainer import augmentation, mixing
 from trainer.config import IMAGE_SIZE, TrainConfig
-from trainer.examples import PARALLEL_READS, PREFETCHED, HeldExamples, ReadExamples
+from trainer.examples import (
+    PARALLEL_READS,
+    PREFETCHED,
+    OwnExamples,
+    ReadExamples,
+    open_examples,
+)
 from trainer.split import Split
 
 # The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
@@ -23,10 +28,8 @@ ALONE = tf.distribute.InputContext()
 
 
 def training_stream(
-    paths: Sequence[str],
+    split: Split,
     *,
-    num_examples: int,
-    num_classes: int,
     batch_size: int,
     seed: int,
     window: int | None = None,
@@ -44,9 +47,7 @@ def training_stream(
     wrongly over replicas.
 
     Args:
-        paths: Of the shards.
-        num_examples: In all of them.
-        num_classes: Width of the labels.
+        split: With an index, only the examples of the worker's rows are read.
         batch_size: Global, over all replicas.
         seed: Another seed gives other permutations and another augmentation.
         window: How many examples are shuffled together; None, all, which are held in memory.
@@ -57,18 +58,17 @@ def training_stream(
         cutmix: As `mixing.mixer` takes it.
         start_step: The first batch is the one of this step.
         left_out: Batches to pass over, by number.
-        worker: Who reads: only its rows of each global batch are decoded, a replica's at a time.
+        worker: Who decodes only its rows of each global batch, a replica's at a time.
 
     Yields:
-        (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot or mixed float32 [rows,
-        num_classes], where rows is a replica's share of the global batch.
+        (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot or mixed float32 [rows, classes],
+        where rows is a replica's share of the global batch.
     """
-    held = window is None or window >= num_examples
-    examples = HeldExamples(paths) if held else ReadExamples(paths)
+    examples = open_examples(split, window)
     ds = in_training_order(
         examples.read,
-        num_shards=len(paths),
-        num_examples=num_examples,
+        num_shards=len(split.paths),
+        num_examples=split.num_examples,
         seed=seed,
         window=window,
         start=start_step * batch_size,
@@ -79,7 +79,7 @@ def training_stream(
     def load(place: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
         jpeg, label = examples.take(key)
         image = _decode(jpeg, augment, place, seed)
-        label = tf.one_hot(label, num_classes)
+        label = tf.one_hot(label, len(split.classes))
         return (image, label, mixing.draw(seed, place)) if mixup or cutmix else (image, label)
 
     ds = ds.map(load, num_parallel_calls=parallel_decodes(), deterministic=True)
@@ -179,33 +179,27 @@ def own_rows(
 
 
 def evaluation_batches(
-    paths: Sequence[str],
-    *,
-    num_examples: int,
-    batch_size: int,
-    worker: tf.distribute.InputContext = ALONE,
+    split: Split, *, batch_size: int, worker: tf.distribute.InputContext = ALONE
 ) -> tf.data.Dataset:
-    """Returns the images of a split in the order of its shards, padded with black to full batches.
+    """Returns the images of a split in the order of its shards, in full batches.
 
-    A replica without rows would crash, so the last batch is full too; drop all after num_examples.
+    A replica without rows would crash, so the first image fills the last batch up: drop all after
+    num_examples.
 
     Yields:
         RGB uint8 [rows, 224, 224, 3], where rows is a replica's share of the global batch.
     """
-    ds = reader.read_serialized(paths)
-    ds = ds.concatenate(tf.data.Dataset.from_tensors("").repeat(-num_examples % batch_size))
+    examples = OwnExamples(split, split.index) if split.index else ReadExamples(split.paths)
+    ds = tf.data.Dataset.range(len(split.paths)).flat_map(examples.read)
+    ds = ds.concatenate(ds.take(1).cache().repeat(-split.num_examples % batch_size))
     ds = own_rows(ds, batch_size, worker)
-    ds = ds.map(_decode_or_black, num_parallel_calls=parallel_decodes(), deterministic=True)
+    ds = ds.map(
+        lambda key: decode_square(examples.take(key)[0]),
+        num_parallel_calls=parallel_decodes(),
+        deterministic=True,
+    )
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     return ds.prefetch(PREFETCHED).with_options(decoding_options())
-
-
-def _decode_or_black(serialized: tf.Tensor) -> tf.Tensor:
-    return tf.cond(
-        serialized == "",
-        lambda: tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8),
-        lambda: decode_square(reader.parse_example(serialized)["image"]),
-    )
 
 
 def worker_options() -> tf.data.Options:
@@ -227,12 +221,6 @@ def decoding_options() -> tf.data.Options:
 def parallel_decodes() -> int:
     """Two for each core, so that none waits while the examples in front of its own are awaited."""
     return 2 * cores.available()
-
-
-def read_labels(paths: Sequence[str]) -> np.ndarray:
-    """Returns the labels of a split, int64 [num_examples], in the order of `evaluation_batches`."""
-    ds = reader.read_serialized(paths).map(lambda s: reader.parse_example(s)["label"])
-    return np.fromiter(ds.as_numpy_iterator(), np.int64)
 
 
 def decode_square(jpeg: tf.Tensor) -> tf.Tensor:

@@ -1,19 +1,54 @@
 """A split of a dataset, as the trainer reads it."""
 
+import dataclasses
+import itertools
 from typing import NamedTuple
 
+import numpy as np
 from etils import epath
 
 from tfrecords.manifest import Manifest
 
 
-class Split(NamedTuple):
-    """A split of a dataset: its name, its shards' paths, its number of examples, the classes."""
+class Index(NamedTuple):
+    """What is known of each example of a split beforehand, in the order of its shards.
+
+    Attributes:
+        sizes: Bytes that its record takes in its shard, int64 [num_examples].
+        labels: int64 [num_examples].
+    """
+
+    sizes: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split of a dataset.
+
+    Attributes:
+        name: Of the split.
+        paths: Of its shards.
+        counts: Examples in each of them.
+        classes: Names; a label is an index into them.
+        index: Of its examples, where several workers read their own alone.
+    """
 
     name: str
     paths: list[str]
-    num_examples: int
+    counts: list[int]
     classes: list[str]
+    index: Index | None = None
+
+    @property
+    def num_examples(self) -> int:
+        """In all shards."""
+        return sum(self.counts)
+
+    @property
+    def starts(self) -> list[int]:
+        """The first example of each shard; at the end, how many there are."""
+        return [*itertools.accumulate(self.counts, initial=0)]
 
 
 def find_split(data_dir: str, manifest: Manifest, name: str) -> Split:
@@ -22,5 +57,6 @@ def find_split(data_dir: str, manifest: Manifest, name: str) -> Split:
     Raises:
         ValueError: if the dataset has none of this name.
     """
-    paths = [str(epath.Path(data_dir) / file) for file in manifest.files(name)]
-    return Split(name, paths, manifest.num_examples(name), manifest.classes)
+    shards = manifest.shards_of(name)
+    paths = [str(epath.Path(data_dir) / shard.file) for shard in shards]
+    return Split(name, paths, [shard.examples for shard in shards], manifest.classes)

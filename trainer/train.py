@@ -28,7 +28,7 @@ from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.exact_model import parts_per_replica
-from trainer.examples import shuffle_window
+from trainer.examples import index_together, labels_of, shuffle_window
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
@@ -95,14 +95,15 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
-    splits = [train_split, val_split]
-    features = feature_cache.choose(config, model, manifest, splits, strategy)
+    features = feature_cache.choose(config, model, manifest, [train_split, val_split], strategy)
     workers = Workers(cluster, strategy)
     of_all = {
         "checkpoint_every": config.checkpoint_every,
         "features": features and features.folder.name,
     }
     workers.check_alike(model, progress, {**of_all, **this_run})
+    if cluster:
+        train_split, val_split = (index_together(s, workers) for s in (train_split, val_split))
     return Run(
         config=config,
         identity=this_run,
@@ -211,9 +212,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
         if run.features:
             return run.features.training_stream(run.train_split, worker=worker, **of_all)
         return input_pipeline.training_stream(
-            run.train_split.paths,
-            num_examples=run.train_split.num_examples,
-            num_classes=len(run.train_split.classes),
+            run.train_split,
             augment=run.config.augment,
             mixup=run.config.mixup,
             cutmix=run.config.cutmix,
@@ -235,7 +234,7 @@ def create_callbacks(
         stop=stop,
         workers=run.workers,
     )
-    labels = input_pipeline.read_labels(run.val_split.paths)
+    labels = labels_of(run.val_split)
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
     return [
@@ -277,7 +276,7 @@ def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np
         run.val_split,
         run.config.batch_size,
         callbacks=around,
-        batches=run.features.evaluation_batches if run.features else evaluation.photographs,
+        batches=(run.features or input_pipeline).evaluation_batches,
     )
 
 

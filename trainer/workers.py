@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -22,6 +22,9 @@ _LOST = (
 )
 
 
+T = TypeVar("T")
+
+
 class Workers:
     """The workers of a run, as one of them sees them. Each method is called by all, or by none.
 
@@ -31,6 +34,7 @@ class Workers:
 
     def __init__(self, cluster: Cluster | None, strategy: tf.distribute.Strategy) -> None:
         self.is_chief = cluster is None or cluster.is_chief
+        self._rank, self._count = (cluster.rank, len(cluster.addresses)) if cluster else (0, 1)
         self._are_several = cluster is not None
         self._strategy = strategy
 
@@ -56,6 +60,14 @@ class Workers:
     def smallest(self, number: int) -> int:
         """Returns the smallest of the numbers that they come with."""
         return int(self._gather([number]).min()) if self._are_several else number
+
+    def own(self, items: Sequence[T]) -> Sequence[T]:
+        """Returns this one's share of things that are shared out."""
+        return items[self._rank :: self._count]
+
+    def join(self, array: np.ndarray) -> np.ndarray:
+        """Returns int64 [n], of which each has filled its part and left the others' at 0."""
+        return self._gather(array).max(axis=0) if self._are_several else array
 
     def wait(self) -> None:
         """Returns once all have come here."""
@@ -88,7 +100,7 @@ class Workers:
                     "--data_dir and --workdir, on a file system that they share."
                 )
 
-    def _gather(self, row: list[int]) -> np.ndarray:
+    def _gather(self, row: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the rows of all replicas, int64 [num_replicas, len(row)]."""
         rows = self._strategy.experimental_distribute_values_from_function(
             lambda _: tf.constant([row], tf.int64)
