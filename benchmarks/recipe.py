@@ -129,8 +129,8 @@ def _write_photographs(folder: Path) -> None:
     manifest = read_manifest(FLAGS.data_dir)
     for split in manifest.counts:
         number = 0
-        for name in (shard.file for shard in manifest.shards_of(split)):
-            path = Path(FLAGS.data_dir) / name
+        for shard in manifest.shards_of(split):
+            path = Path(FLAGS.data_dir) / shard.file
             with path.open("rb") as file:
                 for record in framing.read_frames(file, path.stat().st_size):
                     example = schema.parse_example(record.data)

@@ -3,10 +3,8 @@
 python -m benchmarks.replicas --data_dir=D --weights=imagenet --epochs=3
 """
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from cli import command
+from tests.ports import free_ports
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _train(workdir: Path, replicas: int, workers: int = 1) -> Path:
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     processes = []
     for rank in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
@@ -63,14 +62,6 @@ def _train(workdir: Path, replicas: int, workers: int = 1) -> Path:
     if any(codes):
         raise RuntimeError(f"A run failed. Received: exit codes {codes}.")
     return workdir
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _compare(one: Path, other: Path) -> str:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from cli import command, cores
 from data_prep import beam, coco, commit, download, folder, labels, lock, plan, runners, synthetic
 from data_prep.config import LABEL_POLICIES, RUNNERS, SOURCES, SPLITS_BY, BuildConfig
+from data_prep.downloader import Downloader
 from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished
 from tfrecords import files, naming
@@ -264,9 +265,9 @@ def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> 
 def read_source(config: BuildConfig) -> Source:
     """Reads the photographs that the config names; the synthetic ones are drawn first."""
     if config.download and config.source == "folder":
-        download.fetch_animals(download.Downloader(), str(config.folder_dir), config.download_url)
+        download.fetch_animals(Downloader(), str(config.folder_dir), config.download_url)
     if config.download and config.coco_dir:
-        download.fetch_annotations(download.Downloader(), config.coco_dir, config.download_url)
+        download.fetch_annotations(Downloader(), config.coco_dir, config.download_url)
     if config.source == "folder":
         return folder.read_folders(str(config.folder_dir), config.classes)
     if config.source == "coco" and config.annotations:
@@ -283,7 +284,7 @@ def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Re
     if not config.download or config.source != "coco":
         return []
     return download.fetch_photographs(
-        download.Downloader(),
+        Downloader(),
         photographs,
         folder=Path(config.coco_dir or str(config.images_dir)),
         mirror=config.download_url,

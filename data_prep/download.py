@@ -1,27 +1,17 @@
-"""Fetches COCO's annotations and the photographs that a build needs: resumed, retried, verified.
-
-Only whole and sound files get their names, so what is there is never fetched again; what a stop or
-a lost connection cut off goes on from its `.part`.
-"""
+"""Fetches COCO's annotations, the photographs that a build needs, and cs231n's coco-animals."""
 
 import concurrent.futures
-import dataclasses
 import fcntl
 import fnmatch
-import random
-import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
-import requests
-import urllib3
-
 from cli.progress import Progress
+from data_prep.downloader import Downloader, UnavailableError
 from data_prep.photographs import Photograph, Rejection
 from tfrecords import files, images
 
@@ -29,198 +19,6 @@ COCO_URL = "http://images.cocodataset.org"
 COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANIMALS_URL = "http://cs231n.stanford.edu"
 ANIMALS_ARCHIVE = "coco-animals.zip"
-
-_BUSY = (408, 425, 429, 500, 502, 503, 504)  # These may pass; other codes will not.
-_CHUNK = 2**16
-
-Wait = Callable[[float], object]
-
-
-@dataclasses.dataclass(frozen=True)
-class Patience:
-    """How long a server is borne with.
-
-    Attributes:
-        attempts: Times that a file is asked for.
-        connect_seconds: Until a connection must stand.
-        read_seconds: Without one more byte.
-        first_wait: Seconds before the second attempt; doubled before each further one.
-        longest_wait: Its bound, also for what a server's Retry-After asks for.
-    """
-
-    attempts: int = 6
-    connect_seconds: float = 10.0
-    read_seconds: float = 30.0
-    first_wait: float = 1.0
-    longest_wait: float = 120.0
-
-
-class UnavailableError(Exception):
-    """A file that the server does not give; the message is the reason."""
-
-
-class _PassingError(Exception):
-    """What may go better at the next attempt, not before `retry_after` seconds."""
-
-    def __init__(self, reason: str, retry_after: float = 0.0, *, unreachable: bool = False) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-        self.unreachable = unreachable
-
-
-class Downloader:
-    """Fetches files, several at once if asked from several threads.
-
-    Args:
-        patience: With the server.
-        wait: Sleeps for some seconds; unset: until `stop` is called at the latest.
-    """
-
-    def __init__(self, patience: Patience | None = None, wait: Wait | None = None) -> None:
-        self.patience = patience or Patience()
-        self._stopped = threading.Event()
-        self._wait = wait or self._stopped.wait
-        self._reached = False
-        self._session = requests.Session()  # Proxies and certificates as the environment has them.
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=64)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-
-    def stop(self) -> None:
-        """Ends what other threads are fetching, at their next chunk."""
-        self._stopped.set()
-
-    def fetch(
-        self, url: str, path: Path, check: Callable[[Path], None], *, is_shown: bool = False
-    ) -> None:
-        """Fetches one file, unless it is there.
-
-        Args:
-            url: Of the file.
-            path: Where it goes once it is whole and sound.
-            check: Raises UnavailableError if the file of this path is damaged.
-            is_shown: Whether to show how far it is.
-
-        Raises:
-            UnavailableError: if the server does not give it.
-            RuntimeError: if the server cannot be reached.
-        """
-        if path.exists():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        for attempt in range(1, self.patience.attempts + 1):
-            try:
-                self._append(url, part, is_shown)
-                _check_part(part, check)
-                part.replace(path)
-                return
-            except _PassingError as error:
-                if error.unreachable and not (self._reached and self._goes_on(attempt)):
-                    raise RuntimeError(_unreachable(url, error)) from error
-                if not self._goes_on(attempt):
-                    raise UnavailableError(f"{error} (asked {attempt} times)") from error
-                self._wait(self._pause(attempt, error.retry_after))
-
-    def _goes_on(self, attempt: int) -> bool:
-        return attempt < self.patience.attempts and not self._stopped.is_set()
-
-    def _pause(self, attempt: int, retry_after: float) -> float:
-        """Seconds, doubled at each attempt, with some chance so that clients do not march."""
-        pause = self.patience.first_wait * 2 ** (attempt - 1) * random.uniform(1, 1.25)
-        return min(max(pause, retry_after), self.patience.longest_wait)
-
-    def _append(self, url: str, part: Path, is_shown: bool) -> None:
-        """Fetches what the partial file lacks."""
-        have = part.stat().st_size if part.exists() else 0
-        # Identity: a compressed answer would have another length than the file.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        timeout = (self.patience.connect_seconds, self.patience.read_seconds)
-        try:
-            with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:
-                self._reached = True
-                if not _is_complete(response, have):
-                    _check_status(response, part, have)
-                    self._write(response, part, have, is_shown)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise UnavailableError(f"not a URL to fetch: {url!r}") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            reason = f"{type(error).__name__}: {_root(error)}"
-            raise _PassingError(reason, unreachable=_is_unreachable(error)) from error
-
-    def _write(self, response: requests.Response, part: Path, have: int, is_shown: bool) -> None:
-        goes_on = response.status_code == 206
-        have = have if goes_on else 0
-        total = have + int(response.headers.get("Content-Length", 0))
-        with (
-            part.open("ab" if goes_on else "wb") as file,
-            Progress(total, "B", done=have) if is_shown else nullcontext() as progress,
-        ):
-            # Writes each byte as it comes, and raises where fewer come than were told.
-            while chunk := response.raw.read1(_CHUNK):
-                _write_all(file, chunk, part)
-                if progress:
-                    progress.add(len(chunk))
-                if self._stopped.is_set():
-                    raise UnavailableError("stopped")
-
-
-def _write_all(file: BinaryIO, chunk: bytes, path: Path) -> None:
-    try:
-        file.write(chunk)
-        file.flush()  # So that a killed download has all that came.
-    except OSError as error:  # A full disk, say: writing does not tell of which file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _is_complete(response: requests.Response, have: int) -> bool:
-    """Whether nothing is left to fetch: a kill came between the last byte and the new name."""
-    told = response.headers.get("Content-Range")
-    return response.status_code == 416 and have > 0 and told == f"bytes */{have}"
-
-
-def _check_status(response: requests.Response, part: Path, have: int) -> None:
-    status = response.status_code
-    if status in _BUSY:
-        seconds = urllib3.Retry().get_retry_after(response.raw)  # Seconds or a date.
-        raise _PassingError(f"HTTP {status} {response.reason}", seconds or 0.0)
-    starts_here = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-    if status == 416 or (status == 206 and not starts_here):
-        part.unlink(missing_ok=True)
-        raise _PassingError(f"HTTP {status}: its partial file does not fit")
-    if status not in (200, 206):
-        raise UnavailableError(f"HTTP {status} {response.reason}")
-
-
-def _check_part(part: Path, check: Callable[[Path], None]) -> None:
-    """A damaged file is taken away, so that the next attempt fetches all of it."""
-    try:
-        check(part)
-    except UnavailableError as error:
-        part.unlink()
-        raise _PassingError(str(error)) from error
-
-
-def _is_unreachable(error: Exception) -> bool:
-    """Whether no connection came to be: neither this file nor any other can be had."""
-    if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.ConnectTimeout):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, urllib3.exceptions.NewConnectionError)
-
-
-def _root(error: BaseException) -> str:
-    """What the innermost error says: the others wrap it in addresses of objects."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error)
-
-
-def _unreachable(url: str, error: Exception) -> str:
-    return (
-        f"Cannot reach {url} ({error}). Check the connection (HTTP_PROXY names a proxy), or name a "
-        "mirror with --download_url. What was fetched is kept: start the same command again."
-    )
 
 
 def fetch_annotations(downloader: Downloader, coco_dir: str, mirror: str | None) -> None:

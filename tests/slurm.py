@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from tests.ports import free_ports
+
 T = TypeVar("T")
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -169,19 +171,11 @@ def _write_files(root: Path) -> None:
     config = _CONFIG.format(
         root=root,
         host=host,
-        ports=_free_ports(),
+        ports=free_ports(3),
         nodes=_NODES,
         first_job=secrets.randbelow(10**6) + 1,  # A job's number decides on its workers' ports.
     )
     (root / "slurm.conf").write_text(config)
-
-
-def _free_ports() -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @contextlib.contextmanager

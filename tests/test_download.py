@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import download
-from data_prep.download import Downloader, Patience, UnavailableError
+from data_prep.downloader import Downloader, Patience, UnavailableError
 from tests import miniature
 from tests.bad_server import BadServer, serving
 from tests.coco_folder import instances, jpeg

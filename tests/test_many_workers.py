@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests import doomed, miniature
+from tests.ports import free_ports
 from tests.test_train import figures_of, weights_of
 
 # 41 training examples in one shard, and batches of 12: rows of a batch for two workers and three.
@@ -23,14 +23,6 @@ RECIPE = (
     "--batch_size=12", "--epochs=3", "--learning_rate=0.05", "--deterministic", "--augment=full",
     "--mixup=0.4", "--cutmix=1",
 )  # fmt: skip
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def script(doom: Doom | None) -> tuple[str, ...]:

@@ -13,13 +13,7 @@ from cli import cores
 from tfrecords import reader
 from trainer import augmentation, mixing
 from trainer.config import IMAGE_SIZE, TrainConfig
-from trainer.examples import (
-    PARALLEL_READS,
-    PREFETCHED,
-    OwnExamples,
-    ReadExamples,
-    open_examples,
-)
+from trainer.examples import PARALLEL_READS, PREFETCHED, ReadExamples, open_examples
 from trainer.split import Split
 
 # The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
@@ -189,7 +183,7 @@ def evaluation_batches(
     Yields:
         RGB uint8 [rows, 224, 224, 3], where rows is a replica's share of the global batch.
     """
-    examples = OwnExamples(split, split.index) if split.index else ReadExamples(split.paths)
+    examples = open_examples(split, window=0)  # None are shuffled.
     ds = tf.data.Dataset.range(len(split.paths)).flat_map(examples.read)
     ds = ds.concatenate(ds.take(1).cache().repeat(-split.num_examples % batch_size))
     ds = own_rows(ds, batch_size, worker)
