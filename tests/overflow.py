@@ -31,6 +31,7 @@ def small_model() -> ExactModel:
     outputs = keras.layers.Dense(2, "softmax", kernel_initializer=initializer, dtype="float32")
     model = ExactModel(inputs, outputs(hidden))
     config = TrainConfig(data_dir="d", workdir="w", precision="mixed_float16")
+    model.fix_sums(ROWS * model.distribute_strategy.num_replicas_in_sync)
     model.compile(create_optimizer(config, 0.01), "categorical_crossentropy", metrics=["accuracy"])
     model.optimizer.build(model.trainable_variables)
     return model

@@ -1,9 +1,12 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainer.dropout import PerExampleDropout
-from trainer.exact_model import ExactModel, count_pieces, in_pieces, parts_per_replica
+from trainer.exact_model import ExactModel, count_pieces, in_pieces, parts_per_replica, sum_exactly
 
 
 @pytest.mark.parametrize(
@@ -13,8 +16,14 @@ from trainer.exact_model import ExactModel, count_pieces, in_pieces, parts_per_r
         (32, 2, 2),
         (32, 4, 1),
         (32, 8, 1),  # More replicas than parts.
-        (6, 1, 1),  # Four parts would be ragged.
-        (6, 2, 1),
+        (24, 1, 12),
+        (24, 2, 6),
+        (24, 3, 4),
+        (24, 4, 3),
+        (24, 8, 1),
+        (6, 1, 6),
+        (6, 3, 2),
+        (7, 1, 1),
     ],
 )
 def test_global_batch_is_cut_into_the_same_parts(batch_size, replicas, parts) -> None:
@@ -22,7 +31,7 @@ def test_global_batch_is_cut_into_the_same_parts(batch_size, replicas, parts) ->
 
 
 def trained(
-    model_class: type[keras.Model], parts: int, dropout: float = 0.0, **attributes: int
+    model_class: type[keras.Model], parts: int, dropout: float = 0.0, **attributes: Any
 ) -> list[np.ndarray]:
     """The weights after five steps of the same batches."""
     rng = np.random.default_rng(0)
@@ -42,10 +51,35 @@ def trained(
     return model.get_weights()
 
 
+@pytest.mark.parametrize("sum_dtype", ["float32", "float64"])
 @pytest.mark.parametrize("parts", [1, 2, 4])
-def test_update_is_that_of_keras(parts) -> None:
-    for ours, theirs in zip(trained(ExactModel, parts), trained(keras.Model, 1), strict=True):
+def test_update_is_that_of_keras(parts, sum_dtype) -> None:
+    keras_own = trained(keras.Model, 1)
+    for ours, theirs in zip(
+        trained(ExactModel, parts, sum_dtype=tf.as_dtype(sum_dtype)), keras_own, strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_sum_is_the_same_in_whatever_groups_and_order_it_is_added() -> None:
+    rng = np.random.default_rng(0)
+    # Some of a number's size, and some lost beside it: exact ties that a lost one would break.
+    numbers = rng.normal(size=(12, 1000)) * 2.0 ** rng.choice([0, -70], (12, 1000))
+    parts = [tf.constant(row, tf.float32) for row in numbers]
+    largest = tf.reduce_max(tf.abs(tf.stack(parts)))
+    whole = sum_exactly(parts, largest)
+    for groups in (2, 3, 4, 6, 12):
+        size = 12 // groups
+        sums = [sum_exactly(parts[i : i + size], largest) for i in range(0, 12, size)]
+        for order in (sums, sums[::-1], sums[1:] + sums[:1]):
+            np.testing.assert_array_equal(tf.add_n(order), whole)
+    np.testing.assert_allclose(whole, numbers.astype(np.float32).sum(axis=0), atol=1e-6)
+
+
+def test_sum_keeps_what_is_no_number() -> None:
+    parts = [tf.constant([1.0, 2.0, np.inf]), tf.constant([1.0, np.nan, 0.0])]
+    total = sum_exactly(parts, tf.reduce_max(tf.abs(tf.stack(parts)))).numpy()
+    assert not np.isfinite(total[1:]).any()
 
 
 @pytest.mark.parametrize("parts", [2, 4])

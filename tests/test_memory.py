@@ -7,13 +7,14 @@ import psutil
 import pytest
 
 from trainer import memory
+from trainer.exact_model import ExactModel
 
 
 def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> None:
     """3 x 2 + 2 weights that do not train, 2 x 5 + 5 that do, with momentum."""
     inputs = keras.Input((3,))
     frozen = keras.layers.Dense(2, trainable=False)
-    model = keras.Model(inputs, keras.layers.Dense(5)(frozen(inputs)))
+    model = ExactModel(inputs, keras.layers.Dense(5)(frozen(inputs)))
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     model.optimizer.build(model.trainable_variables)
     scalars = {"learning rate": 4, "iterations": model.optimizer.iterations.numpy().itemsize}
@@ -21,6 +22,8 @@ def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> 
     known = weights + gradients + momenta + sum(scalars.values())
     # Of 10 images: the last layer's 5 outputs, less than the neighbours 2 + 5.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7
+    model.fix_sums(batch_size=9)  # Three parts wait, and their sum has numbers of twice the size.
+    assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7 + 3 * gradients + 2 * gradients
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", None), (None, None)])

@@ -11,8 +11,8 @@ from tests.test_many_workers import ends, started
 from tests.test_train import figures_of, weights_of
 from trainer import microbatch
 
-# 41 training examples in batches of 12: one replica adds up four parts of three.
-RECIPE = ("--batch_size=12", "--epochs=2", "--learning_rate=0.05", "--deterministic")
+# 41 training examples in batches of 16: one replica adds up four parts of four.
+RECIPE = ("--batch_size=16", "--epochs=2", "--learning_rate=0.05", "--deterministic")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_memory_that_runs_out_names_what_fits_and_auto_finds_it(
     def run(*flags: str) -> subprocess.CompletedProcess[str]:
         command = miniature.command(
             f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE, *flags,
-            script=(hungry.__file__, "2"),
+            script=(hungry.__file__, "1"),
         )  # fmt: skip
         return subprocess.run(
             command, capture_output=True, text=True, env=miniature.environment(), check=False
@@ -76,7 +76,7 @@ def test_memory_that_runs_out_names_what_fits_and_auto_finds_it(
     assert failed.returncode == 1
     [line] = [line for line in failed.stderr.splitlines() if line.startswith("Error: ")]
     assert line == (
-        "Error: Memory ran out. Received: batch_size=12, num_replicas=1, 12 images at once on "
+        "Error: Memory ran out. Received: batch_size=16, num_replicas=1, 16 images at once on "
         "each. Start it again with --microbatch_size=1, which was tried and fits."
     )
     done = run("--microbatch_size=auto")
@@ -87,7 +87,7 @@ def test_memory_that_runs_out_names_what_fits_and_auto_finds_it(
 
 def test_workers_take_what_fits_on_all(one_at_a_time: Path, dataset: Path, tmp_path: Path) -> None:
     flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE, "--microbatch_size=auto")
-    command = miniature.command(*flags, script=(hungry.__file__, "99,2"))
+    command = miniature.command(*flags, script=(hungry.__file__, "99,1"))
     with started(2, command=command) as workers:
         for code, _, stderr in ends(workers):
             assert code == 0, stderr

@@ -39,6 +39,16 @@ def test_replicas_agree_under_every_option(
         )
 
 
+def test_three_replicas_end_at_the_bits_of_one_and_of_two(dataset: Path, tmp_path: Path) -> None:
+    one, *others = (
+        train(dataset, tmp_path / str(n), "--batch_size=12", f"--cpu_replicas={n}")
+        for n in (1, 2, 3)
+    )
+    for other in others:
+        for a, b in zip(weights_of(one), weights_of(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize(
     "changed",
     ["--augment=flip", "--cutmix=0", "--class_weights=none", "--label_smoothing=0",

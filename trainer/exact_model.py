@@ -1,13 +1,18 @@
-"""A model whose update is the same, to the last bit, on one CPU replica, on two and on four.
+"""A model whose update is the same, to the last bit, on one CPU replica and on two, three or four.
 
 A gradient summed over 32 examples and one summed over 16 and 16 differ in their last bits, and a
 recipe that starts with large losses makes that a difference in the third digit within 20 steps.
-So the global batch is always cut into the same parts, and the parts are always added in pairs:
-(1 + 2) + (3 + 4), whether one replica computes all four or four compute one each. Where memory is
-short, a part is made of pieces, one after the other, that belong to it on any replica.
+So the global batch is always cut into the same parts, and the sum of the parts is the same in
+whatever groups they are added. Four are added in pairs: (1 + 2) + (3 + 4), whether one replica
+computes all or four compute one each. No order of additions suits both halves and thirds, so where
+three divides the batch, there are up to twelve parts, added in float64 after what no addition could
+hold on to is cut off: then none rounds, and their order does not matter. Where memory is short, a
+part is made of pieces, one after the other, that belong to it on any replica.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,14 +22,18 @@ import tensorflow as tf
 from trainer.distribution import sum_in_pairs
 from trainer.dropout import PerExampleDropout
 
-_PARTS = 4  # Of a global batch.
+_PARTS = 12  # Of a global batch that it divides: 1, 2, 3, 4, 6 and 12 replicas have as many each.
+
+
+def count_parts(batch_size: int) -> int:
+    """Into how many equal parts a global batch is cut, on any number of replicas."""
+    return math.gcd(batch_size, _PARTS)
 
 
 def parts_per_replica(batch_size: int, num_replicas: int) -> int:
-    """How many parts each replica computes; 1 where the batch does not divide."""
-    if batch_size % _PARTS or _PARTS % num_replicas:
-        return 1
-    return _PARTS // num_replicas
+    """How many of the parts each replica computes; 1 where they cannot be shared out."""
+    parts = count_parts(batch_size)
+    return parts // num_replicas if parts % num_replicas == 0 else 1
 
 
 def count_pieces(rows: int, microbatch: int | None) -> int:
@@ -48,11 +57,35 @@ def in_pieces(model: keras.Model, batch: tf.Tensor, microbatch: int | None) -> t
     return tf.reshape(out, [-1, *out.shape[2:]])
 
 
+def sum_exactly(tensors: Sequence[tf.Tensor], largest: tf.Tensor) -> tf.Tensor:
+    """Adds float32 tensors in float64: up to a dozen, on any replica, without rounding.
+
+    Of each number only what is a multiple of `largest` * 2**-47 is added: their sums fit float64's
+    53 bits. J. Demmel and H. D. Nguyen, Fast Reproducible Floating-Point Summation, ARITH 2013.
+
+    Args:
+        tensors: Of one shape.
+        largest: The largest magnitude in them, and in those of the other replicas.
+    """
+    shift = 64.0 * tf.cast(largest, tf.float64)
+    cut = [(tf.cast(tensor, tf.float64) + shift) - shift for tensor in tensors]
+    return functools.reduce(operator.add, cut)
+
+
+def _largest_on_any_replica(of_variables: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
+    """Returns for each variable the largest magnitude in its gradients, those of others too."""
+    own = [tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in parts]) for parts in of_variables]
+    context: Any = tf.distribute.get_replica_context()
+    of_all = context.all_gather(tf.stack(own)[tf.newaxis], axis=0)
+    return tf.unstack(tf.reduce_max(of_all, axis=0), num=len(own))
+
+
 class ExactModel(keras.Model):
     """A functional model that computes its gradient part by part, in a fixed order.
 
     Attributes:
-        parts: How many parts a replica's share of the batch is cut into; a power of two.
+        parts: How many parts a replica's share of the batch is cut into.
+        sum_dtype: What their gradients are added up in, and those of the replicas.
         forward: What makes probabilities of a batch; unset: the model itself. The layers behind the
             frozen ones, where the batches are features that those have made before.
         microbatch: How many images go through the model at once at most; None: a replica's share.
@@ -61,9 +94,16 @@ class ExactModel(keras.Model):
     """
 
     parts: int = 1
+    sum_dtype: tf.DType = tf.float32
     forward: keras.Model | None = None
     microbatch: int | None = None
     uses_xla: bool = False
+
+    def fix_sums(self, batch_size: int) -> None:
+        """Makes the update by global batches of this size the same on all numbers of replicas."""
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        self.parts = parts_per_replica(batch_size, num_replicas)
+        self.sum_dtype = tf.float64 if count_parts(batch_size) % 3 == 0 else tf.float32
 
     def build_training(self) -> None:
         """Builds loss, metrics and optimizer, which `fit` would do from the first batch it sees.
@@ -90,8 +130,8 @@ class ExactModel(keras.Model):
         """Goes through a replica's share of the batch and back, and changes nothing.
 
         Returns:
-            The gradient of each trainable variable, summed over the parts; the probabilities,
-            [rows, classes]; and each part's loss.
+            The gradient of each trainable variable, summed over the parts in `sum_dtype`; the
+            probabilities, [rows, classes]; and each part's loss.
         """
         for layer in self._dropouts:
             layer.draw(images.shape[0], layer.input.shape[-1])
@@ -109,8 +149,14 @@ class ExactModel(keras.Model):
             gradients.append(gradient)
             predictions.append(prediction)
             losses.append(loss)
-        summed = list(map(sum_in_pairs, zip(*gradients, strict=True)))
-        return summed, tf.concat(predictions, axis=0), losses
+        return self._sum(gradients), tf.concat(predictions, axis=0), losses
+
+    def _sum(self, of_parts: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
+        """Adds up the gradients of the parts, each a list with a tensor for each variable."""
+        of_variables = list(zip(*of_parts, strict=True))
+        if self.sum_dtype == tf.float32:
+            return list(map(sum_in_pairs, of_variables))
+        return list(map(sum_exactly, of_variables, _largest_on_any_replica(of_variables)))
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns probabilities; called by `predict` with a replica's share of the batch."""
@@ -154,9 +200,10 @@ class ExactModel(keras.Model):
             layer.part = part
         with tf.GradientTape() as tape:
             prediction = (self.forward or self)(images, training=True)
-            # Keras has divided by the number of replicas; dividing by 2 or 4 more loses no bit.
+            # Keras has multiplied by 1 / replicas. A quarter loses no bit, so that a third of a
+            # quarter, a quarter of a third and a twelfth are the same number.
             loss = self.compute_loss(images, labels, prediction, training=True)
-            share = self.optimizer.scale_loss(loss / parts)
+            share = self.optimizer.scale_loss(loss * (1.0 / parts))
         return tape.gradient(share, self.trainable_variables), prediction, loss
 
     @property
@@ -213,7 +260,7 @@ def _overflow_everywhere(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     context: Any = tf.distribute.get_replica_context()
     overflows = context.all_reduce("SUM", tf.where(finite, 0.0, 1.0))
     first, *others = gradients
-    return [tf.where(overflows > 0, math.nan, first), *others]
+    return [tf.where(overflows > 0, tf.constant(math.nan, first.dtype), first), *others]
 
 
 def _are_finite(gradients: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -9,17 +9,22 @@ import psutil
 import tensorflow as tf
 
 from trainer.checkpoints import variables
+from trainer.exact_model import ExactModel
 
 _CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
 
 
-def step_bytes(model: keras.Model, rows: int) -> int:
+def step_bytes(model: ExactModel, rows: int) -> int:
     """Estimates what a replica needs for a step with so many images at once.
 
-    Weights, gradients and the optimizer's slots; and either the outputs that the backward pass
-    needs, of every layer from the first that trains on, or the two largest neighbours before.
+    Weights, gradients, also those that wait to be added up, and the optimizer's slots; and either
+    the outputs that the backward pass needs, of every layer from the first that trains on, or the
+    two largest neighbours before.
     """
-    variables_bytes = sum(nbytes(v) for v in (*variables(model), *model.trainable_weights))
+    gradient_bytes = sum(map(nbytes, model.trainable_weights))
+    variables_bytes = sum(map(nbytes, variables(model))) + gradient_bytes
+    if model.sum_dtype == tf.float64:
+        variables_bytes += (model.parts + 2) * gradient_bytes  # The sum is twice as large.
     outputs = [
         math.prod(layer.output.shape[1:]) * tf.as_dtype(layer.output.dtype).size
         for layer in model.layers

@@ -27,7 +27,6 @@ from trainer.checkpoints import Checkpoints
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
-from trainer.exact_model import parts_per_replica
 from trainer.examples import index_together, labels_of, shuffle_window
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.loss import create_loss
@@ -90,7 +89,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         model = create_model(config, schedule, manifest.counts["train"])
         if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
             keep_order_of_sums()
-            model.parts = parts_per_replica(config.batch_size, strategy.num_replicas_in_sync)
+            model.fix_sums(config.batch_size)
         model.uses_xla = config.jit_compile
         progress = checkpoints.restore(model)
         if not progress.step:
