@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from trainer.cluster import Cluster
@@ -35,3 +38,28 @@ def test_several_cpu_devices_on_several_workers_are_refused() -> None:
     cluster = Cluster(launcher="any", addresses=("a:1", "b:1"), rank=0)
     with pytest.raises(ValueError, match=r"cpu_replicas=2\. Start more workers"):
         create_strategy(0, 2, cluster)
+
+
+TUNED = """
+import tensorflow as tf
+from trainer.distribution import create_strategy
+
+tuned = []
+iterate = tf.data.Dataset.__iter__
+def note(dataset):
+    tuned.append(dataset.options().autotune.enabled)
+    return iterate(dataset)
+tf.data.Dataset.__iter__ = note
+strategy = create_strategy(0, 2)
+data = tf.data.Dataset.range(8).batch(4)
+for part in strategy.experimental_distribute_dataset(data):
+    values = strategy.experimental_local_results(part)
+    assert [len(value) for value in values] == [2, 2]
+print(tuned)
+"""
+
+
+def test_buffers_on_the_devices_do_not_tune_themselves() -> None:
+    command = [sys.executable, "-c", TUNED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2] == "[False, False]"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from cli import cores
 from trainer.cluster import Cluster
@@ -32,6 +33,7 @@ def create_strategy(
             f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
         )
     _keep_to_cores(cores.available())
+    _end_iterators_at_once()
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
     gpus = tf.config.list_physical_devices("GPU")
     gpus = cluster.own_gpus(gpus) if cluster else gpus
@@ -61,6 +63,26 @@ def _keep_to_cores(available: int) -> None:
     if available < cores.allowed():
         tf.config.threading.set_intra_op_parallelism_threads(available)
         tf.config.threading.set_inter_op_parallelism_threads(available)
+
+
+def _end_iterators_at_once() -> None:
+    """Keeps the end of a distributed dataset's iterator from taking up to a minute.
+
+    Its buffer on each device has a thread that tunes it now and then, more and more rarely. At the
+    end that is woken before the flag is set that it looks at (`Model::OptimizeLoop` of TensorFlow
+    2.21), so that it may sleep on, and all wait for it. A user's dataset can be told not to tune
+    itself; these are made where no option reaches.
+    """
+    create = multi_device_iterator_ops._create_device_dataset
+    if not hasattr(create, "__wrapped__"):
+
+        @functools.wraps(create)
+        def create_untuned(*args: Any) -> tf.data.Dataset:
+            options = tf.data.Options()
+            options.autotune.enabled = False
+            return create(*args).with_options(options)
+
+        multi_device_iterator_ops._create_device_dataset = create_untuned
 
 
 def _create_multi_worker_strategy(cluster: Cluster, num_gpus: int) -> tf.distribute.Strategy:

@@ -17,6 +17,7 @@ from trainer import (
     feature_cache,
     identity,
     input_pipeline,
+    memory,
     metrics,
     microbatch,
     processor,
@@ -72,6 +73,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     manifest = read_manifest(config.data_dir)
     train_split = find_split(config.data_dir, manifest, "train")
     val_split = find_split(config.data_dir, manifest, "val")
+    memory.keep_for_next_step()
     strategy = create_strategy(config.num_gpus, config.cpu_replicas, cluster)
     config.check_replicas(strategy.num_replicas_in_sync)
     if is_on_cpu(strategy):
