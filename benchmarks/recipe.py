@@ -63,7 +63,10 @@ def contestants(photographs: Path, workdir: Path, weights: Path) -> dict[str, li
         *(sys.executable, "-m", "trainer.main", data, f"--workdir={workdir}"),
         *("--num_gpus=0", f"--weights={FLAGS.weights}", f"--epochs={epochs}"),
     ]
-    bound = [sys.executable, "-m", "benchmarks.recipe_bound", data, f"--epochs={epochs}"]
+    bound = [
+        *(sys.executable, "-m", "benchmarks.recipe_bound", data),
+        *(f"--weights={FLAGS.weights}", f"--epochs={epochs}"),
+    ]
     return {
         "seed loop": [*seed, "15"],
         "trainer": ours,

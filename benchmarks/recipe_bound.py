@@ -25,6 +25,7 @@ from trainer.weights import load_weights
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
+flags.DEFINE_string("weights", TrainConfig.weights, "As trainer.main takes it.")
 flags.DEFINE_integer("epochs", TrainConfig.epochs, "Of the training.", lower_bound=1)
 flags.DEFINE_integer("freeze_layers", TrainConfig.freeze_layers, "As trainer.main takes it.")
 flags.DEFINE_string("precision", TrainConfig.precision, "As trainer.main takes it.")
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> None:
         precision=FLAGS.precision,
         for_training=False,
     )
-    load_weights(model, "imagenet")
+    load_weights(model, FLAGS.weights)
     frozen, rest = feature_cache.cut(model)
     compute = tf.function(lambda images: frozen(images, training=False))
     step = _step(rest)
