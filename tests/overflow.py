@@ -32,7 +32,9 @@ def small_model() -> ExactModel:
     model = ExactModel(inputs, outputs(hidden))
     config = TrainConfig(data_dir="d", workdir="w", precision="mixed_float16")
     model.fix_sums(ROWS * model.distribute_strategy.num_replicas_in_sync)
-    model.compile(create_optimizer(config, 0.01), "categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        create_optimizer(config, 0.01), keras.losses.CategoricalCrossentropy(), metrics=["accuracy"]
+    )
     model.optimizer.build(model.trainable_variables)
     return model
 

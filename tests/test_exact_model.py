@@ -45,7 +45,9 @@ def trained(
     model = model_class(inputs, x)
     vars(model).update(parts=parts, **attributes)
     model.compile(
-        keras.optimizers.SGD(0.5, momentum=0.9), "categorical_crossentropy", metrics=["accuracy"]
+        keras.optimizers.SGD(0.5, momentum=0.9),
+        keras.losses.CategoricalCrossentropy(),
+        metrics=["accuracy"],
     )
     model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
     return model.get_weights()

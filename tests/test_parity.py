@@ -45,6 +45,7 @@ def test_three_replicas_end_at_the_bits_of_one_and_of_two(dataset: Path, tmp_pat
         for n in (1, 2, 3)
     )
     for other in others:
+        assert figures_of(one) == figures_of(other)
         for a, b in zip(weights_of(one), weights_of(other), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -83,6 +83,8 @@ def _largest_on_any_replica(of_variables: Sequence[Sequence[tf.Tensor]]) -> list
 class ExactModel(keras.Model):
     """A functional model that computes its gradient part by part, in a fixed order.
 
+    Compile it with a `keras.losses.Loss`.
+
     Attributes:
         parts: How many parts a replica's share of the batch is cut into.
         sum_dtype: What their gradients are added up in, and those of the replicas.
@@ -115,23 +117,21 @@ class ExactModel(keras.Model):
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update; called by `fit` on each replica with its share of the batch."""
         images, labels = data
-        gradients, predictions, losses = self.backward(images, labels)
+        gradients, predictions = self.backward(images, labels)
         for layer in self._dropouts:
             layer.advance()
-        losses[0] = tf.where(self._has_number(gradients), losses[0], math.nan)
+        flaw = tf.where(self._has_number(gradients), 0.0, math.nan)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _overflow_everywhere(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._measure(labels, predictions, tf.stack(losses))
+        return self._measure(labels, predictions, flaw)
 
-    def backward(
-        self, images: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
+    def backward(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Goes through a replica's share of the batch and back, and changes nothing.
 
         Returns:
-            The gradient of each trainable variable, summed over the parts in `sum_dtype`; the
-            probabilities, [rows, classes]; and each part's loss.
+            The gradient of each trainable variable, summed over the parts in `sum_dtype`; and the
+            probabilities, [rows, classes].
         """
         for layer in self._dropouts:
             layer.draw(images.shape[0], layer.input.shape[-1])
@@ -141,15 +141,13 @@ class ExactModel(keras.Model):
         one_by_one = self.microbatch is not None and self.microbatch < images.shape[0]
         gradients: list[list[tf.Tensor]] = []
         predictions: list[tf.Tensor] = []
-        losses: list[tf.Tensor] = []
         parts = zip(tf.split(images, self.parts), tf.split(labels, self.parts), strict=True)
         for part, (x, y) in enumerate(parts):
             with tf.control_dependencies(gradients[-1] if one_by_one and part else []):
-                gradient, prediction, loss = self._part(gradient_of, x, y, part)
+                gradient, prediction = self._part(gradient_of, x, y, part)
             gradients.append(gradient)
             predictions.append(prediction)
-            losses.append(loss)
-        return self._sum(gradients), tf.concat(predictions, axis=0), losses
+        return self._sum(gradients), tf.concat(predictions, axis=0)
 
     def _sum(self, of_parts: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
         """Adds up the gradients of the parts, each a list with a tensor for each variable."""
@@ -165,37 +163,36 @@ class ExactModel(keras.Model):
 
     def _part(
         self, gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, part: int
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """As `_gradient`, of a whole part: the sum of its pieces, one after the other."""
         pieces = count_pieces(images.shape[0], self.microbatch)
         if pieces == 1:
             return gradient_of(images, labels, part, self.parts)
 
-        def add(i: tf.Tensor, gradient: Any, predictions: Any, loss: tf.Tensor) -> tuple[Any, ...]:
-            piece, prediction, its_loss = gradient_of(
+        def add(i: tf.Tensor, gradient: Any, predictions: Any) -> tuple[Any, ...]:
+            piece, prediction = gradient_of(
                 images[i], labels[i], part * pieces + i, self.parts * pieces
             )
             total = [a + b for a, b in zip(gradient, piece, strict=True)]
-            return i + 1, total, predictions.write(i, prediction), loss + its_loss / pieces
+            return i + 1, total, predictions.write(i, prediction)
 
         images, labels = (tf.reshape(t, [pieces, -1, *t.shape[1:]]) for t in (images, labels))
-        _, gradient, predictions, loss = tf.while_loop(
+        _, gradient, predictions = tf.while_loop(
             lambda i, *_: i < pieces,
             add,
             [
                 0,
                 [tf.zeros(v.shape, v.dtype) for v in self.trainable_variables],
                 tf.TensorArray(tf.float32, pieces),
-                0.0,
             ],
             parallel_iterations=1,
         )
-        return gradient, predictions.concat(), loss
+        return gradient, predictions.concat()
 
     def _gradient(
         self, images: tf.Tensor, labels: tf.Tensor, part: int | tf.Tensor, parts: int
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Of one of so many equal parts of the share: its gradient, probabilities and loss."""
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Of one of so many equal parts of the share: its gradient, and probabilities."""
         for layer in self._dropouts:
             layer.part = part
         with tf.GradientTape() as tape:
@@ -204,7 +201,7 @@ class ExactModel(keras.Model):
             # quarter, a quarter of a third and a twelfth are the same number.
             loss = self.compute_loss(images, labels, prediction, training=True)
             share = self.optimizer.scale_loss(loss * (1.0 / parts))
-        return tape.gradient(share, self.trainable_variables), prediction, loss
+        return tape.gradient(share, self.trainable_variables), prediction
 
     @property
     def _dropouts(self) -> list[PerExampleDropout]:
@@ -219,18 +216,22 @@ class ExactModel(keras.Model):
         return finite
 
     def _measure(
-        self, labels: tf.Tensor, predictions: tf.Tensor, losses: tf.Tensor
+        self, labels: tf.Tensor, predictions: tf.Tensor, flaw: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Updates the metrics with the global batch: the same sums on every replica.
+        """Updates the metrics with the global batch: the same numbers on every replica.
 
-        So they do not depend on how many there are, and one replica's are a checkpoint's.
+        So they do not depend on how many there are, and one replica's are a checkpoint's. The loss
+        too is that of the whole batch: the parts' have been multiplied by 1 / replicas, rounded.
+        A flaw, 0 or NaN, of any replica makes it NaN.
         """
         context: Any = tf.distribute.get_replica_context()
-        labels, predictions, losses = (
-            context.all_gather(tf.identity(part), axis=0) for part in (labels, predictions, losses)
+        labels, predictions, flaws = (
+            context.all_gather(tf.identity(part), axis=0)
+            for part in (labels, predictions, flaw[tf.newaxis])
         )
-        loss = sum_in_pairs(tf.unstack(losses, context.num_replicas_in_sync * self.parts))
-        self._loss_tracker.update_state(loss / self.parts, tf.shape(labels)[0])
+        losses = self.loss.call(labels, predictions)
+        loss = tf.reduce_mean(losses) + tf.reduce_sum(flaws)
+        self._loss_tracker.update_state(loss)  # Unweighed: each batch has as many rows.
         return self.compute_metrics(None, labels, predictions)
 
     @property

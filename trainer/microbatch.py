@@ -94,7 +94,7 @@ def _fits(run: Run, size: int) -> bool:
         return strategy.experimental_distribute_values_from_function(lambda _: tf.constant(of_all))
 
     def go_through(images: tf.Tensor, batch: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        gradients, probabilities, _ = model.backward(batch, labels)
+        gradients, probabilities = model.backward(batch, labels)
         sums = [tf.reduce_sum(gradient) for gradient in (*gradients, probabilities)]
         if run.features:  # Its frozen layers run before the first step.
             features = in_pieces(run.features.frozen, images, size)
