@@ -102,3 +102,7 @@ def test_workers_compile_each_for_itself(
         for code, _, stderr in ends(workers):
             assert code == 0, stderr
     assert_same_end(tmp_path, one_at_a_time, 1e-5)
+
+
+def test_auto_tries_a_batch_that_three_divides(dataset: Path, tmp_path: Path) -> None:
+    train(dataset, tmp_path, "--batch_size=12", "--epochs=1", "--microbatch_size=auto")

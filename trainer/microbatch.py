@@ -95,7 +95,7 @@ def _fits(run: Run, size: int) -> bool:
 
     def go_through(images: tf.Tensor, batch: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         gradients, probabilities = model.backward(batch, labels)
-        sums = [tf.reduce_sum(gradient) for gradient in (*gradients, probabilities)]
+        sums = [tf.cast(tf.reduce_sum(t), tf.float32) for t in (*gradients, probabilities)]
         if run.features:  # Its frozen layers run before the first step.
             features = in_pieces(run.features.frozen, images, size)
             sums.append(tf.cast(tf.reduce_sum(features), tf.float32))
