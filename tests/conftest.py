@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import trainer  # noqa: F401  # Before TensorFlow, which it tells how to compute.
 from tests import miniature, slurm
 
 

@@ -61,6 +61,10 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"warmup_epochs": 3.0, "epochs": 3}, "less than the 3 epochs. Received: warmup_epochs=3"),
         ({"early_stopping_patience": 0}, "early_stopping_patience=0"),
         ({"keep_checkpoints": 0}, "keep_checkpoints=0"),
+        (
+            {"jit_compile": True, "deterministic": True},
+            "jit_compile does not go with deterministic",
+        ),
         ({"cpu_replicas": 2}, "cpu_replicas goes with --num_gpus=0"),
         ({"cpu_replicas": 3, "num_gpus": 0}, "num_replicas=3. Use 30."),
         ({"cpu_replicas": 64, "num_gpus": 0}, "num_replicas=64. Use 64."),

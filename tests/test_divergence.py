@@ -52,10 +52,18 @@ def test_run_stops_at_the_step_names_its_photographs_and_keeps_the_checkpoint(
     assert f"step 10 is not a number. Received: batch 9, of {shown}, all in " in line
     record = {"step": 10, "batch": 9, "examples": examples}
     assert json.loads((tmp_path / "diverged.json").read_text()) == [record]
+    assert "The checkpoint of step 8 is kept" in line
     assert "--on_nan=rollback" in line
     assert checkpoints(tmp_path) == ["step-00000006.npz", "step-00000008.npz"]
     with np.load(tmp_path / "checkpoints" / "step-00000008.npz") as arrays:
         assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
+
+
+def test_run_that_stops_before_its_first_checkpoint_says_so(dataset: Path, tmp_path: Path) -> None:
+    done = train("1", dataset, tmp_path)
+    assert done.returncode == 1
+    assert "No checkpoint was due yet" in done.stderr
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.fixture(scope="module")

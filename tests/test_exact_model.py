@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import keras
@@ -110,13 +112,14 @@ def test_microbatches_make_the_update_of_the_whole_batch(parts, microbatch) -> N
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_microbatches_of_a_prediction_are_put_together_in_order() -> None:
+@pytest.mark.parametrize(("parts", "microbatch"), [(1, 2), (2, None), (3, 6), (3, 1)])
+def test_pieces_of_a_prediction_are_put_together_in_order(parts, microbatch) -> None:
     inputs = keras.Input((2, 3))
     model = keras.Model(inputs, keras.layers.Dense(5)(inputs))
     batch = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(6, 2, 3)))
-    whole = in_pieces(model, batch, None)
+    whole = in_pieces(model, batch, 1, None)
     assert whole.shape == (6, 2, 5)
-    np.testing.assert_allclose(in_pieces(model, batch, 2), whole, atol=1e-6)
+    np.testing.assert_allclose(in_pieces(model, batch, parts, microbatch), whole, atol=1e-6)
 
 
 @pytest.mark.parametrize("microbatch", [None, 2])
@@ -142,3 +145,27 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     assert first.mean() == pytest.approx(1.0, abs=0.01)
     assert not np.array_equal(first, second)  # Another step, another mask.
     np.testing.assert_array_equal(layer(ones, training=False), ones)
+
+
+def test_loss_on_three_replicas_is_the_quotient_of_one() -> None:
+    """Three times the sum of the losses is rounded; the process has to have its own devices."""
+    total, count = np.float32(81.76221466064453), np.float32(9)
+    script = f"""
+import subprocess
+import sys
+
+import keras
+from trainer.distribution import create_strategy
+from trainer.exact_model import ExactModel
+
+with create_strategy(num_gpus=0, cpu_replicas=3, cluster=None).scope():
+    inputs = keras.Input((2,))
+    model = ExactModel(inputs, keras.layers.Dense(2, "softmax")(inputs))
+    model.compile(loss=keras.losses.CategoricalCrossentropy(), metrics=["accuracy"])
+    model.build_training()
+model.write_metrics([{total}, {count}, 1.0, 2.0])
+print({{name: float(value) for name, value in model.get_metrics_result().items()}})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    expected = {"loss": float(total / count), "accuracy": 0.5}
+    assert done.stdout.splitlines()[-1:] == [str(expected)], done.stderr

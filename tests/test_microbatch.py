@@ -13,6 +13,7 @@ from trainer import microbatch
 
 # 41 training examples in batches of 16: one replica adds up four parts of four.
 RECIPE = ("--batch_size=16", "--epochs=2", "--learning_rate=0.05", "--deterministic")
+XLA = ("--jit_compile", "--nodeterministic")
 
 
 @pytest.mark.parametrize(
@@ -43,9 +44,7 @@ def assert_same_end(one: Path, other: Path, tolerance: float) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "flags", [(), ("--jit_compile", "--cpu_replicas=2"), ("--jit_compile", "--microbatch_size=2")]
-)
+@pytest.mark.parametrize("flags", [(), (*XLA, "--cpu_replicas=2"), (*XLA, "--microbatch_size=2")])
 def test_update_is_that_of_the_whole_batch(
     flags: tuple[str, ...], one_at_a_time: Path, dataset: Path, tmp_path: Path
 ) -> None:
@@ -97,7 +96,7 @@ def test_workers_take_what_fits_on_all(one_at_a_time: Path, dataset: Path, tmp_p
 def test_workers_compile_each_for_itself(
     one_at_a_time: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE, "--jit_compile")
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE, *XLA)
     with started(2, *flags) as workers:
         for code, _, stderr in ends(workers):
             assert code == 0, stderr

@@ -96,6 +96,10 @@ class Checkpoints:
             np.savez(file, **arrays)
         self._remove_old(progress)
 
+    def newest_step(self) -> int | None:
+        """The step of the newest checkpoint, damaged or not; None where there is none."""
+        return next(map(_step, self._newest_first()), None)
+
     def restore(self, model: keras.Model) -> Progress:
         """Sets the model to the newest checkpoint that is undamaged; without one, to step 0.
 

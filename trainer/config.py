@@ -128,6 +128,11 @@ class TrainConfig:
         for name in ("mixup", "cutmix"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "must be 0 or more")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "must be 0 or more, below 1")
+        if self.jit_compile and self.deterministic:
+            raise ValueError(
+                "jit_compile does not go with deterministic: XLA has no gradient of max-pooling "
+                "that is. Received: jit_compile=True, deterministic=True. Leave one out."
+            )
         if self.cpu_replicas > 1 and self.num_gpus != 0:
             raise ValueError(
                 "cpu_replicas goes with --num_gpus=0. "

@@ -58,9 +58,13 @@ def describe(run: Run) -> str:
 
 def stop(run: Run) -> DivergedError:
     """Returns the error that ends the run; the last checkpoint is from before the step."""
+    kept = run.checkpoints.newest_step()
+    checkpoint = (
+        "No checkpoint was due yet" if kept is None else f"The checkpoint of step {kept} is kept"
+    )
     return DivergedError(
-        f"{describe(run)}. The last checkpoint is kept. Take a lower --learning_rate, or pass over "
-        f"such batches with --on_nan=rollback; {len(run.progress.left_out)} are already."
+        f"{describe(run)}. {checkpoint}. Take a lower --learning_rate, or pass over such batches "
+        f"with --on_nan=rollback; {len(run.progress.left_out)} are already."
     )
 
 

@@ -43,11 +43,17 @@ def count_pieces(rows: int, microbatch: int | None) -> int:
     return next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= microbatch)
 
 
-def in_pieces(model: keras.Model, batch: tf.Tensor, microbatch: int | None) -> tf.Tensor:
-    """What a model that does not train makes of a batch, a microbatch at a time."""
-    pieces = count_pieces(batch.shape[0], microbatch)
-    if pieces == 1:
-        return model(batch, training=False)
+def in_pieces(
+    model: keras.Model, batch: tf.Tensor, parts: int, microbatch: int | None
+) -> tf.Tensor:
+    """What a model that does not train makes of a batch, which is cut as a step of training is.
+
+    On a CPU the last bits of a row may depend on how many go through at once. Cut so, they do not
+    depend on how many replicas share the global batch.
+    """
+    pieces = parts * count_pieces(batch.shape[0] // parts, microbatch)
+    if microbatch is None or microbatch >= batch.shape[0]:
+        return tf.concat([model(x, training=False) for x in tf.split(batch, pieces)], axis=0)
     out = tf.map_fn(
         lambda piece: model(piece, training=False),
         tf.reshape(batch, [pieces, -1, *batch.shape[1:]]),
@@ -159,7 +165,7 @@ class ExactModel(keras.Model):
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns probabilities; called by `predict` with a replica's share of the batch."""
         [batch] = data if isinstance(data, tuple) else [data]
-        return in_pieces(self.forward or self, batch, self.microbatch)
+        return in_pieces(self.forward or self, batch, self.parts, self.microbatch)
 
     def _part(
         self, gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, part: int
@@ -233,6 +239,17 @@ class ExactModel(keras.Model):
         loss = tf.reduce_mean(losses) + tf.reduce_sum(flaws)
         self._loss_tracker.update_state(loss)  # Unweighed: each batch has as many rows.
         return self.compute_metrics(None, labels, predictions)
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """The metrics of one replica, which are those of all: a sum of three would be rounded."""
+        if tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context():
+            return super().get_metrics_result()
+        local = self.distribute_strategy.experimental_local_results
+        results: dict[str, tf.Tensor] = {}
+        for metric in self.metrics:
+            result = metric.stateless_result([local(v.value)[0] for v in metric.variables])
+            results |= result if isinstance(result, dict) else {metric.name: result}
+        return results
 
     @property
     def updates(self) -> int:

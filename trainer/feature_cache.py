@@ -258,7 +258,7 @@ class FeatureCache:
 
         @tf.function
         def compute(images: tf.Tensor) -> tf.Tensor:
-            return strategy.run(self._features, args=(images, model.microbatch))
+            return strategy.run(self._features, args=(images, model.parts, model.microbatch))
 
         for images in ds:
             parts = tf.split(images, replicas)
@@ -268,8 +268,8 @@ class FeatureCache:
             for features in strategy.experimental_local_results(compute(shares)):
                 yield from features.numpy()
 
-    def _features(self, images: tf.Tensor, microbatch: int | None) -> tf.Tensor:
-        return tf.cast(in_pieces(self.frozen, images, microbatch), self._dtype)
+    def _features(self, images: tf.Tensor, parts: int, microbatch: int | None) -> tf.Tensor:
+        return tf.cast(in_pieces(self.frozen, images, parts, microbatch), self._dtype)
 
     def _views(self, index: tf.Tensor, serialized: tf.Tensor, *, num_views: int) -> tf.Tensor:
         """Returns every view of the example of this index, uint8 [num_views, 224, 224, 3]."""

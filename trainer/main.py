@@ -161,7 +161,7 @@ flags.DEFINE_bool(
     "jit_compile",
     _DEFAULT.jit_compile,
     "Compile each step's way through the model and back with XLA, for GPUs: on a CPU it is slower. "
-    "Changes last bits.",
+    "Changes last bits; not with --deterministic.",
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")

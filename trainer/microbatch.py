@@ -97,7 +97,7 @@ def _fits(run: Run, size: int) -> bool:
         gradients, probabilities = model.backward(batch, labels)
         sums = [tf.cast(tf.reduce_sum(t), tf.float32) for t in (*gradients, probabilities)]
         if run.features:  # Its frozen layers run before the first step.
-            features = in_pieces(run.features.frozen, images, size)
+            features = in_pieces(run.features.frozen, images, model.parts, size)
             sums.append(tf.cast(tf.reduce_sum(features), tf.float32))
         return tf.add_n(sums)
 
