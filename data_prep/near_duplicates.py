@@ -57,8 +57,9 @@ def fingerprint(pixels: images.Pixels) -> str:
     sample = cv2.resize(enough, (_SAMPLE, _SAMPLE), interpolation=cv2.INTER_LINEAR_EXACT)
     grey = cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).astype(np.float64)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()
-    middle = np.partition(frequencies, _NUM_BITS // 2)[_NUM_BITS // 2 - 1 : _NUM_BITS // 2 + 1]
-    return np.packbits(frequencies > middle.mean()).tobytes().hex()
+    middle = [_NUM_BITS // 2 - 1, _NUM_BITS // 2]  # Their mean is the median.
+    median = np.partition(frequencies, middle)[middle].mean()
+    return np.packbits(frequencies > median).tobytes().hex()
 
 
 def find(fingerprints: Mapping[str, str], split_of: Mapping[str, str]) -> list[Pair]:

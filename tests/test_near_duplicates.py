@@ -51,8 +51,8 @@ COPIES = {
 
 
 def test_fingerprint_is_the_perceptual_hash_of_imagehash() -> None:
-    for index in range(20):
-        pixels = np.asarray(drawn(index))
+    noise = np.random.default_rng(0).integers(256, size=(50, 64, 64, 3), dtype=np.uint8)
+    for pixels in (*noise, *(np.asarray(drawn(index)) for index in range(20))):
         sample = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_LINEAR_EXACT)
         grey = Image.fromarray(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY))
         assert fingerprint(pixels) == str(imagehash.phash(grey, hash_size=16))
