@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from tfrecords import files, images, naming
 
+VERSION = 2  # Raised with every change that gives a photograph another fingerprint.
+
 _SIDE = 16  # The fingerprint is the signs of the lowest 16x16 frequencies.
 _NUM_BITS = _SIDE**2
 # On 467 photographs of COCO, copies saved again, made smaller, squeezed, brightened or mirrored

@@ -68,7 +68,7 @@ def fingerprint_photographs(
         {content: fingerprint}, without the photographs that cannot be decoded: those are rejected
         where the shards are built.
     """
-    made_by = f"{images.encoding()}, image_size {image_size}"
+    made_by = f"{images.encoding()}, image_size {image_size}, pHash {near_duplicates.VERSION}"
     known = _read_cache(cache, made_by)
     unknown = [content for content in path_of if content not in known]
 
