@@ -151,9 +151,6 @@ def test_loss_on_three_replicas_is_the_quotient_of_one() -> None:
     """Three times the sum of the losses is rounded; the process has to have its own devices."""
     total, count = np.float32(81.76221466064453), np.float32(9)
     script = f"""
-import subprocess
-import sys
-
 import keras
 from trainer.distribution import create_strategy
 from trainer.exact_model import ExactModel
