@@ -1,7 +1,8 @@
 """Reads COCO detections: annotation files beside folders of photographs.
 
-The decoder is typed, so a missing key or a wrong type is named with its place in the file, and
-segmentations, most of a file's bytes, are skipped without being built.
+The decoder is typed, so a missing key or a wrong type is named with its place in the file.
+Segmentations, most of a file's bytes, are skipped without being built, and annotations of other
+classes are not kept.
 """
 
 import codecs
@@ -50,11 +51,18 @@ class _Annotation(msgspec.Struct, gc=False):
     iscrowd: int = 0
 
 
-class _Instances(msgspec.Struct, gc=False):
+class _File(msgspec.Struct, kw_only=True):
     images: list[_Image]
-    annotations: list[_Annotation]
     categories: list[_Category]
     licenses: list[_License] = []
+
+
+class _Instances(_File, kw_only=True):
+    annotations: list[_Annotation]
+
+
+class _Undecoded(_File, kw_only=True):
+    annotations: list[msgspec.Raw]
 
 
 def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
@@ -78,7 +86,7 @@ def read_annotations(files: Sequence[str], images_dir: str, classes: tuple[str, 
 def _read(
     tool: str, root: Path, files: Sequence[AnnotationFile], classes: tuple[str, ...]
 ) -> Source:
-    decoded = [(file, _decode(file.path)) for file in files]
+    decoded = [(file, _decode(file.path, classes)) for file in files]
     known = {category.name: None for _, coco in decoded for category in coco.categories}
     if classes == ALL_CLASSES:
         classes = _classes_in_use(coco for _, coco in decoded)
@@ -121,10 +129,11 @@ def _count_strays(coco: _Instances) -> Counter[str]:
     return strays
 
 
-def _decode(file: Path) -> _Instances:
+def _decode(file: Path, classes: tuple[str, ...]) -> _Instances:
+    """Reads a file without the annotations of its other classes."""
     try:
         content = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
-        return msgspec.json.decode(content, type=_Instances)
+        return _select(content, classes)
     except FileNotFoundError:
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
     except UnicodeDecodeError as error:
@@ -136,6 +145,27 @@ def _decode(file: Path) -> _Instances:
         ) from None
     except msgspec.DecodeError as error:
         raise ValueError(f"Not JSON: {error}. Received: {file}.") from None
+
+
+def _select(content: bytes, classes: tuple[str, ...]) -> _Instances:
+    """Decodes the annotations one by one: in COCO itself, most are of other classes."""
+    decode = msgspec.json.Decoder(_Annotation).decode
+    try:
+        file = msgspec.json.decode(content, type=_Undecoded)
+        others = {
+            category.id
+            for category in file.categories
+            if classes != ALL_CLASSES and category.name not in classes
+        }
+        annotations = [a for a in map(decode, file.annotations) if a.category_id not in others]
+    except msgspec.ValidationError:
+        return msgspec.json.decode(content, type=_Instances)  # It fails too, and says where.
+    return _Instances(
+        images=file.images,
+        annotations=annotations,
+        categories=file.categories,
+        licenses=file.licenses,
+    )
 
 
 def _check_ids(file: Path, coco: _Instances) -> None:
