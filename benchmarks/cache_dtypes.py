@@ -65,8 +65,8 @@ def _train(workdir: Path, dtype: str) -> tuple[Course, float]:
 
 def _print(name: str, of_dtypes: dict[str, list[float]]) -> None:
     print(f"{name:<16}" + "".join(f"{dtype:>10}" for dtype in of_dtypes))
-    for epoch, values in enumerate(zip(*of_dtypes.values(), strict=True), 1):
-        print(f"  epoch {epoch:<8}" + "".join(f"{value:>10.4f}" for value in values))
+    for epoch, row in enumerate(zip(*of_dtypes.values(), strict=True), 1):
+        print(f"  epoch {epoch:<8}" + "".join(f"{value:>10.4f}" for value in row))
     exact = of_dtypes["float32"]
     for dtype, values in of_dtypes.items():
         apart = max(abs(a - b) for a, b in zip(values, exact, strict=True))
