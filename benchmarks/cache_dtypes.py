@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from cli import command
 from cli.page import ACCENT, INK, LINE
@@ -25,7 +25,7 @@ flags.DEFINE_string("weights", TrainConfig.weights, "As trainer.main takes it.")
 flags.DEFINE_integer("epochs", TrainConfig.epochs, "Of each run.", lower_bound=2)
 flags.DEFINE_string("plot", None, "Where the picture goes, a PNG; unset: none is drawn.")
 
-_FIGURES = {"loss": "training loss", "val_loss": "validation loss"}
+_FIGURES = {"loss": "Training loss", "val_loss": "Validation loss"}
 _STYLES = {"float32": (ACCENT, "-"), "bfloat16": ("#dc2626", "--"), "float16": ("#047857", ":")}
 
 Course = list[dict[str, float]]
@@ -67,7 +67,7 @@ def _print(name: str, of_dtypes: dict[str, list[float]]) -> None:
     print(f"{name:<16}" + "".join(f"{dtype:>10}" for dtype in of_dtypes))
     for epoch, row in enumerate(zip(*of_dtypes.values(), strict=True), 1):
         print(f"  epoch {epoch:<8}" + "".join(f"{value:>10.4f}" for value in row))
-    exact = of_dtypes["float32"]
+    exact = of_dtypes.pop("float32")
     for dtype, values in of_dtypes.items():
         apart = max(abs(a - b) for a, b in zip(values, exact, strict=True))
         print(f"  {dtype} is {apart:.1e} from float32 at most")
@@ -86,10 +86,14 @@ def _draw_course(axes: Any, name: str, title: str, courses: dict[str, Course]) -
         colour, style = _STYLES[dtype]
         epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
         axes.plot(epochs, values, style, color=colour, lw=1.8, label=dtype)
-    axes.set_yscale("log")
+    if name == "loss":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_title(title, loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel("epoch", fontsize=9.5, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     axes.tick_params(length=0, which="both", labelsize=9.5, labelcolor=INK)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.spines[:].set_visible(False)
