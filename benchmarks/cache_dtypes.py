@@ -67,9 +67,9 @@ def _print(name: str, of_dtypes: dict[str, list[float]]) -> None:
     print(f"{name:<16}" + "".join(f"{dtype:>10}" for dtype in of_dtypes))
     for epoch, row in enumerate(zip(*of_dtypes.values(), strict=True), 1):
         print(f"  epoch {epoch:<8}" + "".join(f"{value:>10.4f}" for value in row))
-    exact = of_dtypes.pop("float32")
-    for dtype, values in of_dtypes.items():
-        apart = max(abs(a - b) for a, b in zip(values, exact, strict=True))
+    for dtype in ("bfloat16", "float16"):
+        pairs = zip(of_dtypes[dtype], of_dtypes["float32"], strict=True)
+        apart = max(abs(rounded - exact) for rounded, exact in pairs)
         print(f"  {dtype} is {apart:.1e} from float32 at most")
 
 
