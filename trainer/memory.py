@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer.checkpoints import variables
 from trainer.exact_model import ExactModel
+from trainer.winograd import WinogradConv2D
 
 _CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # Of glibc's malloc.h.
@@ -37,8 +38,8 @@ def step_bytes(model: ExactModel, rows: int) -> int:
     """Estimates what a replica needs for a step with so many images at once.
 
     Weights, gradients, also those that wait to be added up, and the optimizer's slots; and either
-    the outputs that the backward pass needs, of every layer from the first that trains on, or the
-    two largest neighbours before.
+    the outputs that the backward pass needs, of every layer from the first that trains on, and what
+    one of them works in, or the two largest neighbours before.
     """
     gradient_bytes = sum(map(nbytes, model.trainable_weights))
     variables_bytes = sum(map(nbytes, variables(model))) + gradient_bytes
@@ -50,7 +51,11 @@ def step_bytes(model: ExactModel, rows: int) -> int:
     ]
     first = next((i for i, layer in enumerate(model.layers) if layer.trainable_weights), 0)
     passing = max(map(sum, itertools.pairwise(outputs)))
-    return variables_bytes + rows * max(passing, sum(outputs[first:]))
+    working = max(
+        (layer.scratch_bytes for layer in model.layers if isinstance(layer, WinogradConv2D)),
+        default=0,
+    )
+    return variables_bytes + rows * max(passing, sum(outputs[first:]) + working)
 
 
 def available_bytes(cgroup: Path = _CGROUP) -> int:

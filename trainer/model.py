@@ -1,11 +1,13 @@
 """VGG16 with a new head, its first layers frozen: the model as the seed has it."""
 
 import keras
+import tensorflow as tf
 
 from trainer.config import IMAGE_SIZE, NUM_VGG_LAYERS, TrainConfig
 from trainer.dropout import PerExampleDropout
 from trainer.exact_model import ExactModel
 from trainer.learning_rate import Schedule
+from trainer.winograd import WinogradConv2D
 from trainer.workdir import Workdir
 
 DROPOUT = 0.5
@@ -32,8 +34,9 @@ def build_model(
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
         seed: Of the head's initial weights and of dropout.
-        for_training: Whether model and dropout are those that no number of replicas changes. The
-            saved model is made of Keras's own, so that it loads without this project.
+        for_training: Whether model and dropout are those that no number of replicas changes, and
+            convolutions that train on a CPU are Winograd's. The saved model is made of Keras's
+            own, so that it loads without this project.
 
     The input is RGB, uint8 or float, [batch, 224, 224, 3] in [0, 255]; preprocessing is inside. The
     output is float32, [batch, num_classes].
@@ -48,8 +51,13 @@ def build_model(
         )
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
     x = _preprocess(images)
-    for place, layer in enumerate(_vgg_without_input(precision), start=1):
-        layer.trainable = place >= freeze_layers
+    fast = for_training and precision == "float32" and not tf.config.get_visible_devices("GPU")
+    for place, of_keras in enumerate(_vgg_without_input(), start=1):
+        trains = place >= freeze_layers
+        kind = WinogradConv2D if fast and trains and _is_wide(of_keras) else type(of_keras)
+        # Keras's function takes no dtype policy but the process's.
+        layer = kind.from_config({**of_keras.get_config(), "dtype": precision})
+        layer.trainable = trains
         x = layer(x)
 
     dropout = PerExampleDropout if for_training else keras.layers.Dropout
@@ -78,16 +86,14 @@ def _preprocess(rgb: keras.KerasTensor) -> keras.KerasTensor:
     )(bgr)
 
 
-def _vgg_without_input(precision: str) -> list[keras.Layer]:
-    """New layers of VGG16, block1_conv1 to block5_pool: each takes the output of the one before.
+def _vgg_without_input() -> list[keras.Layer]:
+    """VGG16's own, block1_conv1 to block5_pool: each takes the output of the one before."""
+    return keras.applications.VGG16(include_top=False, weights=None).layers[1:]
 
-    Keras's own function takes no dtype policy but the process's.
-    """
-    whole = keras.applications.VGG16(include_top=False, weights=None)
-    return [
-        type(layer).from_config({**layer.get_config(), "dtype": precision})
-        for layer in whole.layers[1:]
-    ]
+
+def _is_wide(layer: keras.Layer) -> bool:
+    """Whether it is a convolution, and not that of three colours."""
+    return isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] > 3
 
 
 def _pool(head: str, precision: str) -> keras.Layer:

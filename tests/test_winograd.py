@@ -1,0 +1,155 @@
+"""Winograd's convolutions beside Keras's own."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import memory, winograd
+from trainer import model as models
+from trainer.config import TrainConfig
+from trainer.exact_model import ExactModel
+
+
+def arrays(*shapes: tuple[int, ...]) -> list[tf.Tensor]:
+    rng = np.random.default_rng(0)
+    return [tf.constant(rng.normal(size=shape), tf.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "channels", "filters"),
+    [(1, 2, 2, 1, 1), (3, 4, 10, 5, 7), (2, 28, 28, 64, 32)],
+)
+def test_outputs_and_gradients_are_those_of_a_plain_convolution(
+    batch, height, width, channels, filters
+) -> None:
+    inputs, kernel, upstream = arrays(
+        (batch, height, width, channels),
+        (3, 3, channels, filters),
+        (batch, height, width, filters),
+    )
+
+    def outputs_and_gradients(convolve) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, kernel])
+            outputs = convolve(inputs, kernel)
+        return [outputs, *tape.gradient(outputs, [inputs, kernel], upstream)]
+
+    for ours, plain in zip(
+        outputs_and_gradients(winograd.convolve),
+        outputs_and_gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME")),
+        strict=True,
+    ):
+        assert ours.shape == plain.shape
+        np.testing.assert_allclose(ours, plain, atol=2e-6 * np.abs(plain).max())
+
+
+def test_layer_is_keras_own_with_its_weights_bias_and_activation() -> None:
+    options = {"padding": "same", "activation": "relu", "bias_initializer": "random_normal"}
+    ours, plain = winograd.WinogradConv2D(6, 3, **options), keras.layers.Conv2D(6, 3, **options)
+    [images] = arrays((2, 8, 8, 4))
+    plain.build(images.shape)
+    ours.build(images.shape)
+    ours.set_weights(plain.get_weights())
+    np.testing.assert_allclose(ours(images), plain(images), atol=1e-5)
+    assert np.any(plain(images) == 0)  # The activation has something to do.
+
+
+def kinds(**options) -> dict[str, bool]:
+    """{convolution: whether it is Winograd's}."""
+    model = models.build_model(2, head="gap", **options)
+    return {
+        layer.name: isinstance(layer, winograd.WinogradConv2D)
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
+
+
+def test_convolutions_that_train_in_float32_are_winograds_but_that_of_three_colours() -> None:
+    assert [name for name, is_ours in kinds(freeze_layers=15).items() if is_ours] == [
+        "block5_conv1",
+        "block5_conv2",
+        "block5_conv3",
+    ]
+    assert [name for name, is_ours in kinds(freeze_layers=1).items() if not is_ours] == [
+        "block1_conv1"
+    ]
+    assert not any(kinds(freeze_layers=19).values())
+    assert not any(kinds(precision="mixed_bfloat16").values())
+    assert not any(kinds(for_training=False).values())
+
+
+def test_gpu_keeps_its_own_convolutions(monkeypatch) -> None:
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [f"{kind}:0"])
+    assert not any(kinds().values())
+
+
+def test_trained_model_and_the_one_saved_predict_the_same() -> None:
+    model = models.build_model(3, head="gap")
+    saved = models.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"))
+    rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
+    np.testing.assert_allclose(model(rgb), saved(rgb), atol=1e-5)
+
+
+def test_what_it_works_in_counts_as_memory() -> None:
+    def estimate(convolution: type[keras.layers.Conv2D]) -> int:
+        images = keras.Input((8, 8, 4))
+        x = convolution(6, 3, padding="same")(images)
+        model = ExactModel(images, keras.layers.Flatten()(x))
+        model.compile("sgd", "mse")
+        model.build_training()
+        return memory.step_bytes(model, rows=10)
+
+    # Tiles and their gradient, products and theirs: no more than four times 8x8x6 numbers each.
+    more = estimate(winograd.WinogradConv2D) - estimate(keras.layers.Conv2D)
+    assert 10 * 4 * 4 * 8 * 8 * (4 + 6) <= more <= 10 * 4 * 4 * 8 * 8 * 4 * 6
+
+
+ON_REPLICAS = """
+import sys
+
+from trainer.distribution import create_strategy, keep_order_of_sums
+from trainer.exact_model import ExactModel
+from trainer.winograd import WinogradConv2D
+
+import keras
+import numpy as np
+
+replicas, batch_size, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+strategy = create_strategy(0, cpu_replicas=replicas)
+keep_order_of_sums()
+rng = np.random.default_rng(0)
+images = rng.normal(size=(96, 14, 14, 32)).astype(np.float32)
+labels = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 96)]
+options = {"padding": "same", "activation": "relu"}
+with strategy.scope():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((14, 14, 32))
+    x = WinogradConv2D(32, 3, **options)(inputs)
+    x = WinogradConv2D(32, 3, **options)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = ExactModel(inputs, keras.layers.Dense(3, "softmax")(x))
+    loss = keras.losses.CategoricalCrossentropy()
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    model.fix_sums(batch_size)
+model.fit(images, labels, batch_size=batch_size, shuffle=False, verbose=0)
+np.savez(path, *model.get_weights())
+"""
+
+
+@pytest.mark.parametrize(("batch_size", "replicas"), [(32, (1, 4)), (12, (1, 3))])
+def test_replicas_end_at_the_same_bits(batch_size, replicas, tmp_path) -> None:
+    def weights(count: int) -> list[np.ndarray]:
+        path = tmp_path / f"{count}.npz"
+        arguments = [str(count), str(batch_size), str(path)]
+        subprocess.run([sys.executable, "-c", ON_REPLICAS, *arguments], check=True)
+        return list(np.load(path).values())
+
+    first, *others = map(weights, replicas)
+    assert np.ptp(first[0]) > 0
+    for other in others:
+        for one, several in zip(first, other, strict=True):
+            np.testing.assert_array_equal(one, several)
