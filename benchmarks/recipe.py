@@ -51,6 +51,7 @@ ROWS = (
     Row("trainer, 19 frozen", "seed loop, 19 frozen", 12.0),
     Row("trainer", "PyTorch", 4.5),
     Row("trainer", "bound", 0.9),
+    Row("trainer", "bound, Winograd", 0.9),
 )
 
 
@@ -72,6 +73,7 @@ def contestants(photographs: Path, workdir: Path, weights: Path) -> dict[str, li
         "trainer": ours,
         "trainer, mixed_bfloat16": [*ours, "--precision=mixed_bfloat16"],
         "bound": bound,
+        "bound, Winograd": [*bound, "--winograd"],
         "seed loop, 19 frozen": [*seed, "19"],
         "trainer, 19 frozen": [*ours, "--freeze_layers=19"],
         "PyTorch": [*torch, epochs, "15"],

@@ -18,6 +18,7 @@ from cli import command
 from tfrecords.manifest import read_manifest
 from trainer import feature_cache, input_pipeline
 from trainer.config import TrainConfig
+from trainer.dropout import PerExampleDropout
 from trainer.model import build_model
 from trainer.split import find_split
 from trainer.weights import load_weights
@@ -29,6 +30,7 @@ flags.DEFINE_string("weights", TrainConfig.weights, "As trainer.main takes it.")
 flags.DEFINE_integer("epochs", TrainConfig.epochs, "Of the training.", lower_bound=1)
 flags.DEFINE_integer("freeze_layers", TrainConfig.freeze_layers, "As trainer.main takes it.")
 flags.DEFINE_string("precision", TrainConfig.precision, "As trainer.main takes it.")
+flags.DEFINE_bool("winograd", False, "The trainer's own convolutions, in place of Keras's.")
 
 _BATCH_SIZE = TrainConfig.batch_size
 
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> None:
         len(manifest.classes),
         freeze_layers=FLAGS.freeze_layers,
         precision=FLAGS.precision,
-        for_training=False,
+        for_training=FLAGS.winograd,
     )
     load_weights(model, FLAGS.weights)
     frozen, rest = feature_cache.cut(model)
@@ -71,6 +73,9 @@ def _step(rest: keras.Model) -> tf.types.experimental.GenericFunction:
 
     @tf.function
     def step(features: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        for layer in rest.layers:
+            if isinstance(layer, PerExampleDropout):
+                layer.draw(features.shape[0], layer.input.shape[-1])
         with tf.GradientTape() as tape:
             loss = keras.losses.categorical_crossentropy(labels, rest(features, training=True))
             loss = tf.reduce_mean(loss)
