@@ -32,11 +32,7 @@ class Shape(NamedTuple):
     filters: int
 
 
-VGG16 = {
-    "block1_conv2": Shape(224, 64, 64),
-    "block2_conv1": Shape(112, 64, 128),
-    "block2_conv2": Shape(112, 128, 128),
-    "block3_conv1": Shape(56, 128, 256),
+VGG16 = {  # Those that are Winograd's where they train.
     "block3_conv2": Shape(56, 256, 256),
     "block4_conv1": Shape(28, 256, 512),
     "block4_conv2": Shape(28, 512, 512),

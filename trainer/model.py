@@ -12,6 +12,10 @@ from trainer.workdir import Workdir
 
 DROPOUT = 0.5
 
+# Channels from which on a convolution is Winograd's. With fewer, images are large: what it works in
+# would take several times the memory of everything else.
+_WIDE = 256
+
 # The means of ImageNet's pixels that VGG16 was trained with (Simonyan and Zisserman, 2014).
 _MINUS_BGR_MEANS = [-103.939, -116.779, -123.68]
 
@@ -92,8 +96,8 @@ def _vgg_without_input() -> list[keras.Layer]:
 
 
 def _is_wide(layer: keras.Layer) -> bool:
-    """Whether it is a convolution, and not that of three colours."""
-    return isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] > 3
+    """Whether it is a convolution of so many channels that its tiles are not many."""
+    return isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] >= _WIDE
 
 
 def _pool(head: str, precision: str) -> keras.Layer:
