@@ -115,7 +115,7 @@ def _inputs_from_tiles(tiles: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
 
 
 def _transform(matrix: np.ndarray, grid: Grid) -> Grid:
-    """Returns matrix @ grid @ matrix.T, whose products are by 1 and -1 mostly, or by 0."""
+    """Returns matrix @ grid @ matrix.T; the matrices of tensors hold 1, -1 and 0 alone."""
     by_column = [_combine(matrix, column) for column in zip(*grid, strict=True)]
     return [_combine(matrix, row) for row in zip(*by_column, strict=True)]
 
