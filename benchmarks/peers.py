@@ -124,8 +124,8 @@ def model_garden(coco_dir: Path, output_dir: Path) -> float:
     """What TF Model Garden's create_coco_tf_record.py does, with its defaults, without masks.
 
     https://github.com/tensorflow/models/blob/master/official/vision/data/create_coco_tf_record.py
-    and tfrecord_lib.py beside it: raw bytes into a tf.train.Example, made by an mp.Pool, written by
-    the parent.
+    and tfrecord_lib.py beside it: raw bytes into a tf.train.Example, by the starmap of an mp.Pool,
+    which holds them all until the parent writes them.
     """
     import tensorflow as tf
 
@@ -135,10 +135,11 @@ def model_garden(coco_dir: Path, output_dir: Path) -> float:
         for i in range(_SHARDS)
     ]
     work = (
-        (image, coco_dir / "train2017", annotations, names) for image, annotations in photographs
+        (image, str(coco_dir / "train2017"), annotations, names)
+        for image, annotations in photographs
     )
     with multiprocessing.Pool() as pool:
-        for index, example in enumerate(pool.imap(_garden_example, work)):
+        for index, example in enumerate(pool.starmap(_garden_example, work)):
             writers[index % _SHARDS].write(example.SerializeToString())
         pool.close()
         pool.join()
@@ -147,12 +148,13 @@ def model_garden(coco_dir: Path, output_dir: Path) -> float:
     return 0.0
 
 
-def _garden_example(work: tuple[dict[str, Any], Path, list[dict[str, Any]], dict[int, str]]) -> Any:
+def _garden_example(
+    image: dict[str, Any], folder: str, annotations: list[dict[str, Any]], names: dict[int, str]
+) -> Any:
     import tensorflow as tf
 
-    image, folder, annotations, names = work
-    encoded = (folder / image["file_name"]).read_bytes()
-    Image.open(io.BytesIO(encoded))  # So does the script.
+    with tf.io.gfile.GFile(f"{folder}/{image['file_name']}", "rb") as file:
+        encoded = file.read()
     boxes = [annotation["bbox"] for annotation in annotations]
     ids = [annotation["category_id"] for annotation in annotations]
 

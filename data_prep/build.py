@@ -214,6 +214,8 @@ def _state_dir(data_dir: Path) -> Path:
 
 
 def _plan(config: BuildConfig) -> _Plan:
+    if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
+        runners.prepare()
     source = read_source(config)
     print(source.description, flush=True)
     candidates, dropped = labels.choose(
@@ -301,11 +303,14 @@ def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[Shard
     shown = tqdm(total=examples, unit="image", disable=not sys.stderr.isatty())
     results = []
     with shown:
-        num_workers = config.num_workers or cores.available()
-        for result in runners.run(build_shard, tasks, num_workers):
+        for result in runners.run(build_shard, tasks, _num_workers(config)):
             results.append(result)
             shown.update(result.shard.examples + len(result.rejections))
     return results
+
+
+def _num_workers(config: BuildConfig) -> int:
+    return config.num_workers or cores.available()
 
 
 def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:

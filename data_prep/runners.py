@@ -3,8 +3,10 @@
 import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +14,17 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def prepare() -> None:
+    """Starts the process that workers are forked from, so that it gets ready meanwhile.
+
+    They are not forked from this one, whose threads may hold locks that a copy would wait for. The
+    other imports what this one has imported by now, once for all workers.
+    """
+    imported = [name for name in sys.modules if name.startswith("data_prep.")]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(imported)
+    multiprocessing.forkserver.ensure_running()
 
 
 def run(
@@ -31,8 +44,8 @@ def run(
     if num_workers == 1 or len(items) <= 1:
         yield from map(function, items)
         return
-    # Spawned, since forked workers would inherit the locks of whatever threads this process has.
-    context = multiprocessing.get_context("spawn")
+    prepare()
+    context = multiprocessing.get_context("forkserver")
     with concurrent.futures.ProcessPoolExecutor(
         min(num_workers, len(items)), context, initializer=_follow_parent
     ) as pool:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.near_duplicates import fingerprint
 from tfrecords import images
-from tfrecords.images import UnusableImageError, store_jpeg, upright_boxes
+from tfrecords.images import JPEG_QUALITY, UnusableImageError, store_jpeg, upright_boxes
 from tfrecords.schema import Box
 
 RED, BLUE = (254, 0, 0), (0, 0, 254)
@@ -44,6 +45,28 @@ def test_jpeg_that_fits_keeps_its_bytes() -> None:
 def test_short_side_is_shrunk_and_the_shape_kept() -> None:
     assert pixels(store_jpeg(encode(Image.new("RGB", (300, 200), RED)), 64)).shape == (64, 96, 3)
     assert pixels(store_jpeg(encode(Image.new("RGB", (20, 2000), RED)), 10)).shape == (1000, 10, 3)
+
+
+@pytest.mark.parametrize("image_size", [100, 180, 256, 340])
+def test_shrunk_photograph_shows_all_of_its_pixels(image_size: int) -> None:
+    stripes = np.zeros((480, 640, 3), np.uint8)
+    stripes[:, ::2] = 255  # Where pixels are passed over, stripes of another width are left.
+    shrunk = images.shrink(stripes, image_size).astype(int)
+    assert shrunk.shape == (image_size, round(640 * image_size / 480), 3)
+    np.testing.assert_allclose(shrunk, 127, atol=45)
+    assert abs(shrunk.mean() - 127.5) < 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_is_stored_and_looked_at_is_what_decode_shows(kind: str) -> None:
+    noise = np.random.default_rng(0).integers(256, size=(90, 120, 3), dtype=np.uint8)
+    photograph = encode(Image.fromarray(noise), kind)
+    looked_at: list[images.Pixels] = []
+    stored = store_jpeg(photograph, 64, look=looked_at.append)
+    shown = images.decode(photograph, 64)
+    np.testing.assert_array_equal(looked_at[0][:, :, :3], shown)
+    assert fingerprint(looked_at[0]) == fingerprint(shown)
+    assert stored == encode(Image.fromarray(shown), quality=JPEG_QUALITY, subsampling="4:2:0")
 
 
 @pytest.mark.parametrize(
