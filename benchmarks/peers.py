@@ -20,6 +20,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from tfrecords import images
+
 SIZE, QUALITY = 256, 92
 _SHARDS = 32  # The default of the Model Garden's script.
 
@@ -201,6 +203,7 @@ PEERS: dict[str, Callable[[Path, Path], float]] = {
     "simplejpeg": lambda *paths: bare_loop(with_simplejpeg, *paths),
     "OpenCV": lambda *paths: bare_loop(with_opencv, *paths),
     "Pillow": lambda *paths: bare_loop(with_pillow, *paths),
+    "build's own": lambda *paths: bare_loop(lambda photo: images.store_jpeg(photo, SIZE), *paths),
     "TFDS": tfds_builder,
     "Model Garden": model_garden,
 }

@@ -6,7 +6,7 @@ https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html).
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -33,6 +33,9 @@ _COSINES = np.rint(
 )
 _CHUNK = 2048
 
+Sample = npt.NDArray[np.uint8]
+"""Grey, [64, 64]."""
+
 
 class Pair(msgspec.Struct, frozen=True):
     """Two photographs that look the same; a line of `near_duplicates.jsonl`.
@@ -51,18 +54,29 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def fingerprint(pixels: images.Pixels) -> str:
-    """Returns the perceptual hash of an image of any size, as 64 hex digits.
+    """Returns the perceptual hash of an image of any size, as 64 hex digits."""
+    return fingerprint_samples([sample(pixels)])[0]
 
-    Bit for bit ImageHash's `phash`, to which the tests hold it, in a quarter of its time.
-    """
+
+def sample(pixels: images.Pixels) -> Sample:
+    """Returns what a fingerprint sees of an image of any size."""
     enough = images.shrink(pixels, _ENOUGH)
-    sample = cv2.resize(enough, (_SAMPLE, _SAMPLE), interpolation=cv2.INTER_LINEAR_EXACT)
-    to_grey = cv2.COLOR_RGBA2GRAY if sample.shape[2] == 4 else cv2.COLOR_RGB2GRAY
-    grey = cv2.cvtColor(sample, to_grey).astype(np.float64)
-    frequencies = (_COSINES @ grey @ _COSINES.T).ravel()
-    ordered = np.sort(frequencies)
-    median = (ordered[_NUM_BITS // 2 - 1] + ordered[_NUM_BITS // 2]) / 2
-    return np.packbits(frequencies > median).tobytes().hex()
+    small = cv2.resize(enough, (_SAMPLE, _SAMPLE), interpolation=cv2.INTER_LINEAR_EXACT)
+    to_grey = cv2.COLOR_RGBA2GRAY if small.shape[2] == 4 else cv2.COLOR_RGB2GRAY
+    return np.asarray(cv2.cvtColor(small, to_grey), np.uint8)
+
+
+def fingerprint_samples(samples: Sequence[Sample]) -> list[str]:
+    """Returns the fingerprint of each: many at once take half the time of one by one.
+
+    Bit for bit ImageHash's `phash`, to which the tests hold it.
+    """
+    grey = np.reshape(samples, (-1, _SAMPLE, _SAMPLE)).astype(np.float64)
+    frequencies = (_COSINES @ grey @ _COSINES.T).reshape(-1, _NUM_BITS)
+    ordered = np.sort(frequencies, axis=1)
+    middle = ordered[:, _NUM_BITS // 2 - 1 : _NUM_BITS // 2 + 1]
+    signs = frequencies > middle.mean(axis=1, keepdims=True)
+    return [row.tobytes().hex() for row in np.packbits(signs, axis=1)]
 
 
 def find(fingerprints: Mapping[str, str], split_of: Mapping[str, str]) -> list[Pair]:

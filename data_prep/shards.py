@@ -108,16 +108,17 @@ def build_shard(task: ShardTask) -> ShardResult:
         return done
     rejections: list[Rejection] = []
     written: list[ExampleSpec] = []
-    fingerprints: dict[str, str] = {}
+    samples: dict[str, near_duplicates.Sample] = {}
     path = Path(task.data_dir) / task.file
-    shard = writer.write_shard(path, _records(task, written, rejections, fingerprints))
+    shard = writer.write_shard(path, _records(task, written, rejections, samples))
+    fingerprints = near_duplicates.fingerprint_samples(list(samples.values()))
     result = ShardResult(
         inputs_digest=task.inputs_digest,
         shard=shard,
         counts=dict(Counter(example.label for example in written)),
         image_ids=[example.image_id for example in written],
         rejections=rejections,
-        fingerprints=fingerprints,
+        fingerprints=dict(zip(samples, fingerprints, strict=True)),
     )
     files.write_atomically(_state_file(task), msgspec.json.encode(result))
     return result
@@ -127,24 +128,26 @@ def _records(
     task: ShardTask,
     written: list[ExampleSpec],
     rejections: list[Rejection],
-    fingerprints: dict[str, str],
+    samples: dict[str, near_duplicates.Sample],
 ) -> Iterator[bytes]:
     for example in task.examples:
         try:
-            yield _record(example, task.image_size, fingerprints)
+            yield _record(example, task.image_size, samples)
             written.append(example)
         except images.UnusableImageError as error:
             rejections.append(Rejection(example.file, str(error)))
 
 
-def _record(example: ExampleSpec, image_size: int, fingerprints: dict[str, str]) -> bytes:
+def _record(
+    example: ExampleSpec, image_size: int, samples: dict[str, near_duplicates.Sample]
+) -> bytes:
     photograph = _read(example)
     objects, crop = place(example, photograph)
 
     def look(pixels: images.Pixels) -> None:
-        fingerprints[example.file] = near_duplicates.fingerprint(pixels)
+        samples[example.file] = near_duplicates.sample(pixels)
 
-    is_new = example.file not in fingerprints  # A photograph may have many crops.
+    is_new = example.file not in samples  # A photograph may have many crops.
     return schema.serialize_example(
         images.store_jpeg(photograph, image_size, crop, look if is_new else None),
         filename=example.filename,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from data_prep.near_duplicates import fingerprint
 from tfrecords import images
-from tfrecords.images import JPEG_QUALITY, UnusableImageError, store_jpeg, upright_boxes
+from tfrecords.images import UnusableImageError, store_jpeg, upright_boxes
 from tfrecords.schema import Box
 
 RED, BLUE = (254, 0, 0), (0, 0, 254)
@@ -47,13 +48,13 @@ def test_short_side_is_shrunk_and_the_shape_kept() -> None:
     assert pixels(store_jpeg(encode(Image.new("RGB", (20, 2000), RED)), 10)).shape == (1000, 10, 3)
 
 
-@pytest.mark.parametrize("image_size", [100, 180, 256, 340])
+@pytest.mark.parametrize("image_size", [100, 180, 256])
 def test_shrunk_photograph_shows_all_of_its_pixels(image_size: int) -> None:
     stripes = np.zeros((480, 640, 3), np.uint8)
     stripes[:, ::2] = 255  # Where pixels are passed over, stripes of another width are left.
     shrunk = images.shrink(stripes, image_size).astype(int)
     assert shrunk.shape == (image_size, round(640 * image_size / 480), 3)
-    np.testing.assert_allclose(shrunk, 127, atol=45)
+    np.testing.assert_allclose(shrunk, 127, atol=35)
     assert abs(shrunk.mean() - 127.5) < 1
 
 
@@ -66,7 +67,7 @@ def test_what_is_stored_and_looked_at_is_what_decode_shows(kind: str) -> None:
     shown = images.decode(photograph, 64)
     np.testing.assert_array_equal(looked_at[0][:, :, :3], shown)
     assert fingerprint(looked_at[0]) == fingerprint(shown)
-    assert stored == encode(Image.fromarray(shown), quality=JPEG_QUALITY, subsampling="4:2:0")
+    assert stored == simplejpeg.encode_jpeg(shown, images.JPEG_QUALITY, "RGB", "420")
 
 
 @pytest.mark.parametrize(

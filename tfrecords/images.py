@@ -266,8 +266,9 @@ def shrink(pixels: Pixels, image_size: int) -> Pixels:
         # Two samples a side, as near to each other as pixels are, and their mean: what averaging
         # areas comes to, in three fifths of its time. On 298 photographs of COCO, shrunk to 256:
         # 38.4 dB to Lanczos where areas have 38.6 dB, and one bilinear sample 35.1 dB.
-        samples = [2 * side for side in size]
-        pixels = cv2.resize(pixels, samples, interpolation=cv2.INTER_LINEAR_EXACT)
+        twice = [2 * side for side in size]
+        samples = cv2.resize(pixels, twice, interpolation=cv2.INTER_LINEAR_EXACT)
+        pixels = np.asarray(samples, np.uint8)
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
