@@ -1,6 +1,8 @@
 """Whatever a photograph is, an example holds an upright RGB or grey JPEG of it."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from data_prep.near_duplicates import fingerprint
+from tests.miniature import environment
 from tfrecords import images
 from tfrecords.images import UnusableImageError, store_jpeg, upright_boxes
 from tfrecords.schema import Box
@@ -137,6 +140,38 @@ def test_crop_is_cut_from_the_upright_photograph() -> None:
 def test_equal_photographs_give_equal_bytes() -> None:
     photograph = encode(corner((400, 300)))
     assert store_jpeg(photograph, 64) == store_jpeg(photograph, 64)
+
+
+STORE = """
+import hashlib, sys
+from data_prep.near_duplicates import fingerprint
+from tfrecords import images
+
+for path in sys.argv[1:]:
+    photograph, seen = open(path, "rb").read(), []
+    for size in (0, 100, 256):
+        jpeg = images.store_jpeg(photograph, size, look=lambda p: seen.append(fingerprint(p)))
+        print(hashlib.sha256(jpeg).hexdigest(), seen.pop())
+"""
+
+
+def test_bytes_and_fingerprints_do_not_depend_on_the_processor(shared: Path) -> None:
+    paths = sorted((shared / "coco_animals" / "train2017").glob("*.jpg"))[:20]
+    plainest = {  # What libraries choose by the processor is turned off.
+        "OPENCV_CPU_DISABLE": "SSE4.1,SSE4.2,AVX,FP16,AVX2,AVX512-SKX",
+        "OPENCV_IPP": "disabled",
+        "JSIMD_FORCENONE": "1",
+        "OPENBLAS_CORETYPE": "Prescott",
+    }
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", STORE, *map(str, paths)],
+            env=environment() | variables, capture_output=True, text=True, check=True,
+        ).stdout
+        for variables in ({}, plainest)
+    ]  # fmt: skip
+    assert len(found[0].splitlines()) == 3 * len(paths)
+    assert found[0] == found[1]
 
 
 def test_jpeg_is_decoded_to_the_pixels_of_any_other_decoder(shared: Path) -> None:
