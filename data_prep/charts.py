@@ -80,7 +80,7 @@ def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = Non
     axes.set_xscale("log")
     if mark:
         axes.axvline(mark, color=INK, lw=1.2)
-    shown = {text: at for text, at in axis.ticks.items() if edges[0] <= at <= edges[-1]}
+    shown = {text: at for text, at in axis.ticks.items() if edges[0] < at <= edges[-1]}
     axes.set_xticks(list(shown.values()), list(shown))
     axes.minorticks_off()
     axes.set_xlabel(axis.label, fontsize=9.5, color=INK)
