@@ -3,7 +3,9 @@
 source -> label policy -> splits -> plan -> shards, one by one or in parallel -> commit
 """
 
+import atexit
 import dataclasses
+import gc
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +16,16 @@ from absl import flags
 from tqdm import tqdm
 
 from cli import command, cores
-from data_prep import beam, coco, commit, download, folder, labels, lock, plan, runners, synthetic
-from data_prep.config import LABEL_POLICIES, RUNNERS, SOURCES, SPLITS_BY, BuildConfig
-from data_prep.downloader import Downloader
+from data_prep import beam, coco, commit, folder, labels, lock, plan, runners
+from data_prep.config import (
+    ANIMALS_URL,
+    COCO_URL,
+    LABEL_POLICIES,
+    RUNNERS,
+    SOURCES,
+    SPLITS_BY,
+    BuildConfig,
+)
 from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished
 from tfrecords import files, naming
@@ -49,8 +58,7 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "download_url",
     _DEFAULT.download_url,
-    f"A mirror of {download.COCO_URL} (of {download.ANIMALS_URL} for --source=folder), with the "
-    "same paths below it.",
+    f"A mirror of {COCO_URL} (of {ANIMALS_URL} for --source=folder), with the same paths below it.",
 )
 flags.DEFINE_integer(
     "num_downloads", _DEFAULT.num_downloads, "Photographs fetched at once.", lower_bound=1
@@ -183,6 +191,7 @@ def build(config: BuildConfig) -> Manifest:
             results = _finished_shards(planned.tasks, config)
         else:
             commit.uncommit(data_dir)
+            commit.prepare()
             results = _build_shards(planned.tasks, config)
         return _commit(config, planned, results)
 
@@ -266,25 +275,39 @@ def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> 
 
 def read_source(config: BuildConfig) -> Source:
     """Reads the photographs that the config names; the synthetic ones are drawn first."""
-    if config.download and config.source == "folder":
-        download.fetch_animals(Downloader(), str(config.folder_dir), config.download_url)
-    if config.download and config.coco_dir:
-        download.fetch_annotations(Downloader(), config.coco_dir, config.download_url)
+    if config.download:
+        _download_source(config)
     if config.source == "folder":
         return folder.read_folders(str(config.folder_dir), config.classes)
     if config.source == "coco" and config.annotations:
         return coco.read_annotations(config.annotations, str(config.images_dir), config.classes)
     if config.source == "coco":
         return coco.read_coco_dir(str(config.coco_dir), config.classes)
+    from data_prep import synthetic  # No other source needs what draws.
+
     drawn = Path(config.data_dir) / "synthetic_coco"
     synthetic.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
     return coco.read_coco_dir(str(drawn), config.classes)._replace(kind="Drawn animals")
+
+
+def _download_source(config: BuildConfig) -> None:
+    """Fetches what says which photographs there are: annotations, or a folder for each class."""
+    from data_prep import download  # Brings requests, an eighth of the command's start.
+    from data_prep.downloader import Downloader
+
+    if config.source == "folder":
+        download.fetch_animals(Downloader(), str(config.folder_dir), config.download_url)
+    elif config.coco_dir:
+        download.fetch_annotations(Downloader(), config.coco_dir, config.download_url)
 
 
 def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:
     """Fetches the photographs of COCO that are not there, if the config says so."""
     if not config.download or config.source != "coco":
         return []
+    from data_prep import download
+    from data_prep.downloader import Downloader
+
     return download.fetch_photographs(
         Downloader(),
         photographs,
@@ -363,6 +386,7 @@ def _check_rejections(
 
 def run() -> None:
     """The console script."""
+    atexit.register(gc.freeze)  # Python need not search all objects for garbage as it ends.
     command.run(main)
 
 

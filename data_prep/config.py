@@ -5,6 +5,9 @@ import dataclasses
 COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
 ALL_CLASSES = ("all",)
 
+COCO_URL = "http://images.cocodataset.org"
+ANIMALS_URL = "http://cs231n.stanford.edu"
+
 SOURCES = ("synthetic", "coco", "folder")
 LABEL_POLICIES = ("single", "largest", "crop")
 SPLITS_BY = ("hash", "source")

@@ -11,13 +11,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from cli.progress import Progress
+from data_prep.config import ANIMALS_URL, COCO_URL
 from data_prep.downloader import Downloader, UnavailableError
 from data_prep.photographs import Photograph, Rejection
 from tfrecords import files, images
 
-COCO_URL = "http://images.cocodataset.org"
 COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
-ANIMALS_URL = "http://cs231n.stanford.edu"
 ANIMALS_ARCHIVE = "coco-animals.zip"
 
 

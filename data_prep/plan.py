@@ -94,7 +94,7 @@ def fingerprint_photographs(
 
 def _digest(path: str) -> Digest | None:
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb", buffering=0) as file:  # All at once: a buffer would only copy.
             stamp = stamp_of(file)  # First: a change meanwhile then shows.
             return Digest(hashlib.sha256(file.read()).hexdigest(), stamp)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

@@ -180,7 +180,7 @@ def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | 
 
 def _read(example: ExampleSpec) -> bytes:
     """Returns the photograph that the plan was made for."""
-    with Path(example.path).open("rb") as file:
+    with Path(example.path).open("rb", buffering=0) as file:
         is_same = stamp_of(file) == example.stamp
         photograph = file.read()
     # Another stamp alone says little: it may be a copy, seen from another machine.
