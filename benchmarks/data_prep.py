@@ -27,9 +27,26 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("coco_dir", None, "A COCO folder with photographs.", required=True)
 flags.DEFINE_integer("images", 4000, "Photographs of the larger folder.", lower_bound=8)
 flags.DEFINE_integer("runs", 5, "Of which the medians are printed.", lower_bound=1)
+flags.DEFINE_list("only", [], "Names of contestants, such as TFDS; unset: all.")
 
 _LOOPS = ("simplejpeg", "OpenCV", "Pillow")
 _OWN = "build's own"  # How the build shrinks is faster than any of them.
+_BUILDS = ("build, 1 worker", "build, 2 workers")
+_AS_THEY_ARE = "build, 2 workers, as they are"
+_OTHERS = (_AS_THEY_ARE, "TFDS", "Model Garden")
+_RATIOS = {
+    "1 worker, of the bare loop's rate": ("best loop", "build, 1 worker, work"),
+    "1 worker, start and end included": ("best loop", "build, 1 worker"),
+    "1 worker, of the rate of a bare loop by the build's own way": (_OWN, "build, 1 worker, work"),
+    "2 workers to 1": ("build, 1 worker, work", "build, 2 workers, work"),
+    "2 workers to 1, start and end included": ("build, 1 worker", "build, 2 workers"),
+    "TFDS to 1 worker": ("TFDS", "build, 1 worker"),
+    "TFDS to 2 workers": ("TFDS", "build, 2 workers"),
+    "Model Garden to 2 workers": ("Model Garden", "build, 2 workers"),
+    "Model Garden to 2 workers, both storing photographs as they are": (
+        "Model Garden", _AS_THEY_ARE,
+    ),
+}  # fmt: skip
 _TIME = """
 import os, resource, subprocess, sys, time
 start = time.perf_counter()
@@ -61,61 +78,52 @@ def main(arguments: list[str]) -> None:
             "build, 1 worker, a quarter": lambda: _build(few, 1),
             "build, 2 workers": lambda: _build(many, 2),
             "build, 2 workers, a quarter": lambda: _build(few, 2),
-            "build, 2 workers, as they are": lambda: _build(many, 2, "--image_size=0"),
+            _AS_THEY_ARE: lambda: _build(many, 2, "--image_size=0"),
             "TFDS": lambda: _peer("TFDS", many),
             "Model Garden": lambda: _peer("Model Garden", many),
         }
-        runs: dict[str, list[_Run]] = {name: [] for name in contestants}
+        if unknown := [name for name in FLAGS.only if name not in contestants]:
+            raise ValueError(f"No contestant is called so. Received: only={', '.join(unknown)}.")
+        runs: dict[str, list[_Run]] = {name: [] for name in FLAGS.only or contestants}
         for _ in range(FLAGS.runs):
-            for name, run in contestants.items():
-                runs[name].append(run())
+            for name in runs:
+                runs[name].append(contestants[name]())
     _print(runs)
 
 
 def _print(runs: dict[str, list[_Run]]) -> None:
     """Prints medians; a ratio is the median of those of each turn, which see the same machine."""
     seconds = {name: np.array([run.seconds for run in rs]) for name, rs in runs.items()}
-    memory = {name: statistics.median(run.megabytes for run in rs) for name, rs in runs.items()}
-    loops = {name: np.array([float(run.said) for run in runs[name]]) for name in (*_LOOPS, _OWN)}
     images, quarter = FLAGS.images, FLAGS.images // 4
-    # What all photographs cost, apart from the start and the end of the command.
-    work = {
-        name: (seconds[name] - seconds[f"{name}, a quarter"]) * images / (images - quarter)
-        for name in ("build, 1 worker", "build, 2 workers")
-    }
     print(f"{images} photographs, {cores.available()} cores, medians of {FLAGS.runs}")
-    for name, loop in loops.items():
-        print(f"bare loop, {name}: {np.median(images / loop):.0f} images/s")
-    for name, without_ends in work.items():
-        print(
-            f"{name}: {np.median(seconds[name]):.1f} s, {np.median(images / seconds[name]):.0f} "
-            f"images/s; {np.median(images / without_ends):.0f} images/s without the "
-            f"{np.median(seconds[name] - without_ends):.1f} s of start and end"
+    for name in [name for name in (*_LOOPS, _OWN) if name in runs]:
+        seconds[name] = np.array([float(run.said) for run in runs[name]])  # Of the loop alone.
+        print(f"bare loop, {name}: {np.median(images / seconds[name]):.0f} images/s")
+    if loops := [seconds[name] for name in _LOOPS if name in runs]:
+        seconds["best loop"] = np.min(loops, axis=0)
+    for name in _OTHERS:
+        if name in runs:
+            print(f"{name}: {np.median(seconds[name]):.1f} s")
+    for name in [name for name in _BUILDS if name in runs]:
+        whole = seconds[name]
+        print(f"{name}: {np.median(whole):.1f} s, {np.median(images / whole):.0f} images/s")
+        if f"{name}, a quarter" not in runs:
+            continue
+        # What all photographs cost, apart from the start and the end of the command.
+        work = (whole - seconds[f"{name}, a quarter"]) * images / (images - quarter)
+        seconds[f"{name}, work"] = work
+        few, many = (
+            statistics.median(run.megabytes for run in runs[of])
+            for of in (f"{name}, a quarter", name)
         )
-    for name in ("build, 2 workers, as they are", "TFDS", "Model Garden"):
-        print(f"{name}: {np.median(seconds[name]):.1f} s")
-    one, two = seconds["build, 1 worker"], seconds["build, 2 workers"]
-    best = np.min([loops[name] for name in _LOOPS], axis=0)
-    ratios = {
-        "1 worker, of the bare loop's rate": best / work["build, 1 worker"],
-        "1 worker, start and end included": best / one,
-        "1 worker, of the rate of a bare loop by the build's own way": (
-            loops[_OWN] / work["build, 1 worker"]
-        ),
-        "2 workers to 1": work["build, 1 worker"] / work["build, 2 workers"],
-        "2 workers to 1, start and end included": one / two,
-        "TFDS to 1 worker": seconds["TFDS"] / one,
-        "TFDS to 2 workers": seconds["TFDS"] / two,
-        "Model Garden to 2 workers": seconds["Model Garden"] / two,
-        "Model Garden to 2 workers, both storing photographs as they are": (
-            seconds["Model Garden"] / seconds["build, 2 workers, as they are"]
-        ),
-    }
-    for what, ratio in ratios.items():
-        print(f"{what}: {np.median(ratio):.2f}")
-    for name in work:
-        print(f"{name}: {memory[f'{name}, a quarter']:.0f} MB at most for {quarter}, "
-              f"{memory[name]:.0f} MB for {images}")  # fmt: skip
+        print(
+            f"{name}: {np.median(images / work):.0f} images/s without the "
+            f"{np.median(whole - work):.1f} s of start and end; {few:.0f} MB at most for "
+            f"{quarter}, {many:.0f} MB for {images}"
+        )
+    for what, (one, other) in _RATIOS.items():
+        if one in seconds and other in seconds:
+            print(f"{what}: {np.median(seconds[one] / seconds[other]):.2f}")
 
 
 def _peer(name: str, coco_dir: Path, *, pinned: bool = False) -> _Run:
