@@ -21,16 +21,17 @@ flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=Tru
 flags.DEFINE_string("weights", "imagenet", "As trainer.main takes it.")
 flags.DEFINE_integer("runs", 3, "Of which the medians are printed.", lower_bound=1)
 
-# The trainer, which ends once its first step is done.
+# The trainer, which ends as its first step begins, or once it is done.
 _FIRST_STEP = """
 import os
 import keras
 from trainer import callbacks, main
 def end(*_, **named):
     os._exit(0)
-callbacks.HistoryLog.on_train_batch_end = end
+callbacks.HistoryLog.on_train_batch_{event} = end
 main.run()
 """
+_EVENTS = {"begin": "beginning", "end": "end"}
 
 
 def main(arguments: list[str]) -> None:
@@ -38,15 +39,17 @@ def main(arguments: list[str]) -> None:
     command.refuse_arguments(arguments)
     _print_median("python -m trainer.main --help", ["-m", "trainer.main", "--help"])
     with tempfile.TemporaryDirectory() as workdir:
-        training = ["-c", _FIRST_STEP, f"--data_dir={FLAGS.data_dir}", "--num_gpus=0"]
-        training += [f"--weights={FLAGS.weights}", "--cache_features=off"]
-        _print_median("to the end of the first training step", training, workdir)
+        flags_of_all = [f"--data_dir={FLAGS.data_dir}", f"--weights={FLAGS.weights}"]
+        flags_of_all += ["--num_gpus=0", "--cache_features=off"]
+        for event, name in _EVENTS.items():
+            training = ["-c", _FIRST_STEP.format(event=event), *flags_of_all]
+            _print_median(f"to the {name} of the first training step", training, workdir)
 
 
 def _print_median(name: str, arguments: Sequence[str], workdir: str | None = None) -> None:
     seconds = []
     for run in range(FLAGS.runs):
-        of_run = [f"--workdir={workdir}/{run}"] if workdir else []
+        of_run = [f"--workdir={workdir}/{name}/{run}"] if workdir else []
         start = time.monotonic()
         subprocess.run([sys.executable, *arguments, *of_run], check=True, stdout=subprocess.DEVNULL)
         seconds.append(time.monotonic() - start)

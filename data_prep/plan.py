@@ -18,7 +18,7 @@ from data_prep.photographs import Rejection
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, stamp_of
 from tfrecords import files, images, naming, plan
 
-_NUM_READERS = 8  # Threads: enough to hide the waits of a disk or a file system far away.
+_NUM_READERS = 4  # Threads: enough to hide the waits of a disk; more wait for the GIL instead.
 
 
 class Digest(NamedTuple):
