@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from cli import page
+from cli import cores, page
 from data_prep import charts, thumbnails
 from data_prep.labels import POLICIES
 from data_prep.near_duplicates import Pair
@@ -159,7 +159,7 @@ def _sheets(classes: Sequence[str], examples: Sequence[ExampleSpec]) -> list[dic
     for example in examples:
         of_label[example.label].append(example)
     shown = [heapq.nsmallest(each, members, key=_chance) for members in of_label.values()]
-    with ThreadPoolExecutor() as pool:  # Decoding lets go of the GIL.
+    with ThreadPoolExecutor(cores.available()) as pool:  # Decoding lets go of the GIL.
         pictures = pool.map(thumbnails.of_example, itertools.chain.from_iterable(shown))
     return [
         {
