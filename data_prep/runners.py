@@ -4,6 +4,7 @@ import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -24,7 +25,14 @@ def prepare() -> None:
     """
     imported = [name for name in sys.modules if name.startswith("data_prep.")]
     multiprocessing.get_context("forkserver").set_forkserver_preload(imported)
-    multiprocessing.forkserver.ensure_running()
+    # Ctrl-C reaches the whole process group. A process that is started deaf to it stays so, and
+    # does not say where among its imports it was; the parent alone decides what it means.
+    multiprocessing.resource_tracker.ensure_running()  # Its own start would end the deafness.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run(
