@@ -15,7 +15,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/installed  ## Draws animals, builds shards, trains, predicts, reports.
-	$(BIN)/python -m data_prep.build --data_dir=$(DEMO)/data --split_by=source
+	$(BIN)/python -m data_prep.build --source=synthetic --data_dir=$(DEMO)/data
 	$(BIN)/python -m trainer.main --data_dir=$(DEMO)/data --workdir=$(DEMO)/run \
 	  --flagfile=demo.flags
 	$(BIN)/python -m trainer.predict --workdir=$(DEMO)/run --top_k=3 \

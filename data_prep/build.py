@@ -1,14 +1,14 @@
 """Turns photographs with annotations into sharded TFRecords: `python -m data_prep.build`.
 
-source -> label policy -> splits -> plan -> shards, one by one or in parallel -> commit
+source -> selection (labels, classes, splits) -> plan -> shards, in parallel -> commit
 """
 
 import atexit
 import dataclasses
 import gc
 import sys
-from collections import Counter
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,18 +16,34 @@ from absl import flags
 from tqdm import tqdm
 
 from cli import command, cores
-from data_prep import beam, coco, commit, folder, labels, lock, plan, runners
+from data_prep import (
+    beam,
+    coco,
+    commit,
+    folder,
+    identity,
+    lock,
+    plan,
+    runners,
+    selection,
+    splits,
+    summary,
+)
 from data_prep.config import (
     ANIMALS_URL,
+    COCO_ANIMALS,
     COCO_URL,
+    CONFLICTS,
     LABEL_POLICIES,
     RUNNERS,
     SOURCES,
     SPLITS_BY,
     BuildConfig,
 )
-from data_prep.photographs import Photograph, Rejection, Source
+from data_prep.photographs import Rejection, Source
+from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished
+from data_prep.unusable import check_rejections
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
 
@@ -37,7 +53,10 @@ _DEFAULT = BuildConfig  # Each default stands once, in the dataclass.
 
 flags.DEFINE_string("data_dir", None, "Where the dataset goes.", required=True)
 flags.DEFINE_enum(
-    "source", _DEFAULT.source, SOURCES, "Drawn animals, COCO detections, or one folder per class."
+    "source",
+    _DEFAULT.source,
+    SOURCES,
+    "Drawn animals, COCO detections, or one folder per class. Unset: what the folders given are.",
 )
 flags.DEFINE_string(
     "coco_dir",
@@ -67,7 +86,25 @@ flags.DEFINE_integer(
     "synthetic_images", _DEFAULT.synthetic_images, "How many animals to draw.", lower_bound=1
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of the drawn animals.")
-flags.DEFINE_list("classes", list(_DEFAULT.classes), "Category names; `all` takes every one.")
+flags.DEFINE_list(
+    "classes",
+    None,
+    f"Category names, or `all`. Unset: {','.join(COCO_ANIMALS)}; of class folders: all. A name "
+    "with a comma stands in double quotes: --classes='\"cat, wild\",dog'.",
+)
+flags.DEFINE_integer(
+    "min_examples",
+    _DEFAULT.min_examples,
+    "Of a class. With `all` rarer ones are left out, by name, and it is 2 unless set: one to train "
+    "and one to validate on. With classes by name it is 1, and rarer ones are refused.",
+    lower_bound=1,
+)
+flags.DEFINE_enum(
+    "conflicts",
+    _DEFAULT.conflicts,
+    CONFLICTS,
+    "One photograph under two labels: leave it out, keep both, or end the build.",
+)
 flags.DEFINE_enum(
     "label_policy",
     _DEFAULT.label_policy,
@@ -92,10 +129,12 @@ flags.DEFINE_enum(
     "split_by",
     _DEFAULT.split_by,
     SPLITS_BY,
-    "hash: stratified, by a salted hash of the image's content; source: as the source has it.",
+    "auto: the source's splits where it has them, else hash; hash: stratified, by a salted hash of "
+    "the image's content; source: as the source has it. A split that the source lacks is cut from "
+    "its train by hash.",
 )
-flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share of `val`, for hash.")
-flags.DEFINE_float("test_fraction", _DEFAULT.test_fraction, "Share of `test`, for hash.")
+flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share of `val`, where hash decides.")
+flags.DEFINE_float("test_fraction", _DEFAULT.test_fraction, "Share of `test`, where hash decides.")
 flags.DEFINE_string("salt", _DEFAULT.salt, "Another salt gives another split and another order.")
 flags.DEFINE_bool(
     "drop_near_duplicates",
@@ -143,15 +182,27 @@ flags.DEFINE_float(
     _DEFAULT.max_bad_fraction,
     "Above this share of unusable images the build fails.",
 )
+flags.DEFINE_bool(
+    "overwrite", _DEFAULT.overwrite, "Replace another dataset that stands in --data_dir."
+)
+flags.DEFINE_bool(
+    "dry_run", _DEFAULT.dry_run, "Say what would be built, from which photographs; write nothing."
+)
 
 
-class _Plan(NamedTuple):
-    """What is to be built, and what was left out on the way to it."""
+class Plan(NamedTuple):
+    """What is to be built, and what it was selected from.
 
+    Attributes:
+        config: Of the build.
+        source: Everything that the source holds.
+        selection: What of it becomes examples.
+        tasks: The shards to be.
+    """
+
+    config: BuildConfig
     source: Source
-    photographs: list[Photograph]
-    dropped: Counter[str]
-    rejections: list[Rejection]
+    selection: Selection
     tasks: list[ShardTask]
 
 
@@ -159,41 +210,43 @@ def main(arguments: list[str]) -> None:
     """Builds what the flags ask for and says what came of it."""
     command.refuse_arguments(arguments)
     config = command.config_from_flags(BuildConfig)
-    if config.task_index is not None:
+    if config.dry_run:
+        planned = dry_run(config)
+        lines = summary.of_plan(config, planned.source, planned.selection, planned.tasks)
+    elif config.task_index is not None:
         results = build_share(config)
-        print(f"Task {config.task_index} of {config.num_tasks}: {len(results)} shards are finished")
-        return
-    manifest = build(config)
-    for split, counts in manifest.counts.items():
-        of_classes = ", ".join(f"{name} {count}" for name, count in counts.items())
-        print(f"{split:>6}: {manifest.num_examples(split)} examples ({of_classes})")
-    if manifest.near_duplicates:
-        print(
-            f"{manifest.near_duplicates} pairs of photographs look the same and stand in two "
-            f"splits: see {naming.NEAR_DUPLICATES}, or pass --drop_near_duplicates"
-        )
-    print(f"{manifest.rejected} photographs rejected; digest {manifest.digest}")
-    print(f"Dataset in {config.data_dir}")
+        lines = [f"Task {config.task_index} of {config.num_tasks}: {len(results)} shards finished"]
+    else:
+        planned, manifest = complete(config)
+        lines = summary.of_dataset(config, planned.source, planned.selection, manifest)
+    print("\n".join(lines))
 
 
 def build(config: BuildConfig) -> Manifest:
-    """Builds the dataset; one that was interrupted is completed.
+    """Builds the dataset; one that was interrupted is completed. As `complete`."""
+    return complete(config)[1]
+
+
+def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
+    """Builds the dataset, or what is missing of it, and returns what it was made from too.
 
     Raises:
-        ValueError: if the source, or what is left of it, cannot make a dataset.
+        ValueError: if the source, or what is left of it, cannot make a dataset, or if another
+            dataset stands in the folder.
         RuntimeError: if another build is at work in the folder.
     """
+    config, source = _read_ahead(config)
     data_dir = Path(config.data_dir)
     with lock.hold(_state_dir(data_dir)):
         files.remove_incomplete(data_dir)
-        planned = _plan(config)
+        planned = _plan(config, source or draw_source(config, data_dir))
         if config.commit_only:
             results = _finished_shards(planned.tasks, config)
         else:
             commit.uncommit(data_dir)
             commit.prepare()
             results = _build_shards(planned.tasks, config)
-        return _commit(config, planned, results)
+        return planned, _commit(planned, results)
 
 
 def build_share(config: BuildConfig) -> list[ShardResult]:
@@ -203,91 +256,129 @@ def build_share(config: BuildConfig) -> list[ShardResult]:
         ValueError: if the source, or what is left of it, cannot make a dataset.
         RuntimeError: if the same task, or a whole build, is at work in the folder.
     """
+    config, source = _read_ahead(config)
     data_dir = Path(config.data_dir)
     state = _state_dir(data_dir)
     with lock.hold(state, config.task_index):
         with lock.turn(state):  # The first to come draws or fetches what the others find.
-            share = _plan(config).tasks[config.task_index :: config.num_tasks]
+            planned = _plan(config, source or draw_source(config, data_dir))
+            share = planned.tasks[config.task_index :: config.num_tasks]
         for task in share:
             files.remove_incomplete(data_dir, task.file)
         commit.uncommit(data_dir)
         return _build_shards(share, config)
 
 
-def _state_dir(data_dir: Path) -> Path:
+def dry_run(config: BuildConfig) -> Plan:
+    """Plans the build and writes nothing; animals are drawn into a folder that goes again."""
+    config, source = _read_ahead(config)
+    with tempfile.TemporaryDirectory() as folder:
+        return _plan(config, source or draw_source(config, Path(folder)))
+
+
+def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
+    """Reads what is to be built from before anything is created, and settles the splits.
+
+    Returns:
+        The config with its `split_by` settled; and the source, None where it is yet to be drawn.
+    """
+    _check_is_folder(Path(config.data_dir))
+    if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
+        runners.prepare()
+    source = None if config.source == "synthetic" else read_source(config)
+    if source is not None:
+        print(source.description, flush=True)
+        split_by = splits.settle(config.split_by, source.photographs)
+    else:  # Drawings have a train and a val.
+        split_by = "source" if config.split_by == "auto" else config.split_by
+    config = dataclasses.replace(config, split_by=split_by)
+    identity.check_options(config)
+    return config, source
+
+
+def _check_is_folder(data_dir: Path) -> None:
     if data_dir.exists() and not data_dir.is_dir():
         raise ValueError(f"data_dir is not a directory. Received: {data_dir}.")
+
+
+def _state_dir(data_dir: Path) -> Path:
     state = data_dir / naming.BUILD_STATE
     state.mkdir(parents=True, exist_ok=True)
     return state
 
 
-def _plan(config: BuildConfig) -> _Plan:
-    if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
-        runners.prepare()
-    source = read_source(config)
-    print(source.description, flush=True)
-    candidates, dropped = labels.choose(
-        source.photographs,
-        policy=config.label_policy,
-        min_area=config.min_area,
-        crop_margin=config.crop_margin,
+def _plan(config: BuildConfig, source: Source) -> Plan:
+    selected = selection.select(config, source)
+    print(f"Splits: {splits.describe(config, source.photographs)}", flush=True)
+    seen: set[str] = set()
+    if config.drop_near_duplicates:
+        seen = plan.seen_in_training(
+            config, selected.candidates, selected.contents, selected.splits_of
+        )
+        selected.dropped["near_duplicate_of_another_split"] = len(seen)
+    tasks = plan.plan_shards(
+        config, selected.candidates, selected.digests, selected.splits_of, seen
     )
-    dropped.update(source.dropped)
-    if source.bad_boxes:
-        dropped["box_outside_or_empty"] = len(source.bad_boxes)
-    _check_every_class(Counter(c.label for c in candidates), source.classes, dropped)
-    photographs = [candidate.photograph for candidate in candidates]
-    unfetched = _download(config, photographs)
-    _check_rejections(config, unfetched, photographs)
-    digests, missing = plan.digest_photographs(candidates)
-    known = {rejection.file for rejection in unfetched}
-    rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
-    _check_rejections(config, rejections, photographs)
-    on_disk = [c for c in candidates if c.photograph.path in digests]
-    tasks = plan.plan_shards(config, on_disk, digests, dropped)
-    return _Plan(source, photographs, dropped, rejections, tasks)
+    identity.check_source(config, tasks)
+    return Plan(config, source, selected, tasks)
 
 
-def _commit(config: BuildConfig, planned: _Plan, results: list[ShardResult]) -> Manifest:
-    classes = planned.source.classes
+def _commit(planned: Plan, results: list[ShardResult]) -> Manifest:
+    config, selected = planned.config, planned.selection
+    classes = selected.source.classes
     found = [rejection for result in results for rejection in result.rejections]
-    rejections = list(dict.fromkeys(planned.rejections + found))  # A photograph has many crops.
-    _check_rejections(config, rejections, planned.photographs)
-    for split, counts in commit.count_examples(results, classes).items():
-        if not sum(counts.values()):
-            raise ValueError(f"No example is left for the split {split!r}. See rejected.jsonl.")
-        if split == "train":
-            labels_left = Counter({classes.index(name): n for name, n in counts.items()})
-            _check_every_class(labels_left, classes, planned.dropped)
+    unusable = list(dict.fromkeys(selected.rejections + found))  # A photograph has many crops.
+    check_rejections(config, unusable, selected.photographs)
+    counts = commit.count_examples(results, classes)
+    _check_left(counts, unusable)
     return commit.commit(
         Path(config.data_dir),
         results,
-        source=planned.source,
+        source=selected.source,
         classes=classes,
         options=dataclasses.asdict(config),
-        dropped=planned.dropped,
-        rejections=rejections,
-        photographs=planned.photographs,
+        dropped=selected.dropped,
+        rejections=unusable,
+        conflicting=selected.conflicting,
+        photographs=[candidate.photograph for candidate in selected.candidates],
         tasks=planned.tasks,
     )
 
 
+def _check_left(counts: Mapping[str, Mapping[str, int]], unusable: Sequence[Rejection]) -> None:
+    """Refuses a dataset that unusable photographs have cost a split, or a class to train on."""
+    empty = [f"the split {split!r}" for split, of in counts.items() if not sum(of.values())]
+    empty += [name for name, number in counts.get("train", {}).items() if not number]
+    if empty:
+        first = f", such as {unusable[0].file}: {unusable[0].reason}" if unusable else ""
+        raise ValueError(
+            f"No example is left to train on for {', '.join(empty)}: every photograph that was "
+            f"planned is unusable{first}. All are in {naming.REJECTED}. Mend them, or take fewer "
+            "--classes."
+        )
+
+
 def read_source(config: BuildConfig) -> Source:
-    """Reads the photographs that the config names; the synthetic ones are drawn first."""
-    if config.download:
+    """Reads the photographs that the config names."""
+    if config.download and not config.dry_run:
         _download_source(config)
     if config.source == "folder":
-        return folder.read_folders(str(config.folder_dir), config.classes)
-    if config.source == "coco" and config.annotations:
-        return coco.read_annotations(config.annotations, str(config.images_dir), config.classes)
-    if config.source == "coco":
-        return coco.read_coco_dir(str(config.coco_dir), config.classes)
+        return folder.read_folders(str(config.folder_dir), config.wanted)
+    if config.annotations:
+        return coco.read_annotations(config.annotations, str(config.images_dir), config.wanted)
+    return coco.read_coco_dir(str(config.coco_dir), config.wanted)
+
+
+def draw_source(config: BuildConfig, folder: Path) -> Source:
+    """Draws animals below a folder, and reads them as COCO's photographs are read."""
     from data_prep import synthetic  # No other source needs what draws.
 
-    drawn = Path(config.data_dir) / "synthetic_coco"
+    drawn = folder / "synthetic_coco"
     synthetic.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
-    return coco.read_coco_dir(str(drawn), config.classes)._replace(kind="Drawn animals")
+    source = coco.read_coco_dir(str(drawn), config.wanted)
+    description = f"Drawn animals: {len(source.photographs)} drawings, no photographs"
+    print(description, flush=True)
+    return source._replace(kind="Drawn animals", description=description)
 
 
 def _download_source(config: BuildConfig) -> None:
@@ -299,23 +390,6 @@ def _download_source(config: BuildConfig) -> None:
         download.fetch_animals(Downloader(), str(config.folder_dir), config.download_url)
     elif config.coco_dir:
         download.fetch_annotations(Downloader(), config.coco_dir, config.download_url)
-
-
-def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:
-    """Fetches the photographs of COCO that are not there, if the config says so."""
-    if not config.download or config.source != "coco":
-        return []
-    from data_prep import download
-    from data_prep.downloader import Downloader
-
-    return download.fetch_photographs(
-        Downloader(),
-        photographs,
-        folder=Path(config.coco_dir or str(config.images_dir)),
-        mirror=config.download_url,
-        num_downloads=config.num_downloads,
-        max_failures=int(config.max_bad_fraction * len({p.path for p in photographs})),
-    )
 
 
 def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
@@ -354,34 +428,6 @@ def _command_for(missing: Sequence[int], num_tasks: int | None) -> str:
         return "Start the same command without --commit_only to build them."
     indices = ", ".join(f"--task_index={i}" for i in sorted({i % num_tasks for i in missing}))
     return f"Start the same command with {indices} in place of --commit_only."
-
-
-def _check_every_class(counts: Counter[int], classes: Sequence[str], dropped: Counter[str]) -> None:
-    empty = [name for label, name in enumerate(classes) if not counts[label]]
-    if empty:
-        rules = ", ".join(f"{rule}: {count}" for rule, count in dropped.items()) or "nothing"
-        raise ValueError(
-            f"No example is left for {', '.join(empty)}. Left out by the rules: {rules}. Take "
-            "fewer --classes, or loosen --label_policy or --min_area."
-        )
-
-
-def _check_rejections(
-    config: BuildConfig, rejections: Sequence[Rejection], photographs: Sequence[Photograph]
-) -> None:
-    """Fails above the allowed share of unusable photographs, with the list on disk."""
-    reasons = {r.file: r.reason for r in rejections if r.annotation_id is None}
-    num_photographs = len({photograph.path for photograph in photographs})
-    if len(reasons) <= config.max_bad_fraction * num_photographs:
-        return
-    data_dir = Path(config.data_dir)
-    commit.write_rejections(data_dir, rejections)
-    file, reason = min(reasons.items())
-    raise ValueError(
-        f"{len(reasons)} of {num_photographs} photographs are unusable, more than "
-        f"--max_bad_fraction={config.max_bad_fraction}. The first: {file}: {reason}. All are in "
-        f"{data_dir / naming.REJECTED}. Mend them, or allow a larger share."
-    )
 
 
 def run() -> None:

@@ -42,6 +42,7 @@ def commit(
     options: Mapping[str, Any],
     dropped: Mapping[str, int],
     rejections: Sequence[Rejection],
+    conflicting: Sequence[Rejection],
     photographs: Iterable[Photograph],
     tasks: Iterable[ShardTask],
 ) -> Manifest:
@@ -55,6 +56,7 @@ def commit(
         options: Of the build.
         dropped: {rule: number of photographs or instances that it left out}.
         rejections: Of photographs and boxes.
+        conflicting: Of photographs that stand under two labels.
         photographs: Of which examples were to be made.
         tasks: What was to be built.
     """
@@ -71,11 +73,11 @@ def commit(
         digest=dataset_digest(shards),
         options=dict(options),
         dropped=dict(sorted(dropped.items())),
-        rejected=len({rejection.file for rejection in rejections}),
+        rejected=len({rejection.file for rejection in (*rejections, *conflicting)}),
         near_duplicates=len(pairs),
     )
     _remove_other_shards(data_dir, {shard.file for shard in shards})
-    write_rejections(data_dir, rejections)
+    write_rejections(data_dir, [*rejections, *conflicting])
     near_duplicates.write(data_dir, pairs)
     unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
     # By file: ids may come twice in a source of several files, and a photograph has many crops.
@@ -86,7 +88,8 @@ def commit(
         example for task in tasks for example in task.examples if example.file not in unusable
     ]
     in_source = {photograph.file: photograph for photograph in source.photographs}
-    contents = report.Contents(source.kind, examples, in_source, rejections, pairs)
+    rejected = [*rejections, *conflicting]
+    contents = report.Contents(source.kind, examples, in_source, rejected, pairs)
     report.write_report(data_dir, manifest, contents)
     write_manifest(data_dir, manifest)
     return manifest

@@ -1,14 +1,25 @@
 """Reads one folder per class, below `train/` and `val/` where they exist (cs231n's layout)."""
 
 import hashlib
+import mimetypes
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.config import ALL_CLASSES
 from data_prep.photographs import Photograph, Source, check_classes, split_name
 
+# What systems and tools leave among photographs.
+_JUNK_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir", "$recycle.bin"})
+_JUNK_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+_NO_PHOTOGRAPHS = frozenset({".cfg", ".ini", ".ipynb", ".log", ".md", ".toml", ".yaml", ".yml"})
+_TYPES = mimetypes.MimeTypes()  # Python's own: the same on every machine.
+
 
 def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
     """Reads every file below the class folders; what is no image is rejected when it is decoded.
+
+    Files that by their names are no photographs are counted and passed over, hidden ones too.
 
     Raises:
         ValueError: if there is no such folder, or none for one of the classes.
@@ -16,36 +27,91 @@ def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
     root = Path(folder_dir)
     if not root.is_dir():
         raise ValueError(f"folder_dir is not a directory. Received: {folder_dir}.")
-    splits = [folder for folder in _folders(root) if split_name(folder.name)] or [root]
-    class_folders = [folder for split in splits for folder in _folders(split)]
+    splits = _splits(root)
+    class_folders = [folder for split in splits or [root] for folder in _folders(split)]
     known = {folder.name for folder in class_folders}
     if not known:
         raise ValueError(f"folder_dir holds no folder per class. Received: {folder_dir}.")
     if classes == ALL_CLASSES:
         classes = tuple(sorted(known))
     check_classes(classes, known, "folder_dir")
-    photographs = [
-        _photograph(root, path, classes.index(folder.name))
-        for folder in class_folders
-        if folder.name in classes
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    ]
+    dropped: Counter[str] = Counter()
+    photographs = []
+    for folder in class_folders:
+        for path in sorted(_files(folder)) if folder.name in classes else []:
+            if _may_be_photograph(path):
+                split = split_name(path.relative_to(root).parts[0]) if splits else ""
+                photographs.append(_photograph(root, path, classes.index(folder.name), split))
+            else:
+                dropped["no_photograph_by_name"] += 1
+    if splits:
+        beside = [folder for folder in _folders(root) if folder not in splits]
+        dropped["beside_the_splits"] = sum(_may_be_photograph(p) for f in beside for p in _files(f))
     description = f"Class folders: {len(photographs)} photographs in {folder_dir}"
-    return Source(classes, photographs, [], {}, description, "Class folders")
+    return Source(classes, photographs, [], +dropped, description, "Class folders")
+
+
+def _splits(root: Path) -> list[Path]:
+    """The folders that are splits, by their names; none where a folder beside them is a class.
+
+    Raises:
+        ValueError: if some look like splits and others like classes.
+    """
+    named = [folder for folder in _folders(root) if split_name(folder.name)]
+    others = [folder for folder in _folders(root) if folder not in named]
+    classes = [folder.name for folder in others if _holds_photographs(folder)]
+    if not classes:
+        return named
+    of_classes = [f for f in named if _folders(f) and not _holds_photographs(f)]
+    if len({split_name(folder.name) for folder in of_classes}) > 1:
+        raise ValueError(
+            "folder_dir holds splits and classes side by side. Received: "
+            f"{', '.join(folder.name for folder in of_classes)}, with a folder per class, beside "
+            f"{', '.join(classes)}, with photographs. Move the one or the other away."
+        )
+    return []
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in parent.iterdir() if p.is_dir() and not _is_junk(p))
 
 
-def _photograph(root: Path, path: Path, label: int) -> Photograph:
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, but not below what systems leave there."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not any(map(_is_junk, _between(folder, path))):
+            yield path
+
+
+def _between(folder: Path, path: Path) -> Sequence[Path]:
+    return path.parents[: len(path.relative_to(folder).parts) - 1]
+
+
+def _holds_photographs(folder: Path) -> bool:
+    """Whether there are some in it, not only in folders below."""
+    return any(path.is_file() and _may_be_photograph(path) for path in folder.iterdir())
+
+
+def _is_junk(folder: Path) -> bool:
+    return folder.name.startswith(".") or folder.name.lower() in _JUNK_FOLDERS
+
+
+def _may_be_photograph(path: Path) -> bool:
+    """Whether the name does not speak against it; its bytes have the last word."""
+    if path.name.startswith(".") or path.name.lower() in _JUNK_FILES:
+        return False
+    kind, packed = _TYPES.guess_type(path.name.lower())
+    is_other = packed or (kind is not None and not kind.startswith("image/"))
+    return not is_other and path.suffix.lower() not in _NO_PHOTOGRAPHS
+
+
+def _photograph(root: Path, path: Path, label: int, split: str) -> Photograph:
     name = path.relative_to(root).as_posix()
     return Photograph(
         path=str(path),
         name=name,
         image_id=_id_of(name),
-        source_split=split_name(name.partition("/")[0]),
+        source_split=split,
         size=(0, 0),
         objects=(),
         label=label,

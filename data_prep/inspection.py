@@ -35,11 +35,13 @@ class Sighting(msgspec.Struct, frozen=True):
         record: Its number in the shard.
         content: Digest of its pixels: equal ones mean the same image, however it was encoded.
         photograph: The name and the id of the photograph that it is, or is a crop of.
+        label: Index into the classes.
     """
 
     record: int
     content: bytes
     photograph: tuple[str, int]
+    label: int
 
 
 class Report(msgspec.Struct):
@@ -91,7 +93,7 @@ def _look(number: int, data: bytes, num_classes: int, report: Report) -> str:
     except (ValueError, images.UnusableImageError) as error:
         return str(error)
     photograph = (example.filename, example.image_id)
-    report.sightings.append(Sighting(number, _content(pixels), photograph))
+    report.sightings.append(Sighting(number, _content(pixels), photograph, example.label))
     report.counts[example.label] += 1
     if not 0 <= example.label < num_classes:
         return f"label {example.label}, there are {num_classes} classes"

@@ -1,12 +1,19 @@
 """A photograph and what its source says of it: what every source is read into."""
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from tfrecords.schema import Object
+
+_SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "minival", "valminusminival"),
+    "test": ("test", "testing"),
+}
 
 
 class Photograph(msgspec.Struct, frozen=True):
@@ -68,17 +75,31 @@ class Source(NamedTuple):
 
 
 def split_name(name: str) -> str:
-    """`train` for `train2017`, `val` for `valid`: a source's folder name as a split of TFDS."""
-    for split, prefixes in {"train": ("train",), "val": ("val",), "test": ("test",)}.items():
-        if name.lower().startswith(prefixes):
-            return split
-    return ""
+    """`train` for `train2017`, `val` for `valid`: a source's folder or file name as a TFDS split.
+
+    Whole words alone tell: `vallhund` is a dog, and `trainval` two splits at once.
+    """
+    words = re.findall(r"[a-z]+", name.lower())
+    found = {split for split, known in _SPLIT_WORDS.items() for word in words if word in known}
+    return found.pop() if len(found) == 1 else ""
 
 
 def check_classes(wanted: Sequence[str], known: Collection[str], where: str) -> None:
-    """Refuses a class that the source does not have, and names the nearest that it has."""
+    """Refuses a class that the source does not have, and names the nearest that it has.
+
+    Raises:
+        ValueError: also for a name that TFDS, which keeps a name a line, would read as another.
+    """
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(sorted(known))}."
-            raise ValueError(f"{where} has no class {name!r}. Received: classes={name}. {hint}")
+            raise ValueError(
+                f"{where} has no class {name!r}. Received: classes={name}. {hint} --classes=all "
+                "takes every one."
+            )
+        if name != name.strip() or not name or not name.isprintable():
+            raise ValueError(
+                "A class must have a name of printable characters, without blanks at its ends: "
+                f"TFDS keeps it on a line. Received: {name!r} in {where}. Rename it there."
+            )

@@ -3,15 +3,15 @@
 import concurrent.futures
 import hashlib
 import itertools
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from cli.progress import Progress
-from data_prep import near_duplicates, splits
+from data_prep import near_duplicates
 from data_prep.config import BuildConfig
 from data_prep.labels import Candidate
 from data_prep.photographs import Rejection
@@ -55,21 +55,21 @@ class _Fingerprints(msgspec.Struct):
 
 
 def fingerprint_photographs(
-    path_of: Mapping[str, str], image_size: int, cache: Path
+    path_of: Mapping[str, str], image_size: int, cache: Path | None
 ) -> dict[str, str]:
     """Fingerprints photographs ahead of a build, and remembers them for the next.
 
     Args:
         path_of: {content: path}, a content being the hex sha256 of a photograph's bytes.
         image_size: That they are stored with, as `images.decode` takes it.
-        cache: The file that remembers.
+        cache: The file that remembers; None: nothing does.
 
     Returns:
         {content: fingerprint}, without the photographs that cannot be decoded: those are rejected
         where the shards are built.
     """
     made_by = f"{images.encoding()}, image_size {image_size}, pHash {near_duplicates.VERSION}"
-    known = _read_cache(cache, made_by)
+    known = _read_cache(cache, made_by) if cache else {}
     unknown = [content for content in path_of if content not in known]
 
     def look(content: str) -> str | None:
@@ -87,7 +87,7 @@ def fingerprint_photographs(
             progress.add(1)
             if found is not None:
                 known[content] = found
-    if unknown:
+    if cache and unknown:
         files.write_atomically(cache, msgspec.json.encode(_Fingerprints(made_by, known)))
     return {content: known[content] for content in path_of if content in known}
 
@@ -113,7 +113,8 @@ def plan_shards(
     config: BuildConfig,
     candidates: Sequence[Candidate],
     digests: Mapping[str, Digest],
-    dropped: Counter[str],
+    splits_of: Sequence[str],
+    seen: Collection[str] = (),
 ) -> list[ShardTask]:
     """Decides which example goes into which shard, in which order.
 
@@ -121,24 +122,20 @@ def plan_shards(
         config: Of the build.
         candidates: The examples to be.
         digests: {path: digest} of every photograph.
-        dropped: Counts the photographs that are left out as near-duplicates, if asked for.
+        splits_of: The split of each candidate.
+        seen: Files of photographs to leave out.
     """
-    contents = [digests[candidate.photograph.path].content for candidate in candidates]
-    splits_of = _splits(config, candidates, contents)
-    seen: set[str] = set()
-    if config.drop_near_duplicates:
-        seen = _seen_in_training(config, candidates, contents, splits_of)
-        dropped["near_duplicate_of_another_split"] = len(seen)
     of_split: dict[str, list[ExampleSpec]] = defaultdict(list)
-    for candidate, content, split in zip(candidates, contents, splits_of, strict=True):
+    for candidate, split in zip(candidates, splits_of, strict=True):
         photograph = candidate.photograph
         if photograph.file in seen:
             continue
+        digest = digests[photograph.path]
         of_split[split].append(
             ExampleSpec(
                 path=photograph.path,
-                content=content,
-                stamp=digests[photograph.path].stamp,
+                content=digest.content,
+                stamp=digest.stamp,
                 file=photograph.file,
                 filename=photograph.name,
                 image_id=photograph.image_id,
@@ -157,7 +154,7 @@ def plan_shards(
     return [task for split in sorted(of_split) for task in _tasks(config, split, of_split[split])]
 
 
-def _seen_in_training(
+def seen_in_training(
     config: BuildConfig,
     candidates: Sequence[Candidate],
     contents: Sequence[str],
@@ -167,7 +164,8 @@ def _seen_in_training(
     path_of = {
         c: candidate.photograph.path for c, candidate in zip(contents, candidates, strict=True)
     }
-    cache = Path(config.data_dir) / naming.BUILD_STATE / naming.FINGERPRINTS
+    state = Path(config.data_dir) / naming.BUILD_STATE
+    cache = None if config.dry_run else state / naming.FINGERPRINTS
     is_cropped = any(candidate.crop is not None for candidate in candidates)
     of_content = fingerprint_photographs(path_of, 0 if is_cropped else config.image_size, cache)
     file_of = [candidate.photograph.file for candidate in candidates]
@@ -199,23 +197,3 @@ def _tasks(config: BuildConfig, split: str, examples: list[ExampleSpec]) -> list
         )
         for index, members in enumerate(plan.deal(examples, num_shards))
     ]
-
-
-def _splits(
-    config: BuildConfig, candidates: Sequence[Candidate], contents: Sequence[str]
-) -> list[str]:
-    if config.split_by == "hash":
-        return splits.split_by_hash(
-            candidates,
-            contents,
-            val_fraction=config.val_fraction,
-            test_fraction=config.test_fraction,
-            salt=config.salt,
-        )
-    of_source = [candidate.photograph.source_split for candidate in candidates]
-    if not all(of_source) or "train" not in of_source:
-        raise ValueError(
-            "--split_by=source needs a source that says train, val or test. Received: "
-            f"{', '.join(sorted({split or 'none' for split in of_source}))}. Use --split_by=hash."
-        )
-    return of_source

@@ -18,6 +18,7 @@ from data_prep import charts, thumbnails
 from data_prep.labels import POLICIES
 from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
+from data_prep.rules import RULES
 from data_prep.shards import ExampleSpec
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
@@ -26,19 +27,6 @@ _SHEET, _LEAST_SHEET, _MOST_EXAMPLES = 12, 3, 240  # Pictures of a class, and of
 _MOST_REJECTED = 48
 _MOST_PAIRS = 12
 _MOST_HEADERS = 1000  # Read where the source does not say how large its photographs are.
-
-RULES = {
-    "no_instance_of_the_classes": "photographs that show none of the classes",
-    "several_classes": "photographs that show more than one of the classes",
-    "only_crowds": "photographs on which the class is marked as a crowd alone",
-    "smaller_than_min_area": "photographs whose animal is smaller than --min_area",
-    "crowd_not_cropped": "crowds, which are never cut out",
-    "crop_smaller_than_min_area": "instances smaller than --min_area",
-    "box_outside_or_empty": "boxes outside their photograph, or of no size",
-    "annotation_of_unknown_image": "annotations of a photograph that the file does not list",
-    "annotation_of_unknown_category": "annotations of a category that the file does not list",
-    "near_duplicate_of_another_split": "photographs of train that look like one of another split",
-}
 
 
 class Contents(NamedTuple):
@@ -68,7 +56,7 @@ def write_report(data_dir: Path, manifest: Manifest, contents: Contents) -> None
         manifest=manifest,
         total=len(contents.examples),
         split_names=[split for split in charts.SPLIT_COLOURS if split in manifest.counts],
-        facts=_facts(manifest, contents.source),
+        facts=_facts(manifest, contents),
         charts=_charts(manifest, contents.examples),
         dropped=[(count, RULES[rule]) for rule, count in manifest.dropped.items() if count],
         reasons=sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
@@ -81,9 +69,9 @@ def write_report(data_dir: Path, manifest: Manifest, contents: Contents) -> None
     files.write_atomically(data_dir / naming.REPORT, content)
 
 
-def _facts(manifest: Manifest, source: str) -> dict[str, str]:
+def _facts(manifest: Manifest, contents: Contents) -> dict[str, str]:
     options = manifest.options
-    facts = {"Source": source}
+    facts = {"Source": contents.source}
     if options["source"] != "folder":
         facts["Labels"] = POLICIES[options["label_policy"]]
         if options["label_policy"] == "crop":
@@ -92,8 +80,7 @@ def _facts(manifest: Manifest, source: str) -> dict[str, str]:
             facts["Smallest animal"] = f"{options['min_area']:.2%} of the photograph, by its box"
     else:
         facts["Labels"] = "the folder of a photograph is its class"
-    by_hash = f"stratified by class, by content, salt {options['salt']!r}"
-    facts["Splits"] = by_hash if options["split_by"] == "hash" else "as the source has them"
+    facts["Splits"] = _splits(manifest, contents.photographs.values())
     size = options["image_size"]
     facts["Stored as"] = f"JPEG, short side {size} pixels at most" if size else "the original size"
     facts["Shards"] = (
@@ -101,6 +88,16 @@ def _facts(manifest: Manifest, source: str) -> dict[str, str]:
     )
     facts["Digest"] = manifest.digest
     return facts
+
+
+def _splits(manifest: Manifest, photographs: Iterable[Photograph]) -> str:
+    """Who decided on the splits; those that the source does not have were cut from its train."""
+    by_hash = f"stratified by class, by content, salt {manifest.options['salt']!r}"
+    if manifest.options["split_by"] == "hash":
+        return by_hash
+    cut = sorted(manifest.counts.keys() - {p.source_split for p in photographs})
+    kept = "as the source has them"
+    return f"{kept}; {' and '.join(cut)} cut from train, {by_hash}" if cut else kept
 
 
 def _charts(manifest: Manifest, examples: Sequence[ExampleSpec]) -> list[dict[str, Any]]:

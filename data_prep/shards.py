@@ -209,5 +209,14 @@ def finished(task: ShardTask) -> ShardResult | None:
         raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
 
 
+def was_built_alike(task: ShardTask) -> bool:
+    """Whether the shard's last build, finished or damaged since, was from the same inputs."""
+    try:
+        result = msgspec.json.decode(_state_file(task).read_bytes(), type=ShardResult)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return False
+    return result.inputs_digest == task.inputs_digest
+
+
 def _state_file(task: ShardTask) -> Path:
     return Path(task.data_dir) / naming.BUILD_STATE / f"{task.file}.json"

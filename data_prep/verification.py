@@ -46,6 +46,7 @@ def verify(
     findings += [finding for report in reports for finding in report.findings]
     if not quick:
         findings += [*_wrong_counts(manifest, reports), *_leaks(manifest, reports)]
+        findings += _conflicts(manifest, reports)
     return findings
 
 
@@ -127,6 +128,28 @@ def _leaks(manifest: Manifest, reports: Sequence[Report]) -> Iterator[str]:
         yield from _in_two_splits(
             reports, lambda sighting: sighting.photograph, "crops of one photograph"
         )
+
+
+def _conflicts(manifest: Manifest, reports: Sequence[Report]) -> Iterator[str]:
+    """One image under two labels, unless the build was told to keep such."""
+    if manifest.options.get("conflicts") == "keep":
+        return
+    first: dict[bytes, tuple[str, Sighting]] = {}
+    for report in reports:
+        for sighting in report.sightings:
+            file, seen = first.setdefault(sighting.content, (report.file, sighting))
+            if seen.label != sighting.label:
+                label, other = _name(manifest, sighting), _name(manifest, seen)
+                yield (
+                    f"{report.file}: record {sighting.record} ({sighting.photograph[0]}) is "
+                    f"labelled {label}; the same image is {other} as record {seen.record} of "
+                    f"{file} ({seen.photograph[0]})"
+                )
+
+
+def _name(manifest: Manifest, sighting: Sighting) -> str:
+    known = 0 <= sighting.label < len(manifest.classes)
+    return manifest.classes[sighting.label] if known else str(sighting.label)
 
 
 def _in_two_splits(

@@ -28,7 +28,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data_dir = tmp_path_factory.mktemp("dataset")
     build(
         BuildConfig(
-            data_dir=str(data_dir), synthetic_images=50, label_policy="largest", num_workers=1
+            data_dir=str(data_dir),
+            source="synthetic",
+            synthetic_images=50,
+            split_by="hash",
+            label_policy="largest",
+            num_workers=1,
         )
     )
     return data_dir

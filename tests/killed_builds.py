@@ -85,7 +85,7 @@ def _content(path: Path) -> object:
 
 def _command(data_dir: Path, images: int, num_workers: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "data_prep.build", f"--data_dir={data_dir}"),
+        *(sys.executable, "-m", "data_prep.build", "--source=synthetic", f"--data_dir={data_dir}"),
         *(f"--synthetic_images={images}", f"--num_workers={num_workers}"),
     ]
 

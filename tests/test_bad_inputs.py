@@ -141,7 +141,8 @@ BUILD = {
     # Downloads.
     "server out of reach": (nothing, ("--download", "--download_url=http://127.0.0.1:9"), 1,
                             "Cannot reach http://127.0.0.1:9/annotations/"),
-    "download of drawings": (write, ("--source=synthetic", "--download"), 2, "--download goes"),
+    "download of drawings": (write, ("--source=synthetic", "--coco_dir=", "--download"), 2,
+                             "--download goes"),
     "mirror without http": (write, ("--download_url=mirror",), 2, "download_url=mirror"),
     "no download at once": (write, ("--num_downloads=0",), 2, "num_downloads=0"),
     # Annotations.
@@ -234,7 +235,7 @@ BUILD = {
     "arguments for no Beam": (write, ("--beam_args=--x=1",), 2, "are for --runner=beam"),
     "commit of nothing": (write, ("--commit_only",), 1, "Shards are missing"),
     "two sources": (write, ("--annotations=a.json",), 2, "in place of --coco_dir"),
-    "folder without a folder": (write, ("--source=folder",), 2, "needs --folder_dir"),
+    "folder without a folder": (write, ("--source=folder", "--coco_dir="), 2, "needs --folder_dir"),
     "coco without a folder": (write, ("--coco_dir=",), 2, "source=coco needs --coco_dir"),
 }  # fmt: skip
 
@@ -356,7 +357,9 @@ def test_read_only_folder_is_named(small_disk: Path, tmp_path: Path) -> None:
 
 
 def test_full_disk_names_the_drawn_photograph(small_disk: Path) -> None:
-    done = miniature.python("data_prep.build", f"--data_dir={small_disk / 'data'}")
+    done = miniature.python(
+        "data_prep.build", "--source=synthetic", f"--data_dir={small_disk / 'data'}"
+    )
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "No space left on device" in line

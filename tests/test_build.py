@@ -121,7 +121,7 @@ def test_second_build_redoes_only_what_is_missing_or_damaged(coco, tmp_path) -> 
 def test_other_options_leave_nothing_of_the_build_before(coco, tmp_path) -> None:
     data_dir = tmp_path / "data"
     build(config(coco, data_dir))
-    manifest = build(config(coco, data_dir, num_shards=3, test_fraction=0.1))
+    manifest = build(config(coco, data_dir, num_shards=3, test_fraction=0.1, overwrite=True))
     assert {path.name for path in data_dir.glob("*.tfrecord-*")} == {
         shard.file for shard in manifest.shards
     }

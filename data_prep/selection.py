@@ -1,0 +1,174 @@
+"""From a source to the examples to be: label policy, files on disk, conflicts, classes, splits."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep import conflicts, labels, plan, rare_classes, splits
+from data_prep.config import BuildConfig
+from data_prep.labels import Candidate
+from data_prep.photographs import Photograph, Rejection, Source
+from data_prep.plan import Digest
+from data_prep.unusable import check_rejections
+
+
+class Selection(NamedTuple):
+    """What is to become examples, and what was left out on the way to it.
+
+    Attributes:
+        source: What it was selected from, without the classes that are left out.
+        candidates: The examples to be.
+        contents: For each, the hex digest of its photograph's bytes.
+        splits_of: For each, its split.
+        digests: {path: digest} of every photograph that was read.
+        photographs: Those that the examples were to be made of, usable or not.
+        dropped: {rule: number of photographs or instances that it left out}.
+        rejections: Of photographs that cannot be had, and of boxes.
+        conflicting: Of photographs that stand under two labels.
+        rare: Classes that were left out, with how many photographs they have, in words.
+    """
+
+    source: Source
+    candidates: list[Candidate]
+    contents: list[str]
+    splits_of: list[str]
+    digests: Mapping[str, Digest]
+    photographs: list[Photograph]
+    dropped: Counter[str]
+    rejections: list[Rejection]
+    conflicting: list[Rejection]
+    rare: str = ""
+
+
+def select(config: BuildConfig, source: Source) -> Selection:
+    """Decides which photographs, or crops, become examples; reads their digests, no pixels.
+
+    Args:
+        config: Of the build, its `split_by` settled.
+        source: What the config names.
+
+    Raises:
+        ValueError: if too many photographs are unusable, if two labels of one photograph are not
+            to be, or if a class that was asked for has too few examples.
+    """
+    found = _select(config, source)
+    counts = rare_classes.count(found.candidates, found.contents, found.splits_of, source.classes)
+    rare = rare_classes.find(counts, config.fewest_examples)
+    words = rare_classes.in_words(counts, rare)
+    if rare and not config.takes_all_classes:
+        raise ValueError(
+            f"A class has fewer photographs than --min_examples={config.fewest_examples}, or none "
+            f"to train on. Received: {words}. {_left_out(found.dropped)} Take fewer --classes, or "
+            "loosen what leaves photographs out."
+        )
+    rest = rare_classes.leave_out(source, rare) if rare else source
+    _check_several(rest.classes, words, config)
+    if not rare:
+        return found
+    again = _select(config, rest)  # What stood beside a rare class may be one of a single class.
+    if gone := len(source.photographs) - len(rest.photographs):
+        again.dropped["rare_class"] = gone
+    return again._replace(rare=words)
+
+
+def _select(config: BuildConfig, source: Source) -> Selection:
+    candidates, dropped = labels.choose(
+        source.photographs,
+        policy=config.label_policy,
+        min_area=config.min_area,
+        crop_margin=config.crop_margin,
+    )
+    dropped.update(source.dropped)
+    if source.bad_boxes:
+        dropped["box_outside_or_empty"] = len(source.bad_boxes)
+    _check_every_class(config, Counter(c.label for c in candidates), source.classes, dropped)
+    photographs = [candidate.photograph for candidate in candidates]
+    unfetched = _download(config, photographs)
+    check_rejections(config, unfetched, photographs)
+    digests, missing = plan.digest_photographs(candidates)
+    known = {rejection.file for rejection in unfetched}
+    rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
+    if not (config.dry_run and config.download):  # They are not fetched yet.
+        check_rejections(config, rejections, photographs)
+    candidates = [c for c in candidates if c.photograph.path in digests]
+    contents = [digests[c.photograph.path].content for c in candidates]
+    conflicting = _conflicts(config, candidates, contents, source.classes)
+    if conflicting:
+        dropped["two_labels"] = len(conflicting)
+        kept = [place for place in range(len(candidates)) if place not in conflicting]
+        candidates, contents = [candidates[k] for k in kept], [contents[k] for k in kept]
+    return Selection(
+        source=source,
+        candidates=candidates,
+        contents=contents,
+        splits_of=splits.assign(config, candidates, contents),
+        digests=digests,
+        photographs=photographs,
+        dropped=dropped,
+        rejections=rejections,
+        conflicting=list(dict.fromkeys(conflicting.values())),
+    )
+
+
+def _conflicts(
+    config: BuildConfig,
+    candidates: Sequence[Candidate],
+    contents: Sequence[str],
+    classes: Sequence[str],
+) -> dict[int, Rejection]:
+    """Returns the candidates to leave out, {place: why}."""
+    if config.conflicts == "keep":
+        return {}
+    found = conflicts.find(candidates, contents, classes)
+    if found and config.conflicts == "error":
+        first = next(iter(found.values()))
+        raise ValueError(
+            f"{len(found)} examples are of photographs that stand under two labels. Received: "
+            f"{first.file}: {first.reason}. Mend the labels, or leave such photographs out with "
+            "--conflicts=drop."
+        )
+    return found
+
+
+def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:
+    """Fetches the photographs of COCO that are not there, if the config says so."""
+    if not config.download or config.source != "coco" or config.dry_run:
+        return []
+    from data_prep import download  # Brings requests, an eighth of the command's start.
+    from data_prep.downloader import Downloader
+
+    return download.fetch_photographs(
+        Downloader(),
+        photographs,
+        folder=Path(config.coco_dir or str(config.images_dir)),
+        mirror=config.download_url,
+        num_downloads=config.num_downloads,
+        max_failures=int(config.max_bad_fraction * len({p.path for p in photographs})),
+    )
+
+
+def _check_every_class(
+    config: BuildConfig, counts: Counter[int], classes: Sequence[str], dropped: Mapping[str, int]
+) -> None:
+    """Refuses classes without any example before a file is opened for the others."""
+    empty = [name for label, name in enumerate(classes) if not counts[label]]
+    if empty and (not config.takes_all_classes or len(empty) == len(classes)):
+        raise ValueError(
+            f"No example is left for {', '.join(empty)}. {_left_out(dropped)} Take fewer "
+            "--classes, or loosen --label_policy or --min_area."
+        )
+
+
+def _left_out(dropped: Mapping[str, int]) -> str:
+    rules = ", ".join(f"{rule}: {count}" for rule, count in dropped.items()) or "nothing"
+    return f"Left out by the rules: {rules}."
+
+
+def _check_several(classes: Sequence[str], rare: str, config: BuildConfig) -> None:
+    if len(classes) < 2:
+        few = f"; with fewer than --min_examples={config.fewest_examples}: {rare}" if rare else ""
+        raise ValueError(
+            "A classifier tells two classes or more apart. Received: "
+            f"{', '.join(classes) or 'none'}{few}. Add photographs of another class."
+        )
