@@ -38,13 +38,15 @@ def find(counts: Counts, fewest: int) -> list[str]:
 
 
 def in_words(counts: Counts, names: Collection[str]) -> str:
-    """`dog 1 (train 1); cat 0`: how many photographs there are, and in which split."""
-    return "; ".join(f"{name} {counts[name].total()}{_by_split(counts[name])}" for name in names)
+    """`dog 1 (train 1); none of cat, cow`: how many there are, and in which split."""
+    some = [f"{name} {counts[name].total()} ({_by_split(counts[name])})"
+            for name in names if counts[name]]  # fmt: skip
+    none = ", ".join(name for name in names if not counts[name])
+    return "; ".join([*some, f"none of {none}"] if none else some)
 
 
 def _by_split(of_class: Counter[str]) -> str:
-    splits = ", ".join(f"{split} {number}" for split, number in sorted(of_class.items()))
-    return f" ({splits})" if splits else ""
+    return ", ".join(f"{split} {number}" for split, number in sorted(of_class.items()))
 
 
 def leave_out(source: Source, names: Collection[str]) -> Source:

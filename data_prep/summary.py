@@ -12,7 +12,7 @@ from data_prep.shards import ShardTask
 from tfrecords import naming
 from tfrecords.manifest import Manifest
 
-_UNEVEN = 3.0  # From so many times as many examples on, a class is worth a word.
+_UNEVEN, _MANY = 3.0, 10  # From so many times as many, and so many examples on: worth a word.
 _MOST_CLASSES = 20  # In a line.
 
 
@@ -105,13 +105,16 @@ def _splits(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"{split:>6}: {sum(of_split.values())} examples ({shown})"
     if "val" not in counts:
         yield "There is no validation split: nothing will say how good a model is"
+    sizes = {split: sum(of_split.values()) for split, of_split in counts.items()}
+    if sizes["train"] < max(sizes.values()):
+        yield "Fewer to train on than to judge by: --split_by=hash deals all out anew"
     yield from _unevenness(counts)
 
 
 def _unevenness(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     train = counts["train"]
     most, fewest = max(train, key=lambda n: train[n]), min(train, key=lambda n: train[n])
-    if train[most] >= _UNEVEN * train[fewest]:
+    if train[most] >= max(_UNEVEN * train[fewest], _MANY):
         yield (
             f"Uneven: {most} has {train[most] / train[fewest]:.1f} times the training examples of "
             f"{fewest}; --class_weights=balanced of the trainer gives them equal weight"

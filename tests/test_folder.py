@@ -33,6 +33,18 @@ def read(root: Path, *files: str, classes: tuple[str, ...] = ("cat", "dog")) -> 
         # Hidden files and folders are no photographs; folders below a class are.
         (["cat/.DS_Store", ".git/1.jpg", "cat/more/1.jpg", "dog/2.jpg"],
          {"cat/more/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
+        # A class may be called as a split is, or begin so, where its neighbours are classes.
+        (["cat/1.jpg", "dog/2.jpg", "train/3.jpg", "vallhund/4.jpg"],
+         {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
+        # What systems and tools leave is no photograph.
+        (["cat/1.jpg", "dog/2.jpg", "cat/Thumbs.db", "dog/desktop.ini", "cat/notes.txt",
+          "dog/labels.json", "__MACOSX/cat/1.jpg", "cat/.ipynb_checkpoints/1-checkpoint.jpg",
+          "cat/__MACOSX/2.jpg", "dog/._2.jpg"],
+         {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
+        # Names of no kind, or of none that is known, are looked into.
+        (["cat/1", "dog/2.jpg_large", "dog/3.webp", "dog/4.HEIC"],
+         {"cat/1": ("cat", ""), "dog/2.jpg_large": ("dog", ""), "dog/3.webp": ("dog", ""),
+          "dog/4.HEIC": ("dog", "")}),
         # Other classes are left out.
         (["cat/1.jpg", "dog/2.jpg", "cow/3.jpg"],
          {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
@@ -42,6 +54,26 @@ def test_label_and_split_are_those_of_the_folders(files, found, tmp_path: Path) 
     source = read(tmp_path, *files)
     assert {p.name: (source.classes[p.label], p.source_split) for p in source.photographs} == found
     assert all(Path(p.path).read_bytes() == p.name.encode() for p in source.photographs)
+
+
+def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    files = ("cat/1.jpg", "cat/Thumbs.db", "dog/2.jpg", "dog/notes.txt", "cat/.DS_Store")
+    assert read(tmp_path / "a", *files).dropped == {"no_photograph_by_name": 3}
+    files = ("train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg", "extra/cat/4.jpg")
+    assert read(tmp_path / "b", *files).dropped == {"beside_the_splits": 1}
+
+
+def test_splits_and_classes_side_by_side_are_refused(tmp_path: Path) -> None:
+    files = ("train/cat/1.jpg", "test/dog/2.jpg", "unsorted/3.jpg")
+    with pytest.raises(ValueError, match=r"side by side. Received: test, train, .* unsorted"):
+        read(tmp_path, *files)
+
+
+@pytest.mark.parametrize("name", [" cat", "cat ", "cat\nfeline", "\t", "cat\u200b"])
+def test_class_that_tfds_cannot_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="printable characters") as error:
+        read(tmp_path, f"{name}/1.jpg", "dog/2.jpg", classes=("all",))
+    assert repr(name) in str(error.value)
 
 
 def test_all_takes_every_folder_in_alphabetical_order(tmp_path: Path) -> None:

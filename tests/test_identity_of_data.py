@@ -1,0 +1,85 @@
+"""A build puts no other dataset in the place of one that is there, unless it is told to."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.build import build, build_share, dry_run
+from data_prep.config import BuildConfig
+from tests import coco_folder
+from tfrecords.manifest import read_manifest
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    return coco_folder.write(tmp_path / "coco", coco_folder.instances(20))
+
+
+def config(coco: Path, data_dir: Path, **changes: object) -> BuildConfig:
+    given = {"coco_dir": str(coco), "data_dir": str(data_dir), "classes": coco_folder.CLASSES}
+    return BuildConfig(**given | {"num_workers": 1} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"image_size": 12}, "image_size: 256 there, 12 here"),
+        ({"classes": ("dog", "cat")}, "classes: cat,dog there, dog,cat here"),
+        ({"label_policy": "crop", "salt": "s"}, "label_policy: single there, crop here; salt: "),
+        ({"coco_dir": "other"}, "coco_dir: "),
+    ],
+)
+def test_other_dataset_is_refused_with_the_difference(changes, says, coco, tmp_path) -> None:
+    other = coco_folder.write(tmp_path / "other", coco_folder.instances(22))
+    changes = {k: str(other) if v == "other" else v for k, v in changes.items()}
+    before = build(config(coco, tmp_path / "data"))
+    for start in (build, dry_run):
+        with pytest.raises(ValueError, match="holds another dataset") as error:
+            start(config(coco, tmp_path / "data", **changes))
+        assert says in str(error.value)
+    with pytest.raises(ValueError, match="holds another dataset"):
+        build_share(config(coco, tmp_path / "data", task_index=0, num_tasks=2, **changes))
+    assert read_manifest(tmp_path / "data").digest == before.digest
+    after = build(config(coco, tmp_path / "data", overwrite=True, **changes))
+    fresh = build(config(coco, tmp_path / "fresh", **changes))
+    assert after.digest == fresh.digest != before.digest
+
+
+def test_photographs_that_moved_and_other_machines_are_the_same_dataset(coco, tmp_path) -> None:
+    before = build(config(coco, tmp_path / "data"))
+    moved = coco.rename(tmp_path / "moved")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    after = build(config(moved, tmp_path / "elsewhere", num_workers=2, max_bad_fraction=0.5))
+    assert after.digest == before.digest
+
+
+def test_changed_photographs_of_the_same_source_are_taken_in(coco, tmp_path) -> None:
+    build(config(coco, tmp_path / "data"))
+    coco_folder.write(coco, coco_folder.instances(22))
+    assert sum(build(config(coco, tmp_path / "data")).counts["train"].values()) > 16
+
+
+def test_dataset_of_an_older_version_is_built_again_as_it_was(coco, tmp_path) -> None:
+    """It did not know of --conflicts and --min_examples: what it did not know is no difference."""
+    from tfrecords.manifest import write_manifest
+
+    manifest = build(config(coco, tmp_path / "data", split_by="hash"))
+    for option in ("conflicts", "min_examples", "overwrite", "dry_run"):
+        del manifest.options[option]
+    write_manifest(tmp_path / "data", manifest)
+    assert build(config(coco, tmp_path / "data", split_by="hash")).digest == manifest.digest
+
+
+def test_what_tfds_has_made_is_not_written_over(coco, tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text("{}")
+    with pytest.raises(ValueError, match="did not make"):
+        build(config(coco, tmp_path / "data"))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["dataset_info.json"]
+
+
+def test_nothing_is_created_before_the_source_is_read(tmp_path) -> None:
+    for given in ({"coco_dir": str(tmp_path / "no")}, {"folder_dir": str(tmp_path / "no")}):
+        with pytest.raises(ValueError, match="not a directory"):
+            build(BuildConfig(data_dir=str(tmp_path / "data"), **given))
+    assert list(tmp_path.iterdir()) == []
