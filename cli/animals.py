@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from cli import command, help, streams
+from cli import command, environment, help
 
 # Verb, the module of the command, what it does. Modules are imported when they are asked for.
 _VERBS = {
@@ -20,7 +20,7 @@ _VERSION = ("--version", "-version", "version")
 
 def run() -> None:
     """The console script: hands what stands behind the verb on to its command."""
-    streams.prepare()
+    environment.prepare()
     verb, *rest = sys.argv[1:] or ["--help"]
     if verb in _HELP:
         print(_overview())

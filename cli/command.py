@@ -6,7 +6,6 @@ same command goes on where it stopped.
 
 import dataclasses
 import errno
-import os
 import signal
 import sys
 import traceback
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from cli import help, streams
+from cli import environment, help, streams
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -53,9 +52,7 @@ def run(
         hint: What to say of a flag that it does not know.
         arguments: What it takes beside flags, for its usage line.
     """
-    streams.prepare()
-    # A notebook hands its own on to what it starts. Figures here only ever go to files.
-    os.environ["MPLBACKEND"] = "agg"
+    environment.prepare()
     for number in _stop_signals():
         signal.signal(number, signal.default_int_handler)  # Ends like Ctrl-C.
     help.define(main.__module__, arguments)
