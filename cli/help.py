@@ -94,9 +94,9 @@ def _own_help(module: str, arguments: str) -> str:
 
 def _help_of_others(module: str) -> str:
     others = {
-        name: [flag for flag in group if flag.name in flags.FLAGS and flag.help]
+        name: [flag for flag in group if flag.name not in _REPLACED]
         for name, group in flags.FLAGS.flags_by_module_dict().items()
-        if name != _registered(module)
+        if name not in (_registered(module), __name__)
     }
     return "\n".join(
         f"\n{name}:\n{_describe_all(group)}" for name, group in others.items() if group
