@@ -10,9 +10,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
+
+from cli import environment, help, streams
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,6 +24,9 @@ Config = TypeVar("Config", bound="DataclassInstance")
 FAILED = 1
 BAD_FLAGS = 2
 PREEMPTED = 42
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # Beside Ctrl-C, which is Python's own.
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 class PreemptedError(BaseException):
@@ -35,17 +40,25 @@ class FlagsError(ValueError):
     """A flag's value that only shows to be wrong once the flags are seen together."""
 
 
-def run(main: Callable[[list[str]], None], hint: str = "Pass --help to see the flags.") -> None:
+def run(
+    main: Callable[[list[str]], None],
+    hint: str = "Pass --help to see the flags.",
+    arguments: str = "",
+) -> None:
     """Parses the flags, calls `main` with the positional arguments and exits with its code.
 
     Args:
         main: The command.
         hint: What to say of a flag that it does not know.
+        arguments: What it takes beside flags, for its usage line.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends like Ctrl-C.
+    environment.prepare()
+    for number in _stop_signals():
+        signal.signal(number, signal.default_int_handler)  # Ends like Ctrl-C.
+    help.define(main.__module__, arguments)
     app.run(
-        lambda argv: _exit(_exit_code(main, argv[1:])),
-        flags_parser=lambda argv: _parse_flags(argv, hint),
+        lambda argv: exit_with(_exit_code(main, argv[1:])),
+        flags_parser=lambda argv: _parse_flags(argv, main.__module__, hint),
     )
 
 
@@ -67,26 +80,70 @@ def config_from_flags(config_class: type[Config]) -> Config:
         raise FlagsError(str(error)) from error
 
 
-def _parse_flags(argv: Sequence[str], hint: str) -> list[str]:
-    """Like absl's own parser, but a wrong flag exits with 2 and `--help` with 0."""
+def read_flagfiles(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """Puts what stands in flagfiles in their place; absl takes a byte order mark for a character.
+
+    Args:
+        values: The flags that there are.
+        argv: Without the name of the program.
+
+    Raises:
+        flags.Error: if a file cannot be read.
+    """
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _complain(f"{error}. {hint}")
-        sys.exit(BAD_FLAGS)
-    except SystemExit:  # absl prints the help and then exits with 1.
-        sys.exit(0)
+        read = values.read_flags_from_files(argv, force_gnu=False)
+    except UnicodeDecodeError as error:
+        raise flags.Error(f"A flagfile must be UTF-8 text. Received: {error}") from error
+    lines = [word.removeprefix(_BYTE_ORDER_MARK) for word in read]
+    marked = {line for line, word in zip(lines, read, strict=True) if line != word}
+    return [line for line in lines if line not in marked or not line.startswith(("#", "//"))]
 
 
-def _exit(code: int) -> None:
+def exit_with(code: int) -> NoReturn:
     """Exits; a signal that comes from now on is too late.
 
     As Python ends, it takes its handlers away, and the system's would put another code in place of
     this one.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in (*_STOP_SIGNALS, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    lost = streams.failure(sys.stdout)
+    if lost and not code:
+        complain(
+            f"What was printed is lost: {lost.strerror}. The work itself is done. Received: the "
+            "file or device that standard output goes to. Give another."
+        )
+        code = FAILED
+    streams.failure(sys.stderr)
     sys.exit(code)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """Those that stop a command, without a hang-up that nohup has it ignore."""
+    return [number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _parse_flags(argv: Sequence[str], module: str, hint: str) -> list[str]:
+    """Like absl's own parser, but a wrong flag exits with 2 and `--help` with 0."""
+    try:
+        return flags.FLAGS([argv[0], *read_flagfiles(flags.FLAGS, argv[1:])])
+    except flags.Error as error:
+        complain(_complaint(error, module, argv[1:], hint))
+        exit_with(BAD_FLAGS)
+    except SystemExit:  # The help was printed; absl's own then exits with 1.
+        exit_with(0)
+
+
+def _complaint(error: flags.Error, module: str, arguments: Sequence[str], hint: str) -> str:
+    """Returns what is wrong with the flags; all that are missing at once, where nothing else is."""
+    missing = [name for name in help.required(module) if flags.FLAGS[name].value is None]
+    if flags.FLAGS.is_parsed() and missing:  # It is, once each flag that was given is right.
+        return (
+            f"{' and '.join(f'--{name}' for name in missing)} must be given. Received: "
+            f"{' '.join(arguments) or 'no flags'}. Start it as `{help.usage(module)}`. {hint}"
+        )
+    wrong = " ".join(str(error).split()).removeprefix("ERROR:: ").removesuffix(".")
+    return f"{wrong}. {hint}"
 
 
 def _exit_code(main: Callable[[list[str]], None], arguments: list[str]) -> int:
@@ -97,7 +154,7 @@ def _exit_code(main: Callable[[list[str]], None], arguments: list[str]) -> int:
     except PreemptedError as error:
         return _fail(error, PREEMPTED)
     except KeyboardInterrupt:
-        _complain("Interrupted. Finished work is kept: start the same command again to go on.")
+        complain("Interrupted. Finished work is kept: start the same command again to go on.")
         return PREEMPTED
     except Exception as error:  # The one place that turns a failure into a line for a person.
         return _fail(error, FAILED)
@@ -107,7 +164,7 @@ def _exit_code(main: Callable[[list[str]], None], arguments: list[str]) -> int:
 def _fail(error: BaseException, code: int) -> int:
     if logging.get_verbosity() >= logging.DEBUG:
         traceback.print_exception(error)
-    _complain(_one_line(error))
+    complain(_one_line(error))
     return code
 
 
@@ -124,5 +181,6 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message[:500]} {hint}"
 
 
-def _complain(message: Any) -> None:
+def complain(message: Any) -> None:
+    """Says what is wrong, on stderr."""
     print(f"Error: {message}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from absl import flags
 from tqdm import tqdm
 
-from cli import command, cores
+from cli import command, cores, paths
 from data_prep import (
     beam,
     coco,
@@ -51,21 +51,21 @@ FLAGS = flags.FLAGS
 
 _DEFAULT = BuildConfig  # Each default stands once, in the dataclass.
 
-flags.DEFINE_string("data_dir", None, "Where the dataset goes.", required=True)
+paths.define("data_dir", None, "Where the dataset goes.", required=True)
 flags.DEFINE_enum(
     "source",
     _DEFAULT.source,
     SOURCES,
     "Drawn animals, COCO detections, or one folder per class. Unset: what the folders given are.",
 )
-flags.DEFINE_string(
+paths.define(
     "coco_dir",
     _DEFAULT.coco_dir,
     "Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out.",
 )
-flags.DEFINE_list("annotations", list(_DEFAULT.annotations), "COCO files, in place of --coco_dir.")
-flags.DEFINE_string("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
-flags.DEFINE_string(
+paths.define_list("annotations", list(_DEFAULT.annotations), "COCO files, in place of --coco_dir.")
+paths.define("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
+paths.define(
     "folder_dir", _DEFAULT.folder_dir, "Holds a folder per class, or train/ and val/ with one each."
 )
 flags.DEFINE_bool(

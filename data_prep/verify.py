@@ -8,13 +8,13 @@ from pathlib import Path
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from data_prep.verification import verify
 from tfrecords.manifest import read_manifest
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
 flags.DEFINE_boolean("quick", False, "Sizes and sha256 alone; no image is decoded.")
 flags.DEFINE_integer("num_workers", None, "Processes; unset: this machine's cores.", lower_bound=1)
 

@@ -11,6 +11,7 @@ _BACKENDS_OF = {
     "accelerator": ("gcp", "sky"),
     "spot": ("gcp", "sky"),
     "disk_gb": ("gcp", "sky"),
+    "max_hours": ("gcp", "sky", "k8s"),
     "cpus": ("slurm", "k8s"),
     "project": ("gcp",),
     "zone": ("gcp",),
@@ -29,6 +30,7 @@ _BACKENDS_OF = {
     "claim": ("k8s",),
     "mount": ("k8s",),
 }
+_INSTEAD = {("slurm", "max_hours"): "Slurm has --time_limit."}
 _CPUS_PER_GPU = 8  # They decode JPEGs, at some 1,000 images a second each.
 
 
@@ -46,6 +48,7 @@ class LaunchConfig:
     gpus: int = 1
     dry_run: bool = False
     write_to: str | None = None
+    max_hours: float | None = None
     # Cloud machines.
     accelerator: str = "L4"
     spot: bool = False
@@ -91,12 +94,22 @@ class LaunchConfig:
                 "name must be lower-case letters, digits and dashes, at most 40, and begin with a "
                 f"letter, as clouds and Kubernetes want it. Received: name={self.name!r}."
             )
+        if self.max_hours is not None and not 0.01 <= self.max_hours <= 2880:
+            raise ValueError(
+                "max_hours must be between 0.01 and 2880, which is the longest that Google's cloud "
+                f"takes. Received: max_hours={self.max_hours}."
+            )
         if self.backend == "gcp" and self.num_nodes > 1:
             raise ValueError(
                 "gcp makes one VM. "
                 f"Received: num_nodes={self.num_nodes}. Use --backend=sky for several, or --gpus."
             )
         self._refuse_options_of_others()
+        if self.backend == "k8s" and not self.image:
+            raise ValueError(
+                "k8s needs --image: what `docker build` made of this project, in a registry that "
+                "the cluster pulls from, such as REGISTRY/coco-animals:1. Received none."
+            )
 
     def _refuse_options_of_others(self) -> None:
         """An option that the backend does not know would be dropped without a word."""
@@ -106,8 +119,14 @@ class LaunchConfig:
             if self.backend not in owners and value != field.default:
                 raise ValueError(
                     f"{field.name} is an option of {' and '.join(owners)}. Received: "
-                    f"backend={self.backend}, {field.name}={value!r}. Leave it out."
+                    f"backend={self.backend}, {field.name}={value!r}. "
+                    f"{_INSTEAD.get((self.backend, field.name), 'Leave it out.')}"
                 )
+
+    @property
+    def max_seconds(self) -> int | None:
+        """How long a start of the job may last."""
+        return None if self.max_hours is None else round(self.max_hours * 3600)
 
     @property
     def cpus_of_node(self) -> int:

@@ -1,6 +1,7 @@
 """One VM of Google's cloud, which trains, keeps its run in a bucket and powers itself off."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         if not path.startswith("gs://"):
             raise FlagsError(
                 f"A VM of Google's cloud sees no folder of this machine: --{name} must be in a "
-                f"bucket, such as gs://BUCKET/{path.lstrip('/')}. Received: {path}."
+                f"bucket, such as gs://BUCKET/{path.lstrip('~/')}. Received: {path}."
             )
     trainer.check_weights()
     commit = source.commit()
@@ -75,7 +76,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "gpus": config.gpus,
         "data": data,
         "run": run,
-        "flags": trainer.others,
+        "flags": trainer.elsewhere(),
         "sync_seconds": config.sync_seconds,
     }
     return Job(
@@ -91,7 +92,17 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         ),
         client="gcloud",
         install="Install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install).",
+        watch=_on_vm("tail-serial-port-output", config),
+        stop=_on_vm("stop", config),
+        clean_up=_on_vm("delete", config),
+        warning=source.uncommitted(),
     )
+
+
+def _on_vm(verb: str, config: LaunchConfig) -> str:
+    """What a shell does with the VM."""
+    words = ["gcloud", "compute", "instances", verb, str(config.name), f"--zone={config.zone}"]
+    return shlex.join(words + ([f"--project={config.project}"] if config.project else []))
 
 
 def _create(config: LaunchConfig, folder: Path) -> tuple[str, ...]:
@@ -104,7 +115,8 @@ def _create(config: LaunchConfig, folder: Path) -> tuple[str, ...]:
         # A VM with a GPU cannot be moved to another host while it runs.
         "maintenance-policy": "TERMINATE" if config.gpus or config.spot else None,
         "provisioning-model": "SPOT" if config.spot else "STANDARD",
-        "instance-termination-action": "STOP" if config.spot else None,
+        "instance-termination-action": "STOP" if config.spot or config.max_hours else None,
+        "max-run-duration": f"{config.max_seconds}s" if config.max_hours else None,
         "image-family": config.image_family or image.family,
         "image-project": config.image_project or image.project,
         "boot-disk-size": f"{config.disk_gb}GB",

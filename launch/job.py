@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ class Job:
         commands: What submits them, in this order.
         client: The program without which that cannot be done.
         install: How to get it.
+        watch: A shell's command that follows the job once it is submitted.
+        stop: One that ends it, with a checkpoint.
+        clean_up: One that removes what is left of it; never the run.
+        warning: What to know before it is submitted.
     """
 
     folder: Path
@@ -31,12 +36,22 @@ class Job:
     commands: tuple[tuple[str, ...], ...]
     client: str
     install: str
+    watch: str
+    stop: str
+    clean_up: str
+    warning: str | None = None
 
     def describe(self) -> str:
         """Returns all of it for a person to read, the commands last."""
-        return "".join(
+        files = "".join(
             f"==> {self.folder / name} <==\n{content}\n" for name, content in self._all().items()
         )
+        warning = f"Warning: {self.warning}\n" if self.warning else ""
+        return f"{files}{warning}{self.advice()}\n"
+
+    def advice(self) -> str:
+        """Returns the commands for afterwards, a line each."""
+        return f"Watch:    {self.watch}\nStop:     {self.stop}\nClean up: {self.clean_up}"
 
     def write(self) -> None:
         """Writes the files, and the commands as one that can be started again."""
@@ -60,6 +75,8 @@ class Job:
         """
         self.check_client()
         self.write()
+        if self.warning:
+            print(f"Warning: {self.warning}", file=sys.stderr, flush=True)
         for command in self.commands:
             code = subprocess.call(command)
             if code:

@@ -4,12 +4,12 @@ import os
 from pathlib import Path, PurePosixPath
 
 from cli.command import PREEMPTED, FlagsError
+from launch import trainer_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render
 from launch.trainer_flags import TrainerFlags
 
-_IMAGE = "coco-animals"
-_MOUNT = "/animals"  # Where flags with relative paths do not say.
+_MOUNT = "/animals"  # Where no path says: both are in buckets.
 
 
 def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
@@ -19,29 +19,38 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         FlagsError: if the volume cannot hold both the data and the run.
     """
     paths = {"data_dir": trainer.config.data_dir, "workdir": trainer.config.workdir}
-    local = [path for path in paths.values() if "://" not in path]
+    for name, path in paths.items():
+        trainer_flags.check_elsewhere(name, path)
+    local = [path for path in paths.values() if path.startswith("/")]
     mount = _mount(config.mount, local)
-    flags = trainer.on(
-        **{name: path if "://" in path else f"{PurePosixPath(mount, path)}"
-           for name, path in paths.items()}
-    )  # fmt: skip
+    namespace = f"--namespace={config.namespace}"
     values = {
         "name": config.name,
         "namespace": config.namespace,
         "num_nodes": config.num_nodes,
         "hosts": [_host(str(config.name), pod) for pod in range(config.num_nodes)],
-        "image": config.image or _IMAGE,
+        "image": config.image,
+        "max_seconds": config.max_seconds,
         "gpus": config.gpus,
         "cpus": config.cpus_of_node,
         "claim": config.claim if local else None,
         "mount": mount,
         "preempted": PREEMPTED,
-        "flags": [f"--num_gpus={config.gpus}", *flags],
+        "flags": [
+            f"--num_gpus={config.gpus}",
+            *(f"--{name}={path}" for name, path in paths.items()),
+            *trainer.elsewhere(),
+        ],
     }
     return Job(
         folder=folder,
         files={"jobset.yaml": render("k8s_jobset.yaml", values)},
         commands=(("kubectl", "apply", "--filename", f"{folder}/jobset.yaml"),),
+        watch=f"kubectl logs --follow --prefix --max-log-requests={config.num_nodes} "
+        f"{namespace} --selector=jobset.sigs.k8s.io/jobset-name={config.name}",
+        stop=f"kubectl patch jobset {config.name} {namespace} --type=merge "
+        """--patch='{"spec": {"suspend": true}}'""",
+        clean_up=f"kubectl delete jobset {config.name} {namespace}",
         client="kubectl",
         install="Install kubectl (https://kubernetes.io/docs/tasks/tools).",
     )
@@ -54,15 +63,14 @@ def _host(name: str, pod: int) -> str:
 
 def _mount(given: str | None, paths: list[str]) -> str:
     """Returns where the volume is mounted, so that all of the paths are on it."""
-    absolute = [path for path in paths if path.startswith("/")]
     if given is not None:
         mount = given.rstrip("/")
-    elif absolute:
+    elif paths:
         # Of a single path the last part is the run's own.
-        mount = os.path.commonpath([*absolute, str(Path(absolute[0]).parent)])
+        mount = os.path.commonpath([*paths, str(Path(paths[0]).parent)])
     else:
         mount = _MOUNT
-    outside = [path for path in absolute if not PurePosixPath(path).is_relative_to(mount or "/")]
+    outside = [path for path in paths if not PurePosixPath(path).is_relative_to(mount or "/")]
     if outside or mount in ("", "/"):
         raise FlagsError(
             "--data_dir and --workdir must lie in one folder below /, where all pods see the "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from launch import gcp, k8s, sky, slurm, trainer_flags
 from launch.config import BACKENDS, LaunchConfig
 from launch.job import Job
@@ -33,11 +33,17 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("gpus", _DEFAULT.gpus, "GPUs of each; 0: CPUs alone.", lower_bound=0)
 flags.DEFINE_bool("dry_run", _DEFAULT.dry_run, "Print the files and commands, and submit nothing.")
-flags.DEFINE_string(
+paths.define(
     "write_to",
     _DEFAULT.write_to,
     "Folder for the job's files, to keep and edit; unset: jobs/NAME. With --dry_run they are "
     "written only if it is set.",
+)
+flags.DEFINE_float(
+    "max_hours",
+    _DEFAULT.max_hours,
+    "gcp, sky, k8s: after so many each start of the job is stopped, with a checkpoint, and not "
+    "started again. Unset: no limit. slurm has --time_limit.",
 )
 flags.DEFINE_string(
     "accelerator",
@@ -79,7 +85,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_string("partition", _DEFAULT.partition, "slurm: unset: the cluster's default.")
 flags.DEFINE_string("time_limit", _DEFAULT.time_limit, "slurm: of each start of the job.")
-flags.DEFINE_string(
+paths.define(
     "python", _DEFAULT.python, "slurm: the Python on the nodes that has this project installed."
 )
 flags.DEFINE_integer(
@@ -90,7 +96,9 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_string("namespace", _DEFAULT.namespace, "k8s: where the JobSet goes.")
 flags.DEFINE_string(
-    "image", _DEFAULT.image, "k8s: what `docker build` made of this project; unset: coco-animals."
+    "image",
+    _DEFAULT.image,
+    "k8s: what `docker build` made of this project, in a registry that the cluster pulls from.",
 )
 flags.DEFINE_string(
     "claim", _DEFAULT.claim, "k8s: the PersistentVolumeClaim (ReadWriteMany) with data and runs."
@@ -115,7 +123,7 @@ def main(arguments: list[str]) -> None:
     job = plan(config, arguments)
     if not config.dry_run:
         job.submit()
-        print(f"Submitted. The job's files are in {job.folder}.")
+        print(f"Submitted. The job's files are in {job.folder}.\n{job.advice()}")
         return
     if config.write_to:
         job.write()
@@ -153,7 +161,11 @@ def _folder(config: LaunchConfig) -> Path:
 
 def run() -> None:
     """The console script."""
-    command.run(main, hint="The trainer's flags stand behind --; pass --help to see the others.")
+    command.run(
+        main,
+        hint="The trainer's flags stand behind --; pass --help to see the others.",
+        arguments="-- TRAINER FLAGS",
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cli.command import PREEMPTED, FlagsError
-from launch import source
+from launch import source, trainer_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render
 from launch.trainer_flags import TrainerFlags
@@ -21,7 +21,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
     if "://" not in workdir:
         raise FlagsError(
             "A machine that is taken away leaves its run in a bucket: --workdir must be one, such "
-            f"as gs://BUCKET/{workdir.lstrip('/')}. Received: {workdir}."
+            f"as gs://BUCKET/{workdir.lstrip('~/')}. Received: {workdir}."
         )
     trainer.check_weights()
     values = {
@@ -38,7 +38,13 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "data_dir": _DATA,
         "workdir": _RUN,
         "extras": "[gpu]" if config.gpus else "",
-        "flags": [f"--num_gpus={config.gpus}", *trainer.on(data_dir=_DATA, workdir=_RUN)],
+        "max_seconds": config.max_seconds,
+        "flags": [
+            f"--num_gpus={config.gpus}",
+            f"--data_dir={_DATA}",
+            f"--workdir={_RUN}",
+            *trainer.elsewhere(),
+        ],
     }
     return Job(
         folder=folder,
@@ -49,6 +55,10 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         ),
         client="sky",
         install='Install SkyPilot: pip install "skypilot[gcp]".',
+        watch=f"sky jobs logs --name={config.name}",
+        stop=f"sky jobs cancel --name={config.name}",
+        # The job's machines go with it. What stays is the one that looks after jobs.
+        clean_up="sky down sky-jobs-controller-HASH  # `sky status` shows its whole name",
     )  # fmt: skip
 
 
@@ -56,7 +66,7 @@ def _source_of_data(data_dir: str) -> str:
     """A bucket as it is; a folder of this machine with its whole path, for SkyPilot to upload."""
     if "://" in data_dir:
         return data_dir
-    folder = Path(data_dir).absolute()
+    folder = Path(trainer_flags.here("data_dir", data_dir)).absolute()
     if not folder.is_dir():
         raise FlagsError(
             "--data_dir must be in a bucket, such as gs://BUCKET/data, or a folder of this "

@@ -1,5 +1,6 @@
 """A job of a Slurm cluster whose nodes share a file system: trainers, or an array of builders."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,19 +10,16 @@ from launch.job import Job, render
 from launch.trainer_flags import TrainerFlags
 
 _NOTICE_SECONDS = 120  # Before the time limit: a step, a checkpoint, and twice the grace.
-_INSTALL = "Start this on a node of the cluster that submits jobs."
 
 
 def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
     """Returns the job: a batch script that starts one worker on each node."""
-    paths = {"data_dir": trainer.config.data_dir, "workdir": trainer.config.workdir}
-    flags = trainer.on(**{name: _absolute(path) for name, path in paths.items()})
     values = {
         **_values(config, folder),
         "num_nodes": config.num_nodes,
         "gpus": config.gpus,
         "notice_seconds": _NOTICE_SECONDS,
-        "flags": [f"--num_gpus={config.gpus}", *flags],
+        "flags": [f"--num_gpus={config.gpus}", *trainer.on_shared_folders()],
     }
     return Job(
         folder=folder,
@@ -30,8 +28,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
             "worker.sh": render("slurm_worker.sh", values),
         },
         commands=(("sbatch", f"{folder}/train.sbatch"),),
-        client="sbatch",
-        install=_INSTALL,
+        **_the_rest(config, folder),
     )
 
 
@@ -70,9 +67,20 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
             # Once all jobs of this name have ended, well or not: it says what is missing.
             ("sbatch", "--dependency=singleton", script),
         ),
-        client="sbatch",
-        install=_INSTALL,
+        **_the_rest(config, folder),
     )
+
+
+def _the_rest(config: LaunchConfig, folder: Path) -> dict[str, str]:
+    """What is the same of each Job."""
+    return {
+        "client": "sbatch",
+        "install": "Start this on a node of the cluster that submits jobs.",
+        "watch": f"squeue --me --name={config.name}; "
+                 f"tail -F {shlex.quote(str(folder))}/{config.name}-*.log",
+        "stop": f"scancel --me --name={config.name}",
+        "clean_up": f"rm -r {shlex.quote(str(folder))}",
+    }  # fmt: skip
 
 
 def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:
@@ -83,11 +91,6 @@ def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:
         "partition": config.partition,
         "time_limit": config.time_limit,
         "cpus": config.cpus_of_node,
-        "python": config.python,
+        "python": str(Path(config.python).absolute()) if "/" in config.python else config.python,
         "preempted": PREEMPTED,
     }
-
-
-def _absolute(path: str) -> str:
-    """The nodes see the same folders, but need not start in this one."""
-    return path if "://" in path else str(Path(path).absolute())

@@ -8,10 +8,12 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+from cli import command, paths
 from cli.command import FlagsError
 from trainer.config import TrainConfig
 
@@ -21,6 +23,14 @@ _DEFINE: Mapping[type, Callable[..., Any]] = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
+# Of the flags that are paths: those that the trainer reads.
+_SCHEMES: Mapping[str, tuple[str, ...]] = {
+    "data_dir": paths.BUCKETS,
+    "workdir": paths.BUCKETS,
+    "weights": paths.BUCKETS,
+    "cache_dir": (),
+}
+_NO_PATHS = ("imagenet", "none")  # Of --weights.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,15 +53,72 @@ class TrainerFlags:
             FlagsError: if they are a file of this machine.
         """
         weights = self.config.weights
-        if weights not in ("imagenet", "none") and "://" not in weights:
+        if weights not in _NO_PATHS and not paths.scheme_of(weights):
             raise FlagsError(
                 "The machines see no file of this one: --weights is imagenet, none, or in a "
                 f"bucket. Received: --weights={weights}."
             )
 
-    def on(self, *, data_dir: str, workdir: str) -> list[str]:
-        """Returns all flags for a machine that has its data and run there."""
-        return [f"--data_dir={data_dir}", f"--workdir={workdir}", *self.others]
+    def on_shared_folders(self) -> list[str]:
+        """Returns all flags for machines that see this one's folders, under the same paths.
+
+        Raises:
+            FlagsError: if a path has a scheme that the trainer does not read.
+        """
+        absolute = {name: _absolute(here(name, path)) for name, path in self._paths().items()}
+        others = [flag for flag in self.others if flag[2:].partition("=")[0] not in absolute]
+        return [*(f"--{name}={path}" for name, path in absolute.items()), *others]
+
+    def elsewhere(self) -> tuple[str, ...]:
+        """Returns all but --data_dir and --workdir for machines that see no folder of this one.
+
+        Raises:
+            FlagsError: if one is a path that means something on this machine alone.
+        """
+        for name in ("weights", "cache_dir"):
+            path = self._paths().get(name)
+            if path is not None:
+                check_elsewhere(name, path)
+        return self.others
+
+    def _paths(self) -> dict[str, str]:
+        """Those of the flags that are paths."""
+        values = {name: getattr(self.config, name) for name in _SCHEMES}
+        return {name: path for name, path in values.items() if path not in (None, *_NO_PATHS)}
+
+
+def here(name: str, path: str) -> str:
+    """Returns the path with `~` expanded, as the trainer would on this machine.
+
+    Raises:
+        FlagsError: if its scheme is none that the trainer reads.
+    """
+    try:
+        return paths.expand(path, _SCHEMES[name])
+    except ValueError as error:
+        raise FlagsError(f"The trainer would refuse --{name}, which {error}") from None
+
+
+def _absolute(path: str) -> str:
+    """The nodes see the same folders, but need not start in this one."""
+    return path if paths.scheme_of(path) else str(Path(path).absolute())
+
+
+def check_elsewhere(name: str, path: str) -> None:
+    """Refuses a path that would be another one on another machine.
+
+    A relative path is always one below the folder that the launch is started in.
+
+    Raises:
+        FlagsError: if it is relative or begins with `~`, or has a scheme that the trainer does not
+            read.
+    """
+    if path.startswith("~") or not (paths.scheme_of(path) or path.startswith("/")):
+        raise FlagsError(
+            "The machines see no folder of this one. Give --"
+            f"{name} as they see it, from / on, or in a bucket. Received: --{name}={path}."
+        )
+    here(name, path)
 
 
 def parse(arguments: Sequence[str]) -> TrainerFlags:
@@ -62,7 +129,7 @@ def parse(arguments: Sequence[str]) -> TrainerFlags:
     """
     values = _define()
     try:
-        _, *rest = values(["trainer.main", *arguments])
+        _, *rest = values(["trainer.main", *command.read_flagfiles(values, arguments)])
     except flags.UnrecognizedFlagError as error:
         raise _unknown(error.flagname, values) from None
     except flags.Error as error:

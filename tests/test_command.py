@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import __version__
 from tests.miniature import environment
 
 SCRIPT = """
@@ -17,6 +18,7 @@ from cli import command
 
 flags.DEFINE_integer("count", 1, "How many.", lower_bound=1)
 flags.DEFINE_list("names", [], "Of what.")
+{flags}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,11 @@ command.run(main)
 """
 
 
-def run(tmp_path: Path, body: str, *flags: str) -> subprocess.CompletedProcess[str]:
+def run(
+    tmp_path: Path, body: str, *flags: str, defined: str = ""
+) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.replace("{body}", body))
+    script.write_text(SCRIPT.replace("{body}", body).replace("{flags}", defined))
     return subprocess.run(
         [sys.executable, str(script), *flags],
         capture_output=True, text=True, env=environment(), check=False,
@@ -63,6 +67,7 @@ FAILURES = {
     "wrong type": ("", ("--count=two",), 2, "--count=two"),
     "out of range": ("", ("--count=0",), 2, "--count=0"),
     "refused by the config": ("", ("--count=13",), 2, "Error: count must not be 13. Received"),
+    "no flagfile": ("", ("--flagfile=/nowhere",), 2, "Error: Unable to open flagfile: "),
     "stray argument": ("", ("--count=2", "stray"), 2, "Received: stray"),
     # Asked to stop: the same command goes on.
     "preempted": ("raise command.PreemptedError('Stopped at step 8.')", (), 42,
@@ -101,13 +106,81 @@ def test_help_exits_with_0_and_runs_nothing(tmp_path: Path) -> None:
     assert "--count: How many." in done.stdout
 
 
-def test_flags_may_stand_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "run.flags").write_text("# Of the demo.\n--count=5\n")
-    done = run(tmp_path, "", f"--flagfile={tmp_path / 'run.flags'}", "--names=a")
-    assert done.stdout == "Config(count=5, names=('a',))\n"
+@pytest.mark.parametrize("help_flag", ["-h", "-help", "--helpshort"])
+def test_help_has_other_names(help_flag: str, tmp_path: Path) -> None:
+    assert run(tmp_path, "", help_flag).stdout == run(tmp_path, "", "--help").stdout
 
 
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_help_says_what_is_needed_first_and_shows_flags_of_libraries_only_in_full(
+    tmp_path: Path,
+) -> None:
+    needed = 'flags.DEFINE_string("zoo", None, "Whose.", required=True)'
+    short = run(tmp_path, "", "--help", defined=needed).stdout
+    places = [short.index(text) for text in ("script.py --zoo=ZOO [FLAGS]", "\n  --zoo: Whose.",
+              "\n  --count: How many. (a positive integer; default: 1)", "\n  --names: Of what.",
+              "\n  --flagfile: ")]  # fmt: skip
+    assert places == sorted(places)
+    assert "--profile_file" not in short
+    full = run(tmp_path, "", "--helpfull", defined=needed).stdout
+    assert full.startswith(short.rstrip())
+    assert "\n  --profile_file: " in full
+
+
+def test_version_is_the_projects(tmp_path: Path) -> None:
+    done = run(tmp_path, "raise ValueError", "--version")
+    assert (done.returncode, done.stdout) == (0, f"coco-animals {__version__}\n")
+
+
+def test_all_flags_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
+    needed = "\n".join(
+        f'flags.DEFINE_string("{name}", None, "", required=True)' for name in ("zoo", "keeper")
+    )
+    done = run(tmp_path, "", "--count=2", defined=needed)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: --zoo and --keeper must be given. Received: --count=2. Start it as "
+        "`script.py --zoo=ZOO --keeper=KEEPER [FLAGS]`. Pass --help to see the flags.\n",
+    )
+    # What else is wrong comes first: it was given.
+    assert "--count=two" in run(tmp_path, "", "--count=two", defined=needed).stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"# Of the demo.\n--count=5\n--names=\xc3\xa4\n",
+        b"\xef\xbb\xbf# Of the demo.\r\n--count=5\r\n\r\n--names=\xc3\xa4\r\n",
+        b"\xef\xbb\xbf--count=5\n--names=\xc3\xa4",
+    ],
+)
+def test_flags_may_stand_in_a_file_of_any_editor(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.flags").write_bytes(content)
+    done = run(tmp_path, "", f"--flagfile={tmp_path / 'run.flags'}", "--count=6")
+    assert done.stdout == "Config(count=6, names=('\xe4',))\n"
+
+
+def test_flagfile_of_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.flags").write_bytes(b"--names=\xe4\n")
+    done = run(tmp_path, "", f"--flagfile={tmp_path / 'run.flags'}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: A flagfile must be UTF-8 text. Received: ")
+
+
+def test_hang_up_stops_a_command_as_sigterm_does(tmp_path: Path) -> None:
+    hang_up = "import os, signal, time; os.kill(os.getpid(), signal.SIGHUP); time.sleep(9)"
+    done = run(tmp_path, hang_up)
+    assert done.returncode == 42
+    assert done.stderr.startswith("Error: Interrupted.")
+
+
+def test_command_behind_nohup_does_not_hear_a_hang_up(tmp_path: Path) -> None:
+    hang_up = "import os, signal, time; os.kill(os.getpid(), signal.SIGHUP); print('done')"
+    ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"  # As nohup does.
+    done = run(tmp_path, hang_up, defined=ignored)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done")
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
 def test_signal_that_comes_as_python_ends_does_not_change_the_exit_code(
     number: str, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
+        "cli.animals",
         "data_prep.build",
         "data_prep.shards",  # Each worker process imports it.
         "data_prep.inspection",  # So does each of the verifier's.

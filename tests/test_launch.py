@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cli.command import FlagsError
-from launch import run
+from launch import run, source
 from launch.config import BACKENDS, LaunchConfig
 from launch.job import Job
 from tests.miniature import REPOSITORY, python
@@ -21,10 +21,13 @@ from trainer.cluster import find_cluster
 from trainer.config import TrainConfig
 
 BUCKET = ("--data_dir=gs://b/data", "--workdir=gs://b/runs/first")
+IMAGE = "registry.example/animals:1"
 TRICKY = '--weights=gs://b/it\'s a "$HOME" `file`.h5'
 
 
 def planned(backend: str, *flags: str, **options: object) -> Job:
+    if backend == "k8s":
+        options = {"image": IMAGE, **options}
     return run.plan(LaunchConfig(backend=backend, **options), flags or BUCKET)
 
 
@@ -38,7 +41,10 @@ def test_dry_run_prints_files_and_commands_and_writes_nothing(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = python("launch.run", f"--backend={backend}", "--dry_run", "--", *BUCKET, "--epochs=3")
+    needed = [f"--image={IMAGE}"] if backend == "k8s" else []
+    done = python(
+        "launch.run", f"--backend={backend}", "--dry_run", *needed, "--", *BUCKET, "--epochs=3"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     job = planned(backend, *BUCKET, "--epochs=3", dry_run=True)
     assert done.stdout == job.describe()
@@ -106,12 +112,30 @@ def test_wrong_trainer_flag_costs_nothing(flags: tuple[str, ...], says: str) -> 
         (("--backend=slurm", "--spot", "--", *BUCKET), 2, "spot is an option of gcp and sky"),
         (("--backend=sky", "--", "--data_dir=gs://b/d", "--workdir=w"), 2, "gs://BUCKET/w"),
         (("--backend=sky", "--", "--data_dir=none", "--workdir=gs://b/w"), 2, "none, which is not"),
-        (("--backend=k8s", "--", "--data_dir=/a", "--workdir=/b"), 2, "/animals/data"),
+        (("--backend=k8s", "--image=i", "--", "--data_dir=/a", "--workdir=/b"), 2,
+         "/animals/data"),
+        (("--backend=k8s", "--", *BUCKET), 2, "k8s needs --image"),
+        (("--backend=slurm", "--max_hours=2", "--", *BUCKET), 2, "Slurm has --time_limit"),
+        (("--backend=gcp", "--max_hours=0", "--", *BUCKET), 2, "between 0.01 and 2880"),
+        # A path that only this machine understands.
+        (("--backend=k8s", "--image=i", "--", "--data_dir=data", "--workdir=/animals/run"), 2,
+         "--data_dir as they see it"),
+        (("--backend=k8s", "--image=i", "--", "--data_dir=~/d", "--workdir=/animals/run"), 2,
+         "--data_dir as they see it"),
+        (("--backend=gcp", "--", "--data_dir=~/d", "--workdir=~/w"), 2, "such as gs://BUCKET/d."),
+        (("--backend=sky", "--", *BUCKET, "--cache_dir=c"), 2, "--cache_dir as they see it"),
+        (("--backend=gcp", "--", *BUCKET, "--cache_dir=~/c"), 2, "--cache_dir as they see it"),
+        (("--backend=slurm", "--", "--data_dir=s3://b/d", "--workdir=w"), 2,
+         "would refuse --data_dir"),
+        (("--backend=k8s", "--image=i", "--", "--data_dir=az://d", "--workdir=/a/w"), 2,
+         "would refuse --data_dir"),
+        (("--backend=gcp", "--", *BUCKET, "--weights=s3://b/w.h5"), 2, "would refuse --weights"),
+        ((), 2, "--backend must be given"),
         (("--backend=slurm", "--build_tasks=2", "--", "--num_tasks=3"), 2, "--num_tasks=3"),
         (("--backend=gcp", "--", *BUCKET), 1, "no gcloud on the PATH"),
         (("--backend=sky", "--", *BUCKET), 1, "no sky on the PATH"),
         (("--backend=slurm", "--", *BUCKET), 1, "no sbatch on the PATH"),
-        (("--backend=k8s", "--", *BUCKET), 1, "no kubectl on the PATH"),
+        (("--backend=k8s", "--image=i", "--", *BUCKET), 1, "no kubectl on the PATH"),
     ],
 )  # fmt: skip
 def test_one_line_and_the_right_code(
@@ -156,6 +180,76 @@ def test_flags_reach_the_machine_as_the_user_meant_them(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_paths_of_shared_folders_reach_the_nodes_absolute() -> None:
+    job = planned("slurm", "--data_dir=~/d", "--workdir=runs/first", "--cache_dir=c",
+                  "--weights=~/w.h5", python="bin/python")  # fmt: skip
+    here, home, script = Path.cwd(), Path.home(), job.files["train.sbatch"]
+    for flag in (f"--data_dir={home}/d", f"--workdir={here}/runs/first", f"--cache_dir={here}/c",
+                 f"--weights={home}/w.h5"):  # fmt: skip
+        assert f"'{flag}'" in script
+    assert f"PYTHON='{here}/bin/python'" in script
+
+
+def test_folder_that_skypilot_uploads_may_be_below_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    task = planned("sky", "--data_dir=~/data", "--workdir=gs://b/run").files["task.yaml"]
+    assert yaml.safe_load(task)["file_mounts"]["/animals/data"] == f"{tmp_path}/data"
+
+
+@pytest.mark.parametrize(
+    ("backend", "watch", "stop", "clean_up"),
+    [
+        ("gcp", "gcloud compute instances tail-serial-port-output animals-first --zone=z",
+         "gcloud compute instances stop animals-first --zone=z --project=p",
+         "gcloud compute instances delete animals-first --zone=z"),
+        ("sky", "sky jobs logs --name=animals-first", "sky jobs cancel --name=animals-first",
+         "sky down"),
+        ("slurm", "squeue --me --name=animals-first; tail -F /j/animals-first-*.log",
+         "scancel --me --name=animals-first", "rm -r /j"),
+        ("k8s", "jobset-name=animals-first", "kubectl patch jobset animals-first",
+         "kubectl delete jobset animals-first"),
+    ],
+)  # fmt: skip
+def test_commands_for_afterwards_are_shown(
+    backend: str, watch: str, stop: str, clean_up: str
+) -> None:
+    options = {"zone": "z", "project": "p"} if backend == "gcp" else {}
+    job = planned(backend, write_to="/j", **options)
+    lines = job.describe().splitlines()[-3:]
+    for line, title, command in zip(
+        lines, ("Watch:", "Stop:", "Clean up:"), (watch, stop, clean_up), strict=True
+    ):
+        assert line.startswith(title)
+        assert command in line
+        subprocess.run(["bash", "-n", "-c", line.partition(":")[2]], check=True)
+
+
+def clone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with one commit, in place of this project's."""
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", folder)
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "First.")):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(source, "ROOT", folder)
+    return folder
+
+
+def test_uncommitted_files_are_named_before_a_commit_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = clone(tmp_path, monkeypatch)
+    assert planned("gcp").warning is None
+    for name in "abcdefg":
+        (root / f"{name} é.py").touch()
+    job = planned("gcp")
+    assert "a é.py, b é.py, c é.py, d é.py, e é.py and 2 more" in str(job.warning)
+    assert source.commit()[:12] in str(job.warning)
+    assert f"Warning: {job.warning}" in job.describe()
+    assert planned("sky").warning is None  # It sends the folder as it is.
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -169,6 +263,7 @@ def test_flags_reach_the_machine_as_the_user_meant_them(tmp_path: Path) -> None:
          {"--machine-type=a2-highgpu-8g", "--accelerator=type=nvidia-tesla-a100,count=8",
           "--provisioning-model=SPOT", "--instance-termination-action=STOP", "--project=p",
           "--zone=z", "--service-account=s@p", "--boot-disk-size=7GB"}),
+        ({"max_hours": 1.5}, {"--max-run-duration=5400s", "--instance-termination-action=STOP"}),
         ({"gpus": 0}, {"--machine-type=n2-standard-8", "--image-family=ubuntu-2404-lts-amd64"}),
         ({"accelerator": "nvidia-b200", "gpus": 8, "machine_type": "a4-highgpu-8g"},
          {"--machine-type=a4-highgpu-8g", "--accelerator=type=nvidia-b200,count=8"}),
@@ -181,7 +276,7 @@ def test_gcp_creates_the_vm_that_was_asked_for(options: dict, expected: set[str]
     assert expected <= set(create)
     if not options.get("gpus", 1):
         assert not any(word.startswith("--accelerator") for word in create)
-    if not options.get("spot"):
+    if not options.get("spot") and not options.get("max_hours"):
         assert not any(word.startswith("--instance-termination") for word in create)
     scripts = [w for w in create if w.startswith("--metadata-from-file=")]
     assert scripts == [
@@ -216,7 +311,7 @@ SKY_TASKS = [
     ({}, BUCKET),
     ({"num_nodes": 4, "gpus": 8, "accelerator": "A100-80GB", "spot": True,
       "infra": "gcp/us-central1"}, (*BUCKET, TRICKY)),
-    ({"gpus": 0}, (f"--data_dir={REPOSITORY}/tests", "--workdir=s3://b/run")),
+    ({"gpus": 0, "max_hours": 2}, (f"--data_dir={REPOSITORY}/tests", "--workdir=s3://b/run")),
 ]  # fmt: skip
 # In a process of its own: SkyPilot keeps files in the home folder, and must not call home.
 SKY_READER = """
@@ -227,6 +322,7 @@ for path in sys.argv[1:]:
     print(json.dumps({
         "nodes": task.num_nodes, "spot": resources.use_spot, "gpus": resources.accelerators,
         "recovery": resources.job_recovery, "files": task.file_mounts, "run": task.run,
+        "setup": task.setup,
         "storage": {k: [v.source, v.mode.value] for k, v in task.storage_mounts.items()},
     }))
 """
@@ -262,16 +358,23 @@ def test_sky_task_is_one_to_skypilot(number: int, sky_tasks: list[dict]) -> None
         ["bash", "-c", task["run"].replace("exec ", "printf '%s\\n' ", 1)],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
+    if "max_hours" in options:
+        assert words[:3] == ["timeout", "--kill-after=60", "7200"]
+        words = words[3:]
+    # SkyPilot would start again what ended at its time.
+    assert task["recovery"]["max_restarts_on_errors"] == (0 if "max_hours" in options else 3)
     assert words[1:6] == ["-m", "trainer.main", f"--num_gpus={gpus}", "--data_dir=/animals/data",
                           "--workdir=/animals/run"]  # fmt: skip
     assert words[6:] == list(flags[2:])
+    assert "--constraint docker/constraints.txt" in task["setup"]
 
 
 JOBSETS = [
     ({}, BUCKET),
     ({"num_nodes": 4, "gpus": 8, "image": "r.example/animals:1", "namespace": "lab",
       "claim": "pvc"}, ("--data_dir=/animals/data", "--workdir=/animals/runs/first", TRICKY)),
-    ({"num_nodes": 2, "gpus": 0}, ("--data_dir=data", "--workdir=runs/first")),
+    ({"num_nodes": 2, "gpus": 0, "max_hours": 1.5},
+     ("--data_dir=/animals/data", "--workdir=/animals/runs/first")),
 ]  # fmt: skip
 
 
@@ -313,6 +416,12 @@ def test_pods_of_a_jobset_find_each_other(options: dict, flags: tuple[str, ...])
     [container] = job["template"]["spec"]["containers"]
     nodes = options.get("num_nodes", 1)
     assert job["completions"] == job["parallelism"] == nodes
+    # What has run for its time is not started again, as what is preempted is.
+    assert job.get("activeDeadlineSeconds") == (5400 if "max_hours" in options else None)
+    rules = {rule["onJobFailureReasons"][0]: rule["action"]
+             for rule in jobset["spec"]["failurePolicy"]["rules"]}  # fmt: skip
+    assert rules.get("DeadlineExceeded") == ("FailJobSet" if "max_hours" in options else None)
+    assert rules["PodFailurePolicy"] == "RestartJobSetAndIgnoreMaxRestarts"
     for index in range(nodes):
         environ = {entry["name"]: entry["value"] for entry in container["env"]}
         cluster = find_cluster({**environ, "JOB_COMPLETION_INDEX": str(index)})

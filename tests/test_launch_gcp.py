@@ -101,6 +101,7 @@ def test_vm_is_taken_away_goes_on_and_powers_itself_off(
         cwd=miniature.REPOSITORY,
     ).stdout.strip()  # fmt: skip
     copied, created = cloud.calls()
+    assert "Stop:     gcloud compute instances stop animals-first" in done.stdout
     source = f"gs://bucket/runs/first.launch/source-{commit[:12]}.tar.gz"
     assert copied == f"gcloud storage cp {tmp_path}/job/source-{commit[:12]}.tar.gz {source}"
     assert created.startswith("gcloud compute instances create animals-first --zone=")
@@ -173,3 +174,23 @@ def test_vm_that_cannot_train_powers_itself_off(
     assert says in cloud.log()
     assert cloud.calls()[-1] == "poweroff"
     assert says in (cloud.root / "bucket/run.launch/startup.log").read_text()
+
+
+def test_vm_waits_for_locks_of_apt() -> None:
+    """A new VM installs updates by itself when it starts."""
+    script = (miniature.REPOSITORY / "launch/templates/gcp_startup.sh").read_text()
+    function = script[script.index("install_venv() {") :].partition("\n}\n")[0] + "\n}\n"
+    taken_twice = """
+apt-get() { echo "apt-get $*"; [[ $1 != update ]] || ((++tries > 2)); }
+sleep() { echo "sleep $*"; }
+set -e
+"""
+    done = subprocess.run(
+        ["bash", "-c", f"{taken_twice}{function}install_venv"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        *["apt-get update", "sleep 10"] * 2,
+        "apt-get update",
+        "apt-get -o DPkg::Lock::Timeout=300 install -y python3-venv",
+    ]

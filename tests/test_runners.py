@@ -150,17 +150,17 @@ def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert len(list((tmp_path / "data").glob("*-00002"))) < 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_run_ends_its_shards_and_says_one_line(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     made = tasks(tmp_path, 2, pipes=True)
     with started(tmp_path, made) as process:
         pipes = open_pipes(made)
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # What a terminal sends on Ctrl-C.
-        else:
+        if number == signal.SIGTERM:
             process.send_signal(number)  # What a machine that is taken away sends.
+        else:
+            os.killpg(process.pid, number)  # What a terminal sends: on Ctrl-C, and as it is closed.
         for pipe, image in zip(pipes, (0, 2), strict=True):
             os.write(pipe, jpeg(image))
             os.close(pipe)

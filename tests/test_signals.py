@@ -1,6 +1,5 @@
 """What a signal does, in a process of its own: alone, twice, during long calls and while saving."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from cli import command
 from trainer import signals
 
 signals.GRACE_SECONDS = {grace}
+{started}
 
 def send(*numbers):
     for number in numbers:
@@ -31,18 +31,19 @@ def main(arguments):
 
 command.run(main)
 """
-TERM, INT, USR1 = (f"signal.{n.name}" for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+TERM, INT, USR1, HUP = (f"signal.SIG{name}" for name in ("TERM", "INT", "USR1", "HUP"))
 
 
-def run(body: str, grace: float = 60.0) -> subprocess.CompletedProcess[str]:
-    code = SCRIPT.format(body=body.strip().replace("\n", "\n    "), grace=grace)
+def run(body: str, grace: float = 60.0, started: str = "") -> subprocess.CompletedProcess[str]:
+    body = body.strip().replace("\n", "\n    ")
+    code = SCRIPT.format(body=body, grace=grace, started=started)
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True, text=True, env=environment(), timeout=30, check=False,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [TERM, INT, USR1])
+@pytest.mark.parametrize("number", [TERM, INT, USR1, HUP])
 def test_signal_ends_the_run_at_once_where_nothing_is_to_be_saved(number: str) -> None:
     done = run(f"send({number}); time.sleep(9)")
     assert (done.returncode, done.stdout) == (42, "")
@@ -100,12 +101,16 @@ def test_long_call_ends_with_the_grace() -> None:
     assert "Start the same command again" in done.stderr
 
 
-def test_signal_after_a_notice_is_not_the_second_one() -> None:
-    """The system that shuts down sends it, while the checkpoint is being written."""
+@pytest.mark.parametrize("numbers", [(USR1, TERM), (TERM, HUP), (HUP, HUP), (HUP, TERM)])
+def test_signal_beside_a_notice_is_not_the_second_one(numbers: tuple[str, str]) -> None:
+    """While the checkpoint is being written a system that shuts down sends it, or an ending shell.
+
+    That sends each hang-up that it gets to its children, which have it from the terminal too.
+    """
     done = run(
         f"""
     with stop.deferred():
-        send({USR1}, {TERM})
+        send({", ".join(numbers)})
         time.sleep(0.3)
         print("saved")
 """
@@ -124,6 +129,17 @@ def test_end_of_the_grace_waits_for_a_checkpoint_under_way() -> None:
         grace=0.2,
     )
     assert (done.returncode, done.stdout) == (42, "saved\n")
+
+
+def test_hang_up_that_nohup_ignores_does_not_end_the_run() -> None:
+    code = f"send({HUP}); time.sleep(0.3); print('trained')"
+    done = run(code, started="signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    assert (done.returncode, done.stdout) == (0, "trained\nwent on\n")
+
+
+def test_second_signal_ends_the_run_though_nobody_reads_its_line() -> None:
+    done = run(f"os.close(2)\nwith stop.deferred(): send({TERM}, {TERM}); long_call()")
+    assert done.returncode == 42
 
 
 def test_handlers_are_put_back() -> None:

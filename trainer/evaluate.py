@@ -5,12 +5,12 @@ from typing import Any
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", None, "Holds the trained run.", required=True)
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, required=True)
+paths.define("data_dir", None, "What data_prep.build made.", schemes=paths.BUCKETS, required=True)
 flags.DEFINE_string("split", "val", "Which split.")
 flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from tfrecords.manifest import read_manifest
 from trainer import identity, preemption
 from trainer.cluster import find_cluster
@@ -31,9 +31,13 @@ FLAGS = flags.FLAGS
 
 _DEFAULT = TrainConfig  # Each default stands once, in the dataclass.
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string(
-    "workdir", None, "Where the run goes; one that holds this run is resumed.", required=True
+paths.define("data_dir", None, "What data_prep.build made.", schemes=paths.BUCKETS, required=True)
+paths.define(
+    "workdir",
+    None,
+    "Where the run goes; one that holds this run is resumed.",
+    schemes=paths.BUCKETS,
+    required=True,
 )
 flags.DEFINE_integer(
     "num_gpus",
@@ -125,8 +129,11 @@ flags.DEFINE_integer(
     upper_bound=NUM_VGG_LAYERS,
 )
 flags.DEFINE_enum("head", _DEFAULT.head, HEADS, "How the last feature map becomes a vector.")
-flags.DEFINE_string(
-    "weights", _DEFAULT.weights, "imagenet, none (random), or the path of Keras's file."
+paths.define(
+    "weights",
+    _DEFAULT.weights,
+    "imagenet, none (random), or the path of Keras's file.",
+    schemes=paths.BUCKETS,
 )
 flags.DEFINE_enum(
     "cache_features",
@@ -135,7 +142,7 @@ flags.DEFINE_enum(
     "Compute the frozen layers once, and train the rest from their output. auto: where it changes "
     "nothing and pays.",
 )
-flags.DEFINE_string(
+paths.define(
     "cache_dir", _DEFAULT.cache_dir, "Where the features go, for several runs. Unset: the workdir."
 )
 flags.DEFINE_enum(

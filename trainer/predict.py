@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 
 if TYPE_CHECKING:
     from trainer.predictions import Prediction
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", None, "Holds the trained run.", required=True)
+paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, required=True)
 flags.DEFINE_integer("top_k", 5, "How many classes to name for each image.", lower_bound=1)
 flags.DEFINE_enum("format", "text", ("text", "json"), "What to print.")
-flags.DEFINE_string("plot", None, "A PNG to draw: each image with its bars.")
+paths.define("plot", None, "A PNG to draw: each image with its bars.")
 
 
 def main(arguments: list[str]) -> None:
@@ -39,20 +39,24 @@ def main(arguments: list[str]) -> None:
         sys.exit(command.FAILED)
 
 
-def read_photographs(paths: Sequence[str], workdir: str) -> tuple[dict[str, bytes], dict[str, str]]:
+def read_photographs(
+    photographs: Sequence[str], workdir: str
+) -> tuple[dict[str, bytes], dict[str, str]]:
     """Reads photographs as a build would have stored them: {path: JPEG}, {path: what is wrong}."""
     from tfrecords import images
     from trainer.workdir import Workdir, read_json
 
     image_size = read_json(Workdir(workdir).config)["data"]["image_size"]
     jpegs, errors = {}, {}
-    for path in paths:
+    for path in photographs:
         try:
-            jpegs[path] = images.store_jpeg(Path(path).read_bytes(), image_size)
+            jpegs[path] = images.store_jpeg(Path(paths.expand(path)).read_bytes(), image_size)
         except images.UnusableImageError as error:
             errors[path] = f"{error}. Give a photograph, such as a JPEG or a PNG."
         except OSError as error:
             errors[path] = f"{error.strerror}. Give the path of a photograph."
+        except ValueError as error:  # Of its path.
+            errors[path] = str(error)
     return jpegs, errors
 
 
@@ -111,7 +115,7 @@ def _json_lines(predictions: Sequence["Prediction"], classes: list[str], top_k: 
 
 def run() -> None:
     """The console script."""
-    command.run(main)
+    command.run(main, arguments="IMAGE...")
 
 
 if __name__ == "__main__":

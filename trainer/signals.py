@@ -1,4 +1,4 @@
-"""Turns SIGTERM, SIGINT and SIGUSR1 into an orderly end: a machine is taken away, or a person asks.
+"""Turns signals into an orderly end: a machine is taken away, a person asks, a terminal is closed.
 
 Python runs a handler only between two of its own instructions, and one of TensorFlow's calls may
 take minutes. So a thread, which the signals wake at once, ends the process where nothing else does:
@@ -19,8 +19,10 @@ from cli.command import PREEMPTED, PreemptedError
 GRACE_SECONDS = 20.0  # Clouds take a machine away 30 s after they say so.
 
 # A notice that the machine will be taken away, as Slurm sends it with --signal=USR1@60. The system
-# that shuts down sends SIGTERM soon after it, so a notice is never taken for the first of two.
+# that shuts down sends SIGTERM soon after it, so a notice is never taken for the first of two. Nor
+# is a hang-up: a shell that ends sends it a second time, and systemd sends it beside SIGTERM.
 NOTICE = signal.SIGUSR1
+_NOTICES = (NOTICE, signal.SIGHUP)
 _ORDERS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,7 +46,9 @@ class StopSignals:
         self._writer.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno())
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
-        self._before = {n: signal.signal(n, self._handle) for n in (*_ORDERS, NOTICE)}
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # By nohup.
+        heeded = [*_ORDERS, NOTICE] if ignored else [*_ORDERS, *_NOTICES]
+        self._before = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 
     def __exit__(
@@ -90,7 +94,7 @@ class StopSignals:
         grace = threading.Timer(GRACE_SECONDS, self._end_late)
         grace.daemon = True
         for [number] in iter(lambda: reader.recv(1), b""):
-            if number not in (*_ORDERS, NOTICE):
+            if number not in (*_ORDERS, *_NOTICES):
                 continue
             orders += number in _ORDERS
             if orders == 2:
@@ -106,5 +110,6 @@ class StopSignals:
 def _end(why: str) -> None:
     """Ends the process from any thread, without a lock that the main thread may hold."""
     line = f"Error: Stopped by {why}. Start the same command again to go on from its checkpoint.\n"
-    os.write(2, line.encode())
+    with contextlib.suppress(OSError):  # Whoever would read it may have gone.
+        os.write(2, line.encode())
     os._exit(PREEMPTED)

@@ -56,14 +56,25 @@ main() {
 install_project() {
   [[ -e $ROOT/$COMMIT/installed ]] && return
   say "Installing the project at $COMMIT"
-  python3 -c 'import ensurepip' 2> /dev/null || { apt-get update && apt-get install -y python3-venv; }
+  python3 -c 'import ensurepip' 2> /dev/null || install_venv
   rm -rf "$ROOT/source"
   mkdir -p "$ROOT/source"
   gcloud storage cp "$SOURCE" "$ROOT/source.tar.gz"
   tar -xzf "$ROOT/source.tar.gz" -C "$ROOT/source"
   python3 -m venv "$ROOT/$COMMIT"
-  "$PYTHON" -m pip install --quiet "$ROOT/source$EXTRAS"
+  "$PYTHON" -m pip install --quiet --constraint "$ROOT/source/docker/constraints.txt" \
+    "$ROOT/source$EXTRAS"
   touch "$ROOT/$COMMIT/installed"
+}
+
+# A new VM looks for updates by itself, and holds apt's locks meanwhile.
+install_venv() {
+  local left=30
+  until apt-get update; do # It waits for no lock.
+    ((left-- > 0)) || return 1
+    sleep 10
+  done
+  apt-get -o DPkg::Lock::Timeout=300 install -y python3-venv
 }
 
 count_gpus() {

@@ -1,0 +1,89 @@
+"""Paths that a person gives: `~` is their home folder, and a scheme is served or refused."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+flags.disclaim_key_flags()  # A flag that is defined here is the calling module's, as --help says.
+
+BUCKETS = ("gs",)  # What TensorFlow reads and writes as it does files.
+
+# Two characters at least: `C:` is a drive. And `//`: a folder's name may have a colon in it.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def define(
+    name: str,
+    default: str | None,
+    help: str,
+    *,
+    schemes: tuple[str, ...] = (),
+    required: bool = False,
+) -> None:
+    """Defines a flag that takes a path.
+
+    Args:
+        name: Of the flag.
+        default: Unexpanded.
+        help: For a person.
+        schemes: Those that the command serves, such as `gs`, beside this machine's own folders.
+        required: Whether the command does not start without it.
+    """
+    parser = _Parser(schemes)
+    flags.DEFINE(parser, name, default, help, serializer=flags.ArgumentSerializer(),
+                 required=required)  # fmt: skip
+
+
+def define_list(name: str, default: list[str], help: str) -> None:
+    """Defines a flag that takes paths of this machine, separated by commas."""
+    flags.DEFINE(_ListParser(), name, default, help, serializer=flags.CsvListSerializer(","))
+
+
+def expand(path: str, schemes: Sequence[str] = ()) -> str:
+    """Returns the path with `~` and `~user` replaced by their folders, and otherwise as it is.
+
+    Raises:
+        ValueError: if its scheme is not one of `schemes`, or no such home folder is known.
+    """
+    scheme = scheme_of(path)
+    if scheme is not None and scheme not in schemes:
+        served = "".join(f", or begin with {name}://" for name in schemes)
+        raise ValueError(
+            f"must be a path of this machine{served}. Received: {scheme}://. Copy what is there to "
+            "this machine, or mount it, and give the folder."
+        )
+    if not path.startswith("~"):
+        return path
+    user, slash, rest = path.partition("/")
+    try:  # The rest stays as it was given: a slash at its end may mean something.
+        return f"{Path(user).expanduser()}{slash}{rest}"
+    except RuntimeError:
+        raise ValueError(
+            f"begins with a home folder that is not known here. Received: {path}. Give the whole "
+            f"path, or ./{path} for a folder of that name."
+        ) from None
+
+
+def scheme_of(path: str) -> str | None:
+    """Returns `gs` of `gs://bucket/data`; None of a path of this machine."""
+    match = _SCHEME.match(path)
+    return match[1].lower() if match else None
+
+
+class _Parser(flags.ArgumentParser):
+    """Takes one path."""
+
+    def __init__(self, schemes: tuple[str, ...]) -> None:
+        self._schemes = schemes
+
+    def parse(self, argument: str) -> str:
+        return expand(argument, self._schemes)
+
+
+class _ListParser(flags.ListParser):
+    """Takes several."""
+
+    def parse(self, argument: str | list[str]) -> list[str]:
+        return [expand(path) for path in super().parse(argument)]

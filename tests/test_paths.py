@@ -1,0 +1,109 @@
+"""Paths that a person gives, whichever command they are given to."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import paths
+from tests.coco_folder import jpeg
+from tests.miniature import environment
+
+
+@pytest.mark.parametrize(
+    ("given", "expanded"),
+    [
+        ("~", "{home}"),
+        ("~/data", "{home}/data"),
+        ("~/data/", "{home}/data/"),
+        ("~root/data", "/root/data"),
+        ("data", "data"),
+        ("./~/data", "./~/data"),
+        ("a/~/data", "a/~/data"),
+        ("gs://bucket/data", "gs://bucket/data"),
+        # A colon is no scheme.
+        ("C:\\data", "C:\\data"),
+        ("run:2/data", "run:2/data"),
+        ("gs:/data", "gs:/data"),
+        ("/a://b", "/a://b"),
+        ("", ""),
+    ],
+)
+def test_home_folder_is_expanded_and_nothing_else(
+    given: str, expanded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.expand(given, schemes=("gs",)) == expanded.format(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("s3://bucket/data", "or begin with gs://. Received: s3://"),
+        ("az://bucket/data", "Received: az://"),
+        ("HTTP://host/data", "Received: http://"),
+        ("file:///data", "Received: file://"),
+        ("~nobody-of-this-name/data", "or ./~nobody-of-this-name/data"),
+    ],
+)
+def test_path_that_cannot_be_served_is_refused(given: str, says: str) -> None:
+    with pytest.raises(ValueError, match="Received") as error:
+        paths.expand(given, schemes=("gs",))
+    assert says in str(error.value)
+
+
+# For each command its flags that take a path, and whether they take one of a bucket.
+PATH_FLAGS = {
+    "data_prep.build": {"data_dir": False, "coco_dir": False, "annotations": False,
+                        "images_dir": False, "folder_dir": False},
+    "data_prep.verify": {"data_dir": False},
+    "trainer.main": {"data_dir": True, "workdir": True, "weights": True, "cache_dir": False},
+    "trainer.evaluate": {"data_dir": True, "workdir": True},
+    "trainer.predict": {"workdir": True, "plot": False},
+    "launch.run": {"write_to": False, "python": False},
+}  # fmt: skip
+TRY_EACH = """
+import importlib, json, sys
+from absl import flags
+importlib.import_module(sys.argv[1])
+for name in sys.argv[2:]:
+    for path in ("~/x", "gs://b/x", "s3://b/x"):
+        try:
+            flags.FLAGS[name].parse(path)
+            print(json.dumps(flags.FLAGS[name].value))
+        except flags.IllegalFlagValueError as error:
+            print(json.dumps(str(error)))
+"""
+
+
+@pytest.mark.parametrize("module", PATH_FLAGS)
+def test_each_path_flag_takes_what_its_command_can_serve(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TRY_EACH, module, *PATH_FLAGS[module]],
+        capture_output=True, text=True, check=True, env={**environment(), "HOME": "/home/me"},
+    )  # fmt: skip
+    printed = iter(map(json.loads, done.stdout.splitlines()))
+    for name, buckets in PATH_FLAGS[module].items():
+        home, gs, s3 = (next(printed) for _ in range(3))
+        assert home in ("/home/me/x", ["/home/me/x"]), name
+        assert gs == "gs://b/x" if buckets else "must be a path of this machine" in gs, name
+        assert "Received: s3://" in s3, name
+
+
+def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_itself(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(jpeg(0))
+    (tmp_path / "config.json").write_text('{"data": {"image_size": 16}}')
+    code = (
+        "from trainer import predict; "
+        "jpegs, errors = predict.read_photographs(['~/photo.jpg', 'http://h/x.jpg'], '.'); "
+        "print(*jpegs, errors['http://h/x.jpg'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**environment(), "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.startswith("~/photo.jpg must be a path of this machine. Received: http://")
