@@ -1,5 +1,6 @@
 """Trains the classifier: `python -m trainer.main --data_dir=... --workdir=...`."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -211,9 +212,11 @@ def main(arguments: list[str]) -> None:
             return
         figures = finished_figures(config)
         if figures is None:
-            from trainer.train import train
+            is_chief = cluster is None or cluster.is_chief
+            with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
+                from trainer.train import train
 
-            figures = train(config, stop, cluster)
+                figures = train(config, stop, cluster)
     low, high = figures["accuracy_ci95"]
     print(
         f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "
