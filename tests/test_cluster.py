@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cluster import PORT, Cluster, find_cluster
+from trainer.cluster import PORT, Cluster, find_cluster, without_proxies
 from trainer.hostlist import expand_hostlist
 
 GPUS = ["GPU:0", "GPU:1", "GPU:2", "GPU:3"]
@@ -181,6 +181,31 @@ def test_contradiction_gets_one_clear_line(environ: dict[str, str], says: str) -
     assert says in str(error.value)
     assert "Received" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+ALL = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
+PROXIES = {
+    "none": ({}, {}),
+    "none, and exceptions": ({"no_proxy": "x", "http_proxy": ""}, {}),
+    "http": ({"http_proxy": "http://p:1"}, dict.fromkeys(ALL, "a,::1")),
+    "upper case": ({"HTTPS_PROXY": "http://p:1"}, dict.fromkeys(ALL, "a,::1")),
+    "gRPC's": ({"grpc_proxy": "http://p:1"}, dict.fromkeys(ALL, "a,::1")),
+    "exceptions": ({"http_proxy": "p", "no_proxy": "x,a,.y"}, dict.fromkeys(ALL, "x,a,.y,::1")),
+    "exceptions in upper case": (
+        {"http_proxy": "p", "NO_PROXY": "x"}, dict.fromkeys(ALL, "x,a,::1")
+    ),
+    "each its own": (
+        {"http_proxy": "p", "no_proxy": "x", "NO_PROXY": "y", "no_grpc_proxy": "z"},
+        {"no_proxy": "x,a,::1", "NO_PROXY": "y,a,::1", "no_grpc_proxy": "z,a,::1"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_workers_hosts_are_no_proxys(name: str) -> None:
+    environ, expected = PROXIES[name]
+    cluster = Cluster(launcher="x", addresses=("a:1", "[::1]:2", "a:3"), rank=0)
+    assert without_proxies(cluster, environ) == expected
 
 
 def test_jobs_that_share_a_host_have_other_ports() -> None:

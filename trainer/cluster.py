@@ -37,6 +37,8 @@ _COPIES = {
     "WORLD_SIZE": "torchrun or a launcher like it",
 }
 
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
+
 _CHIEF, _WORKER = ("chief", "master"), "worker"
 
 Environment = Mapping[str, str]
@@ -142,6 +144,27 @@ def find_cluster(environ: Environment) -> Cluster | None:
             break
     _refuse_copies(environ)
     return None
+
+
+def without_proxies(cluster: Cluster, environ: Environment) -> dict[str, str]:
+    """Returns the variables that keep what workers tell each other from going through a proxy.
+
+    gRPC looks at `no_grpc_proxy`, and only where there is none at `no_proxy`. Empty where no proxy
+    is set.
+    """
+    if not any(environ.get(name) or environ.get(name.upper()) for name in _PROXIES):
+        return {}
+    hosts = [address.rpartition(":")[0].strip("[]") for address in cluster.addresses]
+    everywhere = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    before = {
+        "no_proxy": everywhere,
+        "NO_PROXY": environ.get("NO_PROXY") or everywhere,
+        "no_grpc_proxy": environ.get("no_grpc_proxy") or everywhere,
+    }
+    return {
+        name: ",".join(dict.fromkeys([*filter(None, value.split(",")), *hosts]))
+        for name, value in before.items()
+    }
 
 
 def _refuse_copies(environ: Environment) -> None:

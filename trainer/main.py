@@ -11,7 +11,7 @@ from absl import flags
 from cli import command
 from tfrecords.manifest import read_manifest
 from trainer import identity, preemption
-from trainer.cluster import find_cluster
+from trainer.cluster import find_cluster, without_proxies
 from trainer.config import (
     AUGMENTATIONS,
     CACHE_DTYPES,
@@ -44,6 +44,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer(
     "cpu_replicas", _DEFAULT.cpu_replicas, "With --num_gpus=0: logical devices.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "rendezvous_timeout_s",
+    _DEFAULT.rendezvous_timeout_s,
+    "Of several workers: seconds that each waits at the start until all are there.",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "batch_size",
@@ -202,6 +208,8 @@ def main(arguments: list[str]) -> None:
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
         cluster = find_cluster(os.environ)
+        if cluster:
+            os.environ.update(without_proxies(cluster, os.environ))  # TensorFlow reads them once.
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
