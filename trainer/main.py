@@ -10,7 +10,7 @@ from absl import flags
 
 from cli import command
 from tfrecords.manifest import read_manifest
-from trainer import identity, preemption
+from trainer import identity, keras_settings, preemption
 from trainer.cluster import find_cluster, without_proxies
 from trainer.config import (
     AUGMENTATIONS,
@@ -214,6 +214,7 @@ def main(arguments: list[str]) -> None:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         if config.dry_run:
+            keras_settings.import_keras()
             from trainer.preflight import preflight
 
             preflight(config, cluster)
@@ -222,6 +223,7 @@ def main(arguments: list[str]) -> None:
         if figures is None:
             is_chief = cluster is None or cluster.is_chief
             with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
+                keras_settings.import_keras()
                 from trainer.train import train
 
                 figures = train(config, stop, cluster)
