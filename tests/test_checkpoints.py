@@ -152,6 +152,16 @@ def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
     assert steps(tmp_path) == names(1)
 
 
+def test_what_another_process_writes_meanwhile_stays(tmp_path: Path) -> None:
+    checkpoints, model = Checkpoints(tmp_path, RUN, keep=1), small_model()
+    checkpoints.save(model, Progress(step=3))
+    others = [f"{names(9)[0]}.0123abcd.incomplete", *names(1, 2, 8)]
+    for name in others:
+        (tmp_path / name).write_bytes(b"")
+    checkpoints.save(model, Progress(step=4))
+    assert steps(tmp_path) == sorted([*others, *names(4)])
+
+
 @pytest.mark.parametrize(
     ("val_losses", "patience", "stops"),
     [

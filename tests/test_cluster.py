@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cluster import PORT, Cluster, find_cluster
+from trainer.cluster import PORT, Cluster, find_cluster, without_proxies
 from trainer.hostlist import expand_hostlist
 
 GPUS = ["GPU:0", "GPU:1", "GPU:2", "GPU:3"]
@@ -69,6 +69,9 @@ ENVIRONMENTS = {
          "SLURM_TASKS_PER_NODE": "1(x2)"},
         ["gpu-a01:27072", "gpu-a02:27073"], 1,
     ),
+    # With PMI, srun says in its variables too how many there are.
+    "slurm with PMI": (slurm("n[1-2]", "1(x2)", 1) | {"PMI_SIZE": "2", "PMI_RANK": "1"},
+                       ["n1:27072", "n2:27073"], 1),
     # What is said most plainly wins.
     "TF_CONFIG under slurm": (
         slurm("n[1-2]", "1(x2)", 1) | tf_config("worker", 0, worker=["a:1", "b:1"]),
@@ -109,10 +112,38 @@ def test_workers_and_rank(name: str) -> None:
          "SLURM_PROCID": "0", "SLURM_NODEID": "0", "SLURM_LOCALID": "0"},
         # The interactive step that `salloc` starts where LaunchParameters=use_interactive_step.
         slurm("n1", "1", 0, SLURM_STEP_ID="4294967290", SLURM_JOB_NODELIST="n[1-2]"),
+        # A launcher of copies that started one.
+        {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"},
+        {"OMPI_COMM_WORLD_SIZE": "1"},
+        {"WORLD_SIZE": "", "PMI_SIZE": "auto"},
+        slurm("n1", "1", 0) | {"PMI_SIZE": "1", "PMI_RANK": "0"},
     ],
 )  # fmt: skip
 def test_single_process(environ: dict[str, str]) -> None:
     assert find_cluster(environ) is None
+
+
+COPIES = {
+    "torchrun": ({"WORLD_SIZE": "4", "RANK": "1", "LOCAL_RANK": "1"}, "WORLD_SIZE=4"),
+    "mpirun": ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"},
+               "OMPI_COMM_WORLD_SIZE=2"),
+    "mpiexec": ({"PMI_SIZE": "8", "PMI_RANK": "0"}, "PMI_SIZE=8"),
+    "mvapich": ({"MV2_COMM_WORLD_SIZE": "2"}, "MV2_COMM_WORLD_SIZE=2"),
+    # mpirun in an allocation, and on a service's only machine.
+    "mpirun under slurm": ({"SLURM_JOB_ID": "4711", "SLURM_NODELIST": "n[1-2]",
+                            "OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE=2"),
+    "mpirun on sagemaker": ({"SM_HOSTS": '["algo-1"]', "SM_CURRENT_HOST": "algo-1",
+                             "OMPI_COMM_WORLD_SIZE": "8"}, "OMPI_COMM_WORLD_SIZE=8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", COPIES)
+def test_copies_that_know_nothing_of_each_other_are_refused(launcher: str) -> None:
+    environ, received = COPIES[launcher]
+    with pytest.raises(ValueError, match="copies of one command") as error:
+        find_cluster(environ)
+    assert f"Received: {received}. " in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +181,31 @@ def test_contradiction_gets_one_clear_line(environ: dict[str, str], says: str) -
     assert says in str(error.value)
     assert "Received" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+ALL = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
+PROXIES = {
+    "none": ({}, {}),
+    "none, and exceptions": ({"no_proxy": "x", "http_proxy": ""}, {}),
+    "http": ({"http_proxy": "http://p:1"}, dict.fromkeys(ALL, "a,::1")),
+    "upper case": ({"HTTPS_PROXY": "http://p:1"}, dict.fromkeys(ALL, "a,::1")),
+    "gRPC's": ({"grpc_proxy": "http://p:1"}, dict.fromkeys(ALL, "a,::1")),
+    "exceptions": ({"http_proxy": "p", "no_proxy": "x,a,.y"}, dict.fromkeys(ALL, "x,a,.y,::1")),
+    "exceptions in upper case": (
+        {"http_proxy": "p", "NO_PROXY": "x"}, dict.fromkeys(ALL, "x,a,::1")
+    ),
+    "each its own": (
+        {"http_proxy": "p", "no_proxy": "x", "NO_PROXY": "y", "no_grpc_proxy": "z"},
+        {"no_proxy": "x,a,::1", "NO_PROXY": "y,a,::1", "no_grpc_proxy": "z,a,::1"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_workers_hosts_are_no_proxys(name: str) -> None:
+    environ, expected = PROXIES[name]
+    cluster = Cluster(launcher="x", addresses=("a:1", "[::1]:2", "a:3"), rank=0)
+    assert without_proxies(cluster, environ) == expected
 
 
 def test_jobs_that_share_a_host_have_other_ports() -> None:

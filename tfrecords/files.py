@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from etils import epath
 
-_INCOMPLETE = "incomplete"
+INCOMPLETE_SUFFIX = ".incomplete"
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
     killed parent by a moment. The last to end wins.
     """
     path = epath.Path(path)
-    incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}.{_INCOMPLETE}")
+    incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}{INCOMPLETE_SUFFIX}")
     try:
         with incomplete.open("wb") as file:
             yield file
@@ -43,5 +43,5 @@ def remove_incomplete(directory: Path, name: str = "*") -> None:
 
     Only for who knows that nobody is writing there.
     """
-    for path in directory.rglob(f"{name}.{'[0-9a-f]' * 8}.{_INCOMPLETE}"):
+    for path in directory.rglob(f"{name}.{'[0-9a-f]' * 8}{INCOMPLETE_SUFFIX}"):
         path.unlink(missing_ok=True)

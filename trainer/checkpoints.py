@@ -75,6 +75,9 @@ def _val_loss(row: Mapping[str, float]) -> float:
 class Checkpoints:
     """The checkpoints of one run: the newest few, and the one of the best epoch.
 
+    What it removes is what it found at its start, or wrote: never what another process writes
+    beside it, as it can where the workdir has no lock.
+
     Args:
         directory: Where they are.
         run: Its identity.
@@ -85,6 +88,7 @@ class Checkpoints:
         self._directory = epath.Path(directory)
         self._run = run
         self._keep = keep
+        self._known = self._files()
 
     def save(self, model: keras.Model, progress: Progress) -> None:
         """Writes model, optimizer, progress and whose they are."""
@@ -94,6 +98,7 @@ class Checkpoints:
         arrays[_JSON] = np.frombuffer(described.encode(), np.uint8)
         with files.atomic_writer(self._path(progress.step)) as file:
             np.savez(file, **arrays)
+        self._known.add(self._path(progress.step))
         self._remove_old(progress)
 
     def newest_step(self) -> int | None:
@@ -107,6 +112,7 @@ class Checkpoints:
             ValueError: if it is of another run, or if there are checkpoints and all are damaged:
                 to start from step 0 would throw the work away that a copy of one may still hold.
         """
+        self._known |= self._files()
         paths = self._newest_first()
         for path in paths:
             try:
@@ -172,17 +178,20 @@ class Checkpoints:
         later = [path for path in self._newest_first() if _step(path) > progress.step]
         so_far = self._newest_first()[len(later) :]
         old = [path for path in so_far[self._keep :] if path != best]
-        for path in (*later, *old, *self._directory.glob("*.incomplete")):
-            path.unlink()
+        left = [path for path in self._known if path.name.endswith(files.INCOMPLETE_SUFFIX)]
+        for path in self._known.intersection((*later, *old, *left)):
+            path.unlink(missing_ok=True)
+            self._known.discard(path)
 
     def _path(self, step: int) -> epath.Path:
         return self._directory / _NAME.format(step)
 
     def _newest_first(self) -> list[epath.Path]:
-        if not self._directory.exists():
-            return []
-        paths = [p for p in self._directory.iterdir() if _PATTERN.fullmatch(p.name)]
+        paths = [path for path in self._files() if _PATTERN.fullmatch(path.name)]
         return sorted(paths, key=_step, reverse=True)
+
+    def _files(self) -> set[epath.Path]:
+        return set(self._directory.iterdir()) if self._directory.exists() else set()
 
 
 def _step(path: epath.Path) -> int:

@@ -29,6 +29,16 @@ WORKER_HOSTS = "WORKER_HOSTS"
 _SLURM_PORTS = range(12_288, 32_768)
 _PORTS_PER_JOB = 64
 
+# How launchers of processes that find each other by other means say how many they started.
+_COPIES = {
+    "OMPI_COMM_WORLD_SIZE": "Open MPI's mpirun",
+    "PMI_SIZE": "an MPI launcher such as mpiexec",
+    "MV2_COMM_WORLD_SIZE": "MVAPICH2's mpirun",
+    "WORLD_SIZE": "torchrun or a launcher like it",
+}
+
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
+
 _CHIEF, _WORKER = ("chief", "master"), "worker"
 
 Environment = Mapping[str, str]
@@ -123,14 +133,51 @@ def find_cluster(environ: Environment) -> Cluster | None:
 
     Raises:
         ValueError: if the description is malformed, contradicts itself, or gives this process a
-            part that it cannot play.
+            part that it cannot play; or if it is one of several copies that nothing describes.
     """
     for read in (_from_tf_config, _from_skypilot, _from_sagemaker, _from_kubernetes, _from_slurm):
         cluster = read(environ)
         if cluster:
             # One worker alone needs no cluster: its strategy is that of a single machine.
-            return cluster if len(cluster.addresses) > 1 else None
+            if len(cluster.addresses) > 1:
+                return cluster
+            break
+    _refuse_copies(environ)
     return None
+
+
+def without_proxies(cluster: Cluster, environ: Environment) -> dict[str, str]:
+    """Returns the variables that keep what workers tell each other from going through a proxy.
+
+    gRPC looks at `no_grpc_proxy`, and only where there is none at `no_proxy`. Empty where no proxy
+    is set.
+    """
+    if not any(environ.get(name) or environ.get(name.upper()) for name in _PROXIES):
+        return {}
+    hosts = [address.rpartition(":")[0].strip("[]") for address in cluster.addresses]
+    everywhere = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    before = {
+        "no_proxy": everywhere,
+        "NO_PROXY": environ.get("NO_PROXY") or everywhere,
+        "no_grpc_proxy": environ.get("no_grpc_proxy") or everywhere,
+    }
+    return {
+        name: ",".join(dict.fromkeys([*filter(None, value.split(",")), *hosts]))
+        for name, value in before.items()
+    }
+
+
+def _refuse_copies(environ: Environment) -> None:
+    """Refuses to be one of several processes that know nothing of each other."""
+    for name, launcher in _COPIES.items():
+        count = environ.get(name, "")
+        if count.isdecimal() and int(count) > 1:
+            raise ValueError(
+                f"{count} copies of one command were started, by {launcher}, and each would train "
+                f"alone. Received: {name}={count}. Start it once on a machine, it uses all GPUs "
+                "there (--num_gpus); start workers on several machines with srun, SkyPilot, "
+                f"Kubernetes or TF_CONFIG. If there is one copy, unset {name}."
+            )
 
 
 def _from_tf_config(environ: Environment) -> Cluster | None:

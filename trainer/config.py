@@ -21,7 +21,7 @@ IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
     "profile_steps", "on_nan", "dry_run", "cache_features", "cache_dir", "microbatch_size",
-    "jit_compile",
+    "jit_compile", "rendezvous_timeout_s",
 )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ class TrainConfig:
     workdir: str
     num_gpus: int | None = None
     cpu_replicas: int = 1
+    rendezvous_timeout_s: int = 1800
     batch_size: int = 32
     microbatch_size: str | None = None
     epochs: int = 20
@@ -72,7 +73,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in (
             "batch_size", "epochs", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-            "early_stopping_patience", "data_ram_mib", "cache_views",
+            "early_stopping_patience", "data_ram_mib", "cache_views", "rendezvous_timeout_s",
         ):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")

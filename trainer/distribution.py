@@ -10,11 +10,16 @@ import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from cli import cores
+from trainer import rendezvous
 from trainer.cluster import Cluster
+from trainer.config import TrainConfig
 
 
 def create_strategy(
-    num_gpus: int | None = None, cpu_replicas: int = 1, cluster: Cluster | None = None
+    num_gpus: int | None = None,
+    cpu_replicas: int = 1,
+    cluster: Cluster | None = None,
+    rendezvous_timeout_s: int = TrainConfig.rendezvous_timeout_s,
 ) -> tf.distribute.Strategy:
     """Returns the strategy. Call it once in a process, before TensorFlow computes anything.
 
@@ -23,9 +28,11 @@ def create_strategy(
             none.
         cpu_replicas: Logical CPU devices to use where no GPU is.
         cluster: The workers, if there are several. Waits until all of them are there.
+        rendezvous_timeout_s: Seconds to wait for them.
 
     Raises:
         ValueError: if fewer GPUs are visible, or a worker shall have several CPU devices.
+        RuntimeError: if workers are missing, or another program has this one's port.
     """
     if cluster and cpu_replicas > 1:
         raise ValueError(
@@ -42,7 +49,7 @@ def create_strategy(
     for gpu in gpus[:num_gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)  # Leaves room for a neighbour.
     if cluster:
-        return _create_multi_worker_strategy(cluster, num_gpus)
+        return _create_multi_worker_strategy(cluster, num_gpus, rendezvous_timeout_s)
     if num_gpus:
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(num_gpus)])
     [cpu] = tf.config.list_physical_devices("CPU")
@@ -85,22 +92,24 @@ def _end_iterators_at_once() -> None:
         multi_device_iterator_ops._create_device_dataset = create_untuned
 
 
-def _create_multi_worker_strategy(cluster: Cluster, num_gpus: int) -> tf.distribute.Strategy:
+def _create_multi_worker_strategy(
+    cluster: Cluster, num_gpus: int, rendezvous_timeout_s: int
+) -> tf.distribute.Strategy:
     cluster.check_port()
     print(
         f"Worker {cluster.rank} of {len(cluster.addresses)} ({cluster.launcher}) waits for all at "
         f"{cluster.addresses[0]}.",
         flush=True,
     )
-    strategy = KerasMultiWorkerStrategy(
-        tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
-            task_type="worker",
-            task_id=cluster.rank,
-            rpc_layer="grpc",
-            num_accelerators={"GPU": num_gpus},
-        )
+    rendezvous.meet(cluster, rendezvous_timeout_s)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.rank,
+        rpc_layer="grpc",
+        num_accelerators={"GPU": num_gpus},
     )
+    strategy = KerasMultiWorkerStrategy(resolver)
     # TensorFlow's server has taken SIGTERM over, for a use that is not made of it here.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return strategy

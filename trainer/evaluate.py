@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 
 from cli import command, paths
+from trainer import keras_settings
 
 FLAGS = flags.FLAGS
 
@@ -28,6 +29,7 @@ def evaluate(workdir: str, data_dir: str, split_name: str, batch_size: int) -> d
     Raises:
         ValueError: if there is no such run, dataset or split, or if their classes differ.
     """
+    keras_settings.import_keras()
     from tfrecords.manifest import read_manifest
     from trainer import evaluation
     from trainer.model import load_model

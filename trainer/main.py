@@ -1,5 +1,6 @@
 """Trains the classifier: `python -m trainer.main --data_dir=... --workdir=...`."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from absl import flags
 
 from cli import command, paths
 from tfrecords.manifest import read_manifest
-from trainer import identity, preemption
-from trainer.cluster import find_cluster
+from trainer import identity, keras_settings, preemption
+from trainer.cluster import find_cluster, without_proxies
 from trainer.config import (
     AUGMENTATIONS,
     CACHE_DTYPES,
@@ -47,6 +48,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer(
     "cpu_replicas", _DEFAULT.cpu_replicas, "With --num_gpus=0: logical devices.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "rendezvous_timeout_s",
+    _DEFAULT.rendezvous_timeout_s,
+    "Of several workers: seconds that each waits at the start until all are there.",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "batch_size",
@@ -208,19 +215,25 @@ def main(arguments: list[str]) -> None:
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
         cluster = find_cluster(os.environ)
+        if cluster:
+            os.environ.update(without_proxies(cluster, os.environ))  # TensorFlow reads them once.
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         if config.dry_run:
+            keras_settings.import_keras()
             from trainer.preflight import preflight
 
             preflight(config, cluster)
             return
         figures = finished_figures(config)
         if figures is None:
-            from trainer.train import train
+            is_chief = cluster is None or cluster.is_chief
+            with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
+                keras_settings.import_keras()
+                from trainer.train import train
 
-            figures = train(config, stop, cluster)
+                figures = train(config, stop, cluster)
     low, high = figures["accuracy_ci95"]
     print(
         f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from cli import command, paths
+from trainer import keras_settings
 
 if TYPE_CHECKING:
     from trainer.predictions import Prediction
@@ -70,6 +71,7 @@ def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], 
     Raises:
         ValueError: if the workdir holds no trained run.
     """
+    keras_settings.import_keras()
     import numpy as np
     import tensorflow as tf
 

@@ -74,7 +74,9 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     train_split = find_split(config.data_dir, manifest, "train")
     val_split = find_split(config.data_dir, manifest, "val")
     memory.keep_for_next_step()
-    strategy = create_strategy(config.num_gpus, config.cpu_replicas, cluster)
+    strategy = create_strategy(
+        config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
+    )
     config.check_replicas(strategy.num_replicas_in_sync)
     if is_on_cpu(strategy):
         processor.warn_of_slow(config.precision)

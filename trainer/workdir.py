@@ -1,13 +1,19 @@
 """The files of a run: each name once, and whose run the folder holds."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from absl import logging
 from etils import epath
 
+from cli import lock
 from tfrecords import files
 from trainer import identity
+
+_LOCK = ".lock"
 
 
 class Workdir:
@@ -24,6 +30,29 @@ class Workdir:
         self.model = self.root / "model.keras"
         self.metrics = self.root / "metrics.json"
         self.report = self.root / "report.html"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other runs out until its end, for the one process that writes here.
+
+        A bucket has no locks, so nobody is kept out of one; where a file system has none, a warning
+        says so.
+
+        Raises:
+            RuntimeError: if another process holds the folder, with its host and process id.
+        """
+        with contextlib.ExitStack() as held:
+            if "://" not in str(self.root):
+                path = Path(self.root) / _LOCK
+                try:
+                    held.enter_context(lock.hold_for_a_while(path, _refusal))
+                except lock.NoLocksError as error:
+                    path.unlink(missing_ok=True)
+                    logging.warning(
+                        "%s has no locks (%s): nothing keeps a second run out of it.",
+                        self.root, error.strerror,
+                    )  # fmt: skip
+            yield
 
     def check(self, run: Mapping[str, Any]) -> None:
         """Refuses a folder that holds another run.
@@ -70,6 +99,14 @@ class Workdir:
     def is_finished(self) -> bool:
         """Whether nothing is left to do: the report is written last, and removed to go on."""
         return all(file.exists() for file in (self.config, self.model, self.metrics, self.report))
+
+
+def _refusal(path: Path) -> str:
+    return (
+        f"Another process trains in this workdir. Received: {path.parent}, in use by "
+        f"{lock.holder(path)}. Wait for it, end it, or name another --workdir. (One process uses "
+        "all GPUs of its machine: start no copies of it.)"
+    )
 
 
 def write_json(path: epath.Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
