@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -15,15 +16,29 @@ class Progress:
         unit: What is counted: `photographs`, or `B` for bytes, which are shown in MB.
         done: What was done before.
         period: Seconds between two lines, where no terminal shows a bar.
+        title: What stands before the bar; such a bar is gone when the work is done.
+        lines_to: Where the lines go; unset: stdout.
     """
 
-    def __init__(self, total: int, unit: str, *, done: int = 0, period: float = 30.0) -> None:
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        *,
+        done: int = 0,
+        period: float = 30.0,
+        title: str | None = None,
+        lines_to: TextIO | None = None,
+    ) -> None:
         self._total, self._unit, self._done, self._period = total, unit, done, period
+        self._title, self._lines_to = title, lines_to
         self._bar = tqdm(
-            total=total, unit=unit, initial=done, unit_scale=unit == "B",
+            total=total, unit=unit if unit == "B" else f" {unit}", initial=done,
+            unit_scale=unit == "B", desc=title, leave=title is None, dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
-        self._next_line = time.monotonic() + period
+        self._done_before, self._start = done, time.monotonic()
+        self._next_line = self._start + period
 
     def __enter__(self) -> "Progress":
         return self
@@ -43,9 +58,23 @@ class Progress:
         now = time.monotonic() if now is None else now
         if self._bar.disable and now >= self._next_line:
             self._next_line = now + self._period
-            print(self._line(), flush=True)
+            print(self._line(now), file=self._lines_to, flush=True)
 
-    def _line(self) -> str:
+    def say(self, text: str) -> None:
+        """Shows a few words behind the bar, such as a loss."""
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def _line(self, now: float) -> str:
+        title = f"{self._title}: " if self._title else ""
         if self._unit == "B":
-            return f"{self._done / 1e6:.0f} of {self._total / 1e6:.0f} MB"
-        return f"{self._done} of {self._total} {self._unit}"
+            counted = f"{self._done / 1e6:.0f} of {self._total / 1e6:.0f} MB"
+        else:
+            counted = f"{self._done} of {self._total} {self._unit}"
+        return f"{title}{counted}{self._time_left(now)}"
+
+    def _time_left(self, now: float) -> str:
+        """At the speed so far; nothing where there is none to tell it from."""
+        since, done = now - self._start, self._done - self._done_before
+        if done <= 0 or since <= 0 or self._done >= self._total:
+            return ""
+        return f", {tqdm.format_interval((self._total - self._done) * since / done)} left"

@@ -7,8 +7,9 @@ import pytest
 from trainer import metrics
 from trainer.callbacks import HISTORY_COLUMNS
 from trainer.predictions import Prediction
-from trainer.report import write_report
+from trainer.report import Title, write_report
 
+TITLE = Title("first", "animals (0123abcd)", "2026-05-01 12:00 UTC", "python -m trainer.main <x>")
 MANY = [f"class {i}" for i in range(30)]
 
 
@@ -23,6 +24,7 @@ def write_page(path, classes: list[str], epochs: int) -> tuple[str, dict]:
     ]
     write_report(
         path,
+        title=TITLE,
         title_facts={"Recipe": "a & b"},
         history=[dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": i + 1} for i in range(epochs)],
         metrics=figures,
@@ -84,10 +86,24 @@ def test_confusion_matrix_is_written_in_counts(tmp_path) -> None:
     assert cells == [("50.0", "10"), ("50.0", "10"), ("0.0", ""), ("0.0", "")]
 
 
-def test_wrong_photographs_are_counted_and_marked(tmp_path) -> None:
+def test_mistakes_come_first_and_say_which_word_is_the_models(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
-    assert re.search(r"Wrong: 2 of these\s+4", page)
-    assert page.count('<figure class="wrong">') == page.count("<b>✗ cat</b>") == 2
+    assert "10 of 20 were taken for another class." in page
+    figures = re.findall(r'<figure( class="wrong")?>.*?<b>(.*?)</b>', page, re.DOTALL)
+    wrong, right = "<bdi>cat</bdi>, taken for <bdi>dog</bdi>", "<bdi>cat</bdi>"
+    assert figures == [(' class="wrong"', wrong)] * 2 + [("", right)] * 2
+
+
+def test_page_says_which_run_it_is_of(tmp_path) -> None:
+    page, figures = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
+    assert f"<title>first: {100 * figures['accuracy']:.1f} % accuracy on {TITLE.dataset}" in page
+    assert "<h1>first</h1>" in page
+    assert all(html.escape(said) in page for said in TITLE)
+
+
+def test_accuracy_stands_beside_that_of_the_commonest_class(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog", "emu"], epochs=1)
+    assert re.search(r"always saying <bdi>cat</bdi>:\s+50.0 %", page)
 
 
 @pytest.mark.parametrize(("classes", "said"), [(["cat", "dog"], False), (MANY, True)])

@@ -8,9 +8,10 @@ from typing import Any
 from absl import flags
 
 from cli import command
-from tfrecords.manifest import read_manifest
+from tfrecords.manifest import Manifest, read_manifest
 from trainer import identity, preemption
-from trainer.cluster import find_cluster
+from trainer.checks import check_run
+from trainer.cluster import Cluster, find_cluster
 from trainer.config import (
     AUGMENTATIONS,
     CACHE_DTYPES,
@@ -24,6 +25,7 @@ from trainer.config import (
     SCHEDULES,
     TrainConfig,
 )
+from trainer.figures import in_words
 from trainer.signals import StopSignals
 from trainer.workdir import Workdir, read_json
 
@@ -204,22 +206,33 @@ def main(arguments: list[str]) -> None:
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
-        if config.dry_run:
-            from trainer.preflight import preflight
-
-            preflight(config, cluster)
-            return
-        figures = finished_figures(config)
+        figures = None if config.dry_run else finished_figures(config)
         if figures is None:
-            from trainer.train import train
+            announce(check_run(config))
+            figures = start(config, stop, cluster)
+    if figures is not None:
+        print(in_words(figures))
+        print(f"Report: {config.workdir}/report.html")
 
-            figures = train(config, stop, cluster)
-    low, high = figures["accuracy_ci95"]
-    print(
-        f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "
-        f"{figures['split']} (95 % interval {low:.1%} to {high:.1%}), loss {figures['loss']:.4f}."
-    )
-    print(f"Report: {config.workdir}/report.html")
+
+def announce(manifest: Manifest) -> None:
+    """Says what is trained on, and why nothing more is said for some seconds."""
+    counts = {split: sum(of_class.values()) for split, of_class in manifest.counts.items()}
+    splits = ", ".join(f"{count:,} of {split}" for split, count in counts.items())
+    print(f"Photographs of {len(manifest.classes)} classes: {splits}.")
+    print("Loading TensorFlow ...", flush=True)
+
+
+def start(config: TrainConfig, stop: StopSignals, cluster: Cluster | None) -> dict[str, Any] | None:
+    """Trains, and returns the figures of metrics.json; None after a dry run."""
+    if config.dry_run:
+        from trainer.preflight import preflight
+
+        preflight(config, cluster)
+        return None
+    from trainer.train import train
+
+    return train(config, stop, cluster)
 
 
 def finished_figures(config: TrainConfig) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """A training run, from the dataset to the saved, evaluated model: the story on one page."""
 
+import datetime
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from etils import epath
 
 from tfrecords.manifest import read_manifest
 from trainer import (
@@ -306,11 +308,23 @@ def write(run: Run, probabilities: np.ndarray, figures: dict[str, Any]) -> None:
     callbacks.write_history(workdir.history, run.progress.history)
     report.write_report(
         workdir.report,  # Last: where it stands, the run is finished.
+        title=_title(run),
         title_facts=_facts(run),
         history=run.progress.history,
         metrics=figures,
-        predictions=evaluation.sample_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT),
+        predictions=evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT),
         classes=split.classes,
+    )
+
+
+def _title(run: Run) -> report.Title:
+    now = datetime.datetime.now(datetime.UTC)
+    return report.Title(
+        run=epath.Path(run.config.workdir).resolve().name,
+        dataset=f"{epath.Path(run.config.data_dir).resolve().name} "
+        f"({run.identity['data']['digest'][:8]})",
+        date=f"{now:%Y-%m-%d %H:%M} UTC",
+        command=provenance.command_line(run.config),
     )
 
 
