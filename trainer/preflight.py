@@ -29,6 +29,7 @@ def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     from_photographs = dataclasses.replace(run, features=None)  # Those are not there yet.
     microbatch.settle(from_photographs)
     _print_rows(plan_rows(run))
+    print("Trying a step and a validation batch ...", flush=True)
     with microbatch.naming_one_that_fits(from_photographs):
         _print_rows(try_step(from_photographs))
     needed = disk_bytes(run)

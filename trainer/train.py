@@ -1,5 +1,6 @@
 """A training run, from the dataset to the saved, evaluated model: the story on one page."""
 
+import contextlib
 import datetime
 import functools
 import math
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from cli.progress import Progress
 from tfrecords.manifest import read_manifest
 from trainer import (
     callbacks,
@@ -29,6 +31,8 @@ from trainer import (
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
+from trainer.counting import Counting
+from trainer.display import Display
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.examples import index_together, labels_of, shuffle_window
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
@@ -159,16 +163,23 @@ def fit(run: Run, stop: StopSignals) -> None:
         f"{run.steps_per_epoch} steps an epoch; starting at step {progress.step}.",
         flush=True,
     )
-    verbose, display = callbacks.progress_display(config.epochs, run.steps_per_epoch)
+    display = Display(
+        progress,
+        epochs=config.epochs,
+        steps_per_epoch=run.steps_per_epoch,
+        batch_size=config.batch_size,
+    )
     around = create_callbacks(run, stop, display)
+    if not is_trained(run):
+        print("TensorFlow builds its graph in the first step, for up to a minute ...", flush=True)
     if config.on_nan == "rollback" and not progress.step:
         divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
             run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
         try:
-            with stop.deferred():
-                fit_epochs(run, around, verbose)
+            with stop.deferred(), contextlib.closing(display):
+                fit_epochs(run, around)
         except divergence.DivergedError:
             if config.on_nan == "stop":
                 raise divergence.stop(run) from None
@@ -176,7 +187,7 @@ def fit(run: Run, stop: StopSignals) -> None:
     print(run.timing.verdict(), flush=True)
 
 
-def fit_epochs(run: Run, around: list[keras.callbacks.Callback], verbose: int) -> None:
+def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
     """Trains the rest of an epoch that was cut off, or all epochs that are left."""
     epoch, done = divmod(run.progress.step, run.steps_per_epoch)
     if run.progress.awaits_row(run.steps_per_epoch):
@@ -189,7 +200,7 @@ def fit_epochs(run: Run, around: list[keras.callbacks.Callback], verbose: int) -
         epochs=epoch + 1 if done else run.config.epochs,
         steps_per_epoch=run.steps_per_epoch - done,
         callbacks=around,
-        verbose=verbose,
+        verbose=0,  # The display is one of the callbacks.
         shuffle=False,  # The stream is.
     )
 
@@ -227,7 +238,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
 
 
 def create_callbacks(
-    run: Run, stop: StopSignals, display: list[keras.callbacks.Callback]
+    run: Run, stop: StopSignals, display: keras.callbacks.Callback
 ) -> list[keras.callbacks.Callback]:
     """What happens around the steps, in this order."""
     checkpointing = callbacks.Checkpointing(
@@ -257,7 +268,7 @@ def create_callbacks(
             if workdir
             else []
         ),
-        *display,
+        display,
         checkpointing,
     ]
 
@@ -274,18 +285,21 @@ def _validate(
 
 def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np.ndarray:
     """What the model says of the validation split, in the order of its shards."""
-    return evaluation.predict_split(
-        run.model,
-        run.val_split,
-        run.config.batch_size,
-        callbacks=around,
-        batches=(run.features or input_pipeline).evaluation_batches,
-    )
+    count, batch_size = run.val_split.num_examples, run.config.batch_size
+    with Progress(count, "photographs", title="validation") as progress:
+        return evaluation.predict_split(
+            run.model,
+            run.val_split,
+            batch_size,
+            callbacks=[*around, Counting(progress, count, batch_size)],
+            batches=(run.features or input_pipeline).evaluation_batches,
+        )
 
 
 def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Evaluates the model on the validation split, and writes it, its figures and the report."""
     model, split = run.model, run.val_split
+    print(f"Evaluating on {split.name}, and writing the model and the report ...", flush=True)
     if run.config.early_stopping_patience:
         run.checkpoints.restore_best(model, run.progress)
     with stop.deferred():  # What is raised while replicas trace a model leaves their threads stuck.
