@@ -1,5 +1,6 @@
 """How far long work is: a bar on a terminal, a line from time to time elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ class Progress:
         self._said = ""
         self._bar = tqdm(
             total=total, unit=unit if unit == "B" else f" {unit}", initial=done,
-            unit_scale=unit == "B", desc=title, leave=title is None, dynamic_ncols=True,
+            unit_scale=unit == "B", desc=title, leave=title is None, ncols=_width(),
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
         self._done_before, self._start = done, clock()
@@ -89,5 +90,12 @@ class Progress:
             return ""
         left = tqdm.format_interval((self._total - self._done) * since / done)
         per_second = done / since
-        speed = f"{per_second / 1e6:.1f} MB/s" if self._unit == "B" else f"{per_second:.3g}/s"
+        speed = f"{per_second / 1e6:.1f} MB/s" if self._unit == "B" else f"{per_second:.1f}/s"
         return f" ({speed}, {left} left)"
+
+
+def _width() -> int | None:
+    """For a terminal that does not say its own, as a container's may not; None: it does."""
+    if not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns:
+        return None
+    return 80

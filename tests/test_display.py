@@ -32,7 +32,8 @@ def train(so_far: checkpoints.Progress, clock: Clock, epoch: int, val_loss: floa
     logs: dict[str, Any] = LOGS | {"val_loss": val_loss, "val_accuracy": 0.75}
     if math.isnan(val_loss):
         logs = LOGS
-    so_far.history.append({"val_loss": val_loss, **logs} | {"epoch": epoch + 1, "images_per_second": 2.5})
+    row = {"epoch": epoch + 1, "val_loss": val_loss, "images_per_second": 2.5}
+    so_far.history.append(logs | row)
     display.on_epoch_end(epoch, logs)
 
 
@@ -69,8 +70,8 @@ def test_last_epoch_has_no_time_left_and_none_is_best_without_validation(
 @pytest.mark.parametrize(
     ("unit", "done", "line"),
     [
-        ("photographs", 0, "30 of 120 photographs (1/s, 01:30 left)"),
-        ("photographs", 60, "90 of 120 photographs (1/s, 00:30 left)"),  # Of before, no speed.
+        ("photographs", 0, "30 of 120 photographs (1.0/s, 01:30 left)"),
+        ("photographs", 60, "90 of 120 photographs (1.0/s, 00:30 left)"),  # Of before, no speed.
         ("B", 0, "0 of 0 MB (0.0 MB/s, 01:30 left)"),
     ],
 )

@@ -70,7 +70,7 @@ class Display(keras.callbacks.Callback):
         self.close()
         row = self._so_far.history[-1]
         parts = [f"epoch {epoch + 1}/{self._epochs}: {in_words(logs)}"]
-        parts.append(f"{row['images_per_second']:.3g} images/s")
+        parts.append(f"{row['images_per_second']:.1f} images/s")
         best = self._so_far.best
         if best and not math.isnan(best["val_loss"]):
             parts.append(f"best so far: epoch {best['epoch']:.0f}, {in_words(best, ['val_loss'])}")

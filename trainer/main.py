@@ -208,18 +208,17 @@ def main(arguments: list[str]) -> None:
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         figures = None if config.dry_run else finished_figures(config)
         if figures is None:
-            announce(check_run(config))
+            announce(config, check_run(config))
             figures = start(config, stop, cluster)
     if figures is not None:
         print(in_words(figures))
         print(f"Report: {config.workdir}/report.html")
 
 
-def announce(manifest: Manifest) -> None:
+def announce(config: TrainConfig, manifest: Manifest) -> None:
     """Says what is trained on, and why nothing more is said for some seconds."""
-    counts = {split: sum(of_class.values()) for split, of_class in manifest.counts.items()}
-    splits = ", ".join(f"{count:,} of {split}" for split, count in counts.items())
-    print(f"Photographs of {len(manifest.classes)} classes: {splits}.")
+    splits = ", ".join(f"{manifest.num_examples(name):,} of {name}" for name in manifest.counts)
+    print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
     print("Loading TensorFlow ...", flush=True)
 
 
