@@ -39,7 +39,7 @@ class Progress:
         self._said = ""
         self._bar = tqdm(
             total=total, unit=unit if unit == "B" else f" {unit}", initial=done,
-            unit_scale=unit == "B", desc=title, leave=title is None, ncols=_width(),
+            unit_scale=unit == "B", desc=title, leave=title is None, **_size(),
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
         self._done_before, self._start = done, clock()
@@ -94,8 +94,8 @@ class Progress:
         return f" ({speed}, {left} left)"
 
 
-def _width() -> int | None:
-    """For a terminal that does not say its own, as a container's may not; None: it does."""
-    if not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns:
-        return None
-    return 80
+def _size() -> dict[str, int]:
+    """Of a terminal that does not say its own, as a container's may not: else it shows no bar."""
+    if not sys.stderr.isatty() or all(os.get_terminal_size(sys.stderr.fileno())):
+        return {}
+    return {"ncols": 80, "nrows": 24}

@@ -1,4 +1,9 @@
+import fcntl
 import math
+import os
+import pty
+import struct
+import termios
 from typing import Any
 
 import pytest
@@ -85,3 +90,21 @@ def test_line_tells_speed_and_time_left(
         clock.now += 1
         progress.add(1)
     assert capsys.readouterr().out.splitlines() == [line]
+
+
+@pytest.mark.parametrize("size", [(24, 80), (0, 0), (0, 110)])
+def test_terminal_shows_a_bar_also_where_it_does_not_say_how_large_it_is(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with open(theirs, "w") as terminal:  # noqa: PTH123
+        monkeypatch.setattr("sys.stderr", terminal)
+        with Progress(8, "photographs", title="validation") as progress:
+            progress.say("loss 0.5")
+            progress.add(8)
+        terminal.flush()
+        shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "validation:   0%|" in shown
+    assert shown.rstrip(" ").endswith("\r")  # It is taken away.
