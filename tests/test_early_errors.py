@@ -41,6 +41,9 @@ def inputs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(root / "data", root / "one_class")
     manifest = json.loads((root / "data" / "manifest.json").read_text())
     (root / "one_class" / "manifest.json").write_text(json.dumps(manifest | {"classes": ["cat"]}))
+    shutil.copytree(root / "data", root / "without_val")
+    del manifest["counts"]["val"]
+    (root / "without_val" / "manifest.json").write_text(json.dumps(manifest))
     (root / "text.h5").write_text("<html>")
     with h5py.File(root / "others.h5", "w") as file:
         file.attrs["layer_names"] = ["dense"]
@@ -71,6 +74,9 @@ EARLY = {
     "shard cut off": (*TRAIN, "--data_dir=cut_off", 1, "A shard is not what the manifest says."),
     "one class": (*TRAIN, "--data_dir=one_class", 1, "needs two classes or more. Received: "
                   "data_dir=one_class with cat."),
+    "no val to stop by": (*TRAIN, "--data_dir=without_val", "--early_stopping_patience=2", 1,
+                          "needs a split named val, whose loss decides. Received: "),
+    "no val": (*EVALUATE, "--data_dir=without_val", 1, "split='val'. It has: train."),
     "nothing to try": (*TRAIN, "--data_dir=nowhere", "--dry_run", 1, "data_dir=nowhere"),
     # What it starts from.
     "no weights": (*TRAIN, "--weights=nowhere.h5", 1, "Tried nowhere.h5: no such file. Give"),

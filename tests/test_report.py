@@ -1,4 +1,5 @@
 import html
+import math
 import re
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from trainer import metrics
 from trainer.callbacks import HISTORY_COLUMNS
+from trainer.figures import figures_of_nothing
 from trainer.predictions import Prediction
 from trainer.report import Title, write_report
 
@@ -71,6 +73,24 @@ def test_page_of_no_epoch_says_so_and_draws_no_empty_axes(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=0)
     assert "No epoch was trained." in page
     assert "<svg" not in page
+
+
+def test_page_of_a_run_without_validation_shows_training_alone(tmp_path) -> None:
+    row = dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"val_loss": math.nan, "val_accuracy": math.nan}
+    write_report(
+        tmp_path / "report.html",
+        title=TITLE,
+        title_facts={},
+        history=[row | {"epoch": epoch} for epoch in (1, 2)],
+        metrics=figures_of_nothing(),
+        predictions=[],
+        classes=["cat", "dog"],
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 2
+    assert "</i>training</p>" in page
+    body = page.partition("</style>")[2]
+    assert not re.search("validation|accuracy on|always saying|NaN|nan", body)
 
 
 def test_class_without_images_has_no_score(tmp_path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,32 @@ def test_early_stopping_takes_the_best_epochs_weights(dataset: Path, tmp_path: P
     assert losses.index(min(losses)) == len(losses) - 1 - 2
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["loss"] == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_run_without_validation_says_so_and_claims_no_accuracy(
+    dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns("synthetic_coco"))
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["shards"] = [s for s in manifest["shards"] if "-train." in s["file"]]
+    del manifest["counts"]["val"]
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
+    flags = (f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}", *RECIPE)
+    dry = miniature.train(*flags, "--dry_run")
+    assert dry.returncode == 0, dry.stderr
+    assert "41 to train on, 0 to validate on" in dry.stdout
+    done = miniature.train(*flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("No split val: nothing validates the epochs") == 1
+    assert "val_loss" not in done.stdout
+    assert "No accuracy: the dataset has no split val." in done.stdout
+    rows = figures_of(tmp_path / "run")
+    assert [(row["val_loss"], row["val_accuracy"]) for row in rows] == [("nan", "nan")] * 4
+    assert all(float(row["loss"]) > 0 for row in rows)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["split"], metrics["num_examples"], metrics["accuracy"]) == (None, 0, None)
+    again = miniature.train(*flags)
+    assert "is finished: there is nothing left to train." in again.stdout
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
@@ -75,9 +76,10 @@ class HistoryLog(keras.callbacks.Callback):
             "learning_rate": self._learning_rate(),
             "images_per_second": self._images_per_epoch / max(self._progress.seconds, 1e-9),
             "seconds": self._clock() - self._start,
-            **{
-                name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")
-            },
+            "loss": float(logs["loss"]),
+            "accuracy": float(logs["accuracy"]),
+            "val_loss": float(logs.get("val_loss", math.nan)),  # NaN where nothing validates.
+            "val_accuracy": float(logs.get("val_accuracy", math.nan)),
         }
         self._progress.history.append(row)
         self._progress.seconds = 0.0

@@ -15,8 +15,8 @@ def check_run(config: TrainConfig) -> Manifest:
     """Returns the dataset that a run trains on, once nothing stands in the way of a start.
 
     Raises:
-        ValueError: if the dataset is missing, incomplete or of one class, or if the workdir holds
-            another run.
+        ValueError: if the dataset is missing, incomplete, of one class, or without what the flags
+            ask for, or if the workdir holds another run.
         WeightsError: if the run starts from a file that cannot be VGG16's weights.
     """
     manifest = read_manifest(config.data_dir)
@@ -26,10 +26,17 @@ def check_run(config: TrainConfig) -> Manifest:
             f"data_dir={config.data_dir} with {', '.join(manifest.classes) or 'none'}. Build a "
             "dataset of more with `python -m data_prep.build --classes=...`."
         )
+    if "val" not in manifest.counts and config.early_stopping_patience:
+        raise ValueError(
+            "early_stopping_patience needs a split named val, whose loss decides. Received: "
+            f"data_dir={config.data_dir} with {', '.join(manifest.counts)}. Build it with a "
+            "--val_fraction, or train all epochs."
+        )
     workdir = Workdir(config.workdir)
     workdir.check(identity.describe(config, manifest))
     for split in ("train", "val"):
-        check_shards(config.data_dir, manifest, split)
+        if split == "train" or split in manifest.counts:
+            check_shards(config.data_dir, manifest, split)
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
         check_path(config.weights)
     return manifest

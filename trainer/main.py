@@ -219,6 +219,8 @@ def announce(config: TrainConfig, manifest: Manifest) -> None:
     """Says what is trained on, and why nothing more is said for some seconds."""
     splits = ", ".join(f"{manifest.num_examples(name):,} of {name}" for name in manifest.counts)
     print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
+    if "val" not in manifest.counts:
+        print("No split val: nothing validates the epochs, and the run ends without an accuracy.")
     print("Loading TensorFlow ...", flush=True)
 
 

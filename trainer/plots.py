@@ -110,6 +110,8 @@ def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
     style = "o-" if len(history) <= _MOST_MARKERS else "-"
     for key, colour in ((name, QUIET), (f"val_{name}", ACCENT)):
         values = [row[key] for row in history]
+        if all(map(math.isnan, values)):  # Nothing validated the epochs.
+            continue
         axes.plot(epochs, values, style, ms=3.5, lw=1.6, color=colour, clip_on=False)
     axes.set_title(name.capitalize(), loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel("epoch", fontsize=9.5, color=INK)

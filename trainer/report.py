@@ -62,7 +62,7 @@ def write_report(
         facts=title_facts,
         metrics=metrics,
         classes=classes,
-        baseline=figures.commonest(metrics),
+        baseline=figures.commonest(metrics) if metrics["num_examples"] else None,
         num_wrong=metrics["num_examples"] - sum(_diagonal(metrics["confusion_matrix"])),
         curves=[_curve(history, name) for name in ("loss", "accuracy") if history],
         photographs=[_photograph(shown, classes) for shown in mistakes_first(predictions)],

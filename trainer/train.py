@@ -35,13 +35,15 @@ from trainer.counting import Counting
 from trainer.display import Display
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.examples import index_together, labels_of, shuffle_window
+from trainer.figures import figures_of_nothing
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
+from trainer.predictions import Prediction
 from trainer.profile import Profile
 from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
-from trainer.split import find_split
+from trainer.split import Split, find_split
 from trainer.verdict import Verdict
 from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
@@ -78,7 +80,9 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
     train_split = find_split(config.data_dir, manifest, "train")
-    val_split = find_split(config.data_dir, manifest, "val")
+    has_val = "val" in manifest.counts
+    val_split = find_split(config.data_dir, manifest, "val") if has_val else None
+    splits = [train_split, *([val_split] if val_split else [])]
     memory.keep_for_next_step()
     strategy = create_strategy(config.num_gpus, config.cpu_replicas, cluster)
     config.check_replicas(strategy.num_replicas_in_sync)
@@ -102,7 +106,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
-    features = feature_cache.choose(config, model, manifest, [train_split, val_split], strategy)
+    features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
     of_all = {
         "checkpoint_every": config.checkpoint_every,
@@ -110,7 +114,8 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     }
     workers.check_alike(model, progress, {**of_all, **this_run})
     if cluster:
-        train_split, val_split = (index_together(s, workers) for s in (train_split, val_split))
+        train_split = index_together(train_split, workers)
+        val_split = val_split and index_together(val_split, workers)
     return Run(
         config=config,
         identity=this_run,
@@ -248,13 +253,16 @@ def create_callbacks(
         stop=stop,
         workers=run.workers,
     )
-    labels = labels_of(run.val_split)
+    validation = []
+    if run.val_split:
+        validate = functools.partial(_validate, run, labels_of(run.val_split), checkpointing)
+        validation = [callbacks.Validation(validate)]
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
     return [
         divergence.Divergence(),
         Verdict(run.timing, run.config.batch_size),
-        callbacks.Validation(functools.partial(_validate, run, labels, checkpointing)),
+        *validation,
         callbacks.HistoryLog(
             run.progress,
             workdir and workdir.history,
@@ -276,20 +284,23 @@ def create_callbacks(
 def _validate(
     run: Run, labels: np.ndarray, checkpointing: callbacks.Checkpointing
 ) -> tuple[float, float]:
-    probabilities = predict_val(run, [checkpointing])
+    assert run.val_split
+    probabilities = predict_split(run, run.val_split, [checkpointing])
     return (
         metrics.cross_entropy(labels, probabilities),
         metrics.top_k_accuracy(labels, probabilities, k=1),
     )
 
 
-def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np.ndarray:
-    """What the model says of the validation split, in the order of its shards."""
-    count, batch_size = run.val_split.num_examples, run.config.batch_size
+def predict_split(
+    run: Run, split: Split, around: Sequence[keras.callbacks.Callback] = ()
+) -> np.ndarray:
+    """What the model says of a split, in the order of its shards."""
+    count, batch_size = split.num_examples, run.config.batch_size
     with Progress(count, "photographs", title="validation") as progress:
         return evaluation.predict_split(
             run.model,
-            run.val_split,
+            split,
             batch_size,
             callbacks=[*around, Counting(progress, count, batch_size)],
             batches=(run.features or input_pipeline).evaluation_batches,
@@ -298,25 +309,36 @@ def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np
 
 def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Evaluates the model on the validation split, and writes it, its figures and the report."""
-    model, split = run.model, run.val_split
-    print(f"Evaluating on {split.name}, and writing the model and the report ...", flush=True)
+    figures, shown = figures_of_nothing(), []
     if run.config.early_stopping_patience:
-        run.checkpoints.restore_best(model, run.progress)
-    with stop.deferred():  # What is raised while replicas trace a model leaves their threads stuck.
-        stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
-        probabilities = predict_val(run, [stopping])
-    figures = evaluation.figures_of(probabilities, split)
+        run.checkpoints.restore_best(run.model, run.progress)
+    if split := run.val_split:
+        print(f"Evaluating on {split.name} ...", flush=True)
+        # What is raised while replicas trace a model leaves their threads stuck.
+        with stop.deferred():
+            stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
+            probabilities = predict_split(run, split, [stopping])
+        figures = evaluation.figures_of(probabilities, split)
+        if run.workers.is_chief:
+            shown = evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT)
     if run.workers.is_chief:
-        write(run, probabilities, figures)
+        write(run, figures, shown)
     run.workers.wait()
     return figures
 
 
-def write(run: Run, probabilities: np.ndarray, figures: dict[str, Any]) -> None:
-    """Writes all that a finished run leaves."""
-    model, split, workdir = run.model, run.val_split, run.workdir
+def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> None:
+    """Writes all that a finished run leaves.
+
+    Args:
+        run: The trained run.
+        figures: The content of metrics.json.
+        shown: The photographs in the report.
+    """
+    workdir = run.workdir
+    print("Writing the model and the report ...", flush=True)
     incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(model, run.config).save(str(incomplete))
+    for_inference(run.model, run.config).save(str(incomplete))
     incomplete.replace(workdir.model)
     write_json(workdir.metrics, figures)
     callbacks.write_history(workdir.history, run.progress.history)
@@ -326,8 +348,8 @@ def write(run: Run, probabilities: np.ndarray, figures: dict[str, Any]) -> None:
         title_facts=_facts(run),
         history=run.progress.history,
         metrics=figures,
-        predictions=evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT),
-        classes=split.classes,
+        predictions=shown,
+        classes=run.train_split.classes,
     )
 
 
@@ -351,7 +373,10 @@ def _facts(run: Run) -> dict[str, str]:
         "Starting weights": config.weights,
         "Frozen": f"the first {config.freeze_layers} of VGG16's layers",
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
-        "Evaluated on": f"{run.val_split.num_examples} photographs of the split "
-        f"{run.val_split.name}",
+        "Trained on": f"{run.train_split.num_examples:,} photographs",
+        "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "
+        f"{run.val_split.name}"
+        if run.val_split
+        else "nothing: the dataset has no split val",
         "Speed": run.timing.verdict(),
     }
