@@ -1,4 +1,5 @@
 import html
+import math
 import re
 
 import numpy as np
@@ -6,9 +7,11 @@ import pytest
 
 from trainer import metrics
 from trainer.callbacks import HISTORY_COLUMNS
+from trainer.figures import figures_of_nothing
 from trainer.predictions import Prediction
-from trainer.report import write_report
+from trainer.report import Title, write_report
 
+TITLE = Title("first", "animals (0123abcd)", "2026-05-01 12:00 UTC", "python -m trainer.main <x>")
 MANY = [f"class {i}" for i in range(30)]
 
 
@@ -23,6 +26,7 @@ def write_page(path, classes: list[str], epochs: int) -> tuple[str, dict]:
     ]
     write_report(
         path,
+        title=TITLE,
         title_facts={"Recipe": "a & b"},
         history=[dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": i + 1} for i in range(epochs)],
         metrics=figures,
@@ -71,6 +75,24 @@ def test_page_of_no_epoch_says_so_and_draws_no_empty_axes(tmp_path) -> None:
     assert "<svg" not in page
 
 
+def test_page_of_a_run_without_validation_shows_training_alone(tmp_path) -> None:
+    row = dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"val_loss": math.nan, "val_accuracy": math.nan}
+    write_report(
+        tmp_path / "report.html",
+        title=TITLE,
+        title_facts={},
+        history=[row | {"epoch": epoch} for epoch in (1, 2)],
+        metrics=figures_of_nothing(),
+        predictions=[],
+        classes=["cat", "dog"],
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 2
+    assert "</i>training</p>" in page
+    body = page.partition("</style>")[2]
+    assert not re.search("validation|accuracy on|always saying|NaN|nan", body)
+
+
 def test_class_without_images_has_no_score(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
     row = re.search(r"<tr><th>dog</th>(.*?)</tr>", page, re.DOTALL).group(1)
@@ -84,10 +106,24 @@ def test_confusion_matrix_is_written_in_counts(tmp_path) -> None:
     assert cells == [("50.0", "10"), ("50.0", "10"), ("0.0", ""), ("0.0", "")]
 
 
-def test_wrong_photographs_are_counted_and_marked(tmp_path) -> None:
+def test_mistakes_come_first_and_say_which_word_is_the_models(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
-    assert re.search(r"Wrong: 2 of these\s+4", page)
-    assert page.count('<figure class="wrong">') == page.count("<b>✗ cat</b>") == 2
+    assert "10 of 20 were taken for another class." in page
+    figures = re.findall(r'<figure( class="wrong")?>.*?<b>(.*?)</b>', page, re.DOTALL)
+    wrong, right = "<bdi>cat</bdi>, taken for <bdi>dog</bdi>", "<bdi>cat</bdi>"
+    assert figures == [(' class="wrong"', wrong)] * 2 + [("", right)] * 2
+
+
+def test_page_says_which_run_it_is_of(tmp_path) -> None:
+    page, figures = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
+    assert f"<title>first: {100 * figures['accuracy']:.1f} % accuracy on {TITLE.dataset}" in page
+    assert "<h1>first</h1>" in page
+    assert all(html.escape(said) in page for said in TITLE)
+
+
+def test_accuracy_stands_beside_that_of_the_commonest_class(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog", "emu"], epochs=1)
+    assert re.search(r"always saying <bdi>cat</bdi>:\s+50.0 %", page)
 
 
 @pytest.mark.parametrize(("classes", "said"), [(["cat", "dog"], False), (MANY, True)])

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,32 @@ def test_early_stopping_takes_the_best_epochs_weights(dataset: Path, tmp_path: P
     assert metrics["loss"] == pytest.approx(min(losses), rel=1e-6)
 
 
+def test_run_without_validation_says_so_and_claims_no_accuracy(
+    dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path / "data", ignore=shutil.ignore_patterns("synthetic_coco"))
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["shards"] = [s for s in manifest["shards"] if "-train." in s["file"]]
+    del manifest["counts"]["val"]
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
+    flags = (f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}", *RECIPE)
+    dry = miniature.train(*flags, "--dry_run")
+    assert dry.returncode == 0, dry.stderr
+    assert "41 to train on, 0 to validate on" in dry.stdout
+    done = miniature.train(*flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("No split val: nothing validates the epochs") == 1
+    assert "val_loss" not in done.stdout
+    assert "No accuracy: the dataset has no split val." in done.stdout
+    rows = figures_of(tmp_path / "run")
+    assert [(row["val_loss"], row["val_accuracy"]) for row in rows] == [("nan", "nan")] * 4
+    assert all(float(row["loss"]) > 0 for row in rows)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["split"], metrics["num_examples"], metrics["accuracy"]) == (None, 0, None)
+    again = miniature.train(*flags)
+    assert "is finished: there is nothing left to train." in again.stdout
+
+
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
     uninterrupted: Path, dataset: Path, tmp_path: Path
 ) -> None:
@@ -193,17 +220,28 @@ def test_bad_input_gets_one_clear_line(
     assert another or not list(tmp_path.iterdir())  # The corrected command finds no other run.
 
 
-def test_evaluate_counts_every_example_once(uninterrupted: Path, dataset: Path) -> None:
-    before = json.loads((uninterrupted / "metrics.json").read_text())
+def test_evaluate_counts_every_example_once_and_leaves_the_runs_own_figures(
+    uninterrupted: Path, dataset: Path
+) -> None:
+    before = (uninterrupted / "metrics.json").read_bytes()
+    digest = json.loads((dataset / "manifest.json").read_text())["digest"]
     flags = (f"--workdir={uninterrupted}", f"--data_dir={dataset}", "--batch_size=7")
-    for split, examples in (("train", 41), ("val", 9)):  # `val` last: as the run had it.
+    for split, examples in (("train", 41), ("val", 9)):
         done = miniature.python("trainer.evaluate", *flags, f"--split={split}")
         assert done.returncode == 0, done.stderr
         printed = json.loads(done.stdout)
-        assert printed == json.loads((uninterrupted / "metrics.json").read_text())
+        folder = uninterrupted / "evaluations" / f"{split}-{digest[:8]}"
+        assert printed == json.loads((folder / "metrics.json").read_text())
         assert printed["num_examples"] == examples
         assert sum(map(sum, printed["confusion_matrix"])) == examples
-    assert printed["loss"] == pytest.approx(before["loss"], rel=1e-5)
+        with (folder / "predictions.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len({row["id"] for row in rows}) == examples
+        right = [row["label"] == row["predicted"] for row in rows]
+        assert sum(right) / examples == pytest.approx(printed["accuracy"])
+        assert sum(float(rows[0][name]) for name in printed["per_class"]) == pytest.approx(1)
+    assert printed["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-5)
+    assert (uninterrupted / "metrics.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -218,20 +256,12 @@ def test_reading_command_ends_with_one_line(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=miniature.environment(),
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        process.stderr.readline()  # TensorFlow's first words: it is being imported.
+        process.stderr.readline()  # Its first words: it is about to load TensorFlow.
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (42, "")
     assert stderr.splitlines()[-1].startswith("Error: Interrupted.")
     assert "Traceback" not in stderr
-
-
-def test_evaluate_names_the_splits_that_there_are(uninterrupted: Path, dataset: Path) -> None:
-    done = miniature.python(
-        "trainer.evaluate", f"--workdir={uninterrupted}", f"--data_dir={dataset}", "--split=dev"
-    )
-    assert done.returncode == 1
-    assert "split='dev'. It has: train, val." in done.stderr
 
 
 def test_predict_prints_the_seeds_lines_and_goes_on_after_a_bad_image(
@@ -241,7 +271,7 @@ def test_predict_prints_the_seeds_lines_and_goes_on_after_a_bad_image(
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
     images = [str(photographs[0]), str(bad), str(tmp_path / "missing.jpg"), str(photographs[1])]
-    plot = tmp_path / "plot.png"
+    plot = tmp_path / "pictures" / "of today" / "plot.png"
     done = miniature.python(
         "trainer.predict", f"--workdir={uninterrupted}", "--top_k=3", f"--plot={plot}", *images
     )

@@ -1,8 +1,8 @@
-"""What happens around the steps of `fit`: validation, history, progress, checkpoints."""
+"""What happens around the steps of `fit`: validation, history, checkpoints."""
 
 import csv
 import io
-import sys
+import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
@@ -76,9 +76,10 @@ class HistoryLog(keras.callbacks.Callback):
             "learning_rate": self._learning_rate(),
             "images_per_second": self._images_per_epoch / max(self._progress.seconds, 1e-9),
             "seconds": self._clock() - self._start,
-            **{
-                name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")
-            },
+            "loss": float(logs["loss"]),
+            "accuracy": float(logs["accuracy"]),
+            "val_loss": float(logs.get("val_loss", math.nan)),  # NaN where nothing validates.
+            "val_accuracy": float(logs.get("val_accuracy", math.nan)),
         }
         self._progress.history.append(row)
         self._progress.seconds = 0.0
@@ -204,50 +205,3 @@ def end_epoch(model: keras.Model, epoch: int, around: Sequence[keras.callbacks.C
         every.on_epoch_begin(epoch)
         every.on_epoch_end(epoch, model.get_metrics_result())
         every.on_train_end()
-
-
-class ProgressLines(keras.callbacks.Callback):
-    """Prints a line a period, and one an epoch: for a log file, where a bar would be noise."""
-
-    def __init__(
-        self,
-        *,
-        epochs: int,
-        steps_per_epoch: int,
-        period: float = 30.0,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        super().__init__()
-        self._epochs = epochs
-        self._steps = steps_per_epoch
-        self._period = period
-        self._clock = clock
-        self._printed = clock()
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Remembers the epoch."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """Prints, if the period is over."""
-        if self._clock() - self._printed >= self._period:
-            self._print(f"step {batch + 1}/{self._steps}", logs)
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Prints the epoch's figures."""
-        self._print("done", logs)
-
-    def _print(self, place: str, logs: Logs) -> None:
-        self._printed = self._clock()
-        figures = " ".join(f"{name} {value:.4g}" for name, value in logs.items())
-        print(f"epoch {self._epoch + 1}/{self._epochs} {place}: {figures}", flush=True)
-
-
-def progress_display(
-    epochs: int, steps_per_epoch: int
-) -> tuple[int, list[keras.callbacks.Callback]]:
-    """Returns fit's `verbose` and the callbacks for it: a bar on a terminal, lines elsewhere."""
-    if sys.stdout.isatty():
-        return 1, []
-    return 0, [ProgressLines(epochs=epochs, steps_per_epoch=steps_per_epoch)]

@@ -1,11 +1,16 @@
 """Evaluates a trained run on a split: `python -m trainer.evaluate --workdir=W --data_dir=D`."""
 
 import json
+import re
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from cli import command, paths
+from cli.progress import Progress
 from trainer import keras_settings
 
 FLAGS = flags.FLAGS
@@ -14,42 +19,116 @@ paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, r
 paths.define("data_dir", None, "What data_prep.build made.", schemes=paths.BUCKETS, required=True)
 flags.DEFINE_string("split", "val", "Which split.")
 flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
+flags.DEFINE_string(
+    "name",
+    None,
+    "The figures go to WORKDIR/evaluations/NAME. Unset: the split and the first 8 digits of the "
+    "dataset's digest.",
+)
+flags.DEFINE_bool("overwrite", False, "Also over figures of the same name on other data.")
 
 
 def main(arguments: list[str]) -> None:
-    """Prints metrics.json of the split and writes it into the workdir."""
+    """Prints the figures of the split, and writes them beside the run's own."""
     command.refuse_arguments(arguments)
-    figures = evaluate(FLAGS.workdir, FLAGS.data_dir, FLAGS.split, FLAGS.batch_size)
+    if FLAGS.name is not None and not re.fullmatch(r"[^./\\\0][^/\\\0]*", FLAGS.name):
+        raise command.FlagsError(
+            "name must be a plain name, without slashes or a dot at its start. "
+            f"Received: name={FLAGS.name!r}."
+        )
+    figures = evaluate(
+        FLAGS.workdir,
+        FLAGS.data_dir,
+        FLAGS.split,
+        batch_size=FLAGS.batch_size,
+        name=FLAGS.name,
+        overwrite=FLAGS.overwrite,
+    )
     print(json.dumps(figures, indent=2))
 
 
-def evaluate(workdir: str, data_dir: str, split_name: str, batch_size: int) -> dict[str, Any]:
+def evaluate(
+    workdir: str,
+    data_dir: str,
+    split_name: str,
+    *,
+    batch_size: int,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
     """Returns, and writes, the figures of a run on a split; every example counts once.
 
+    They go to WORKDIR/evaluations/NAME, as `metrics.json` and `predictions.csv`: the run's own
+    metrics.json stays as it is.
+
+    Args:
+        workdir: Of the trained run.
+        data_dir: Of the dataset.
+        split_name: Of its split.
+        batch_size: How many images go through the model at once.
+        name: NAME. None: the split and the first 8 digits of the dataset's digest.
+        overwrite: Whether NAME may hold figures on other data, which are then replaced.
+
     Raises:
-        ValueError: if there is no such run, dataset or split, or if their classes differ.
+        ValueError: if there is no such run, dataset or split, if their classes differ, or if NAME
+            holds figures on other data.
     """
-    keras_settings.import_keras()
     from tfrecords.manifest import read_manifest
-    from trainer import evaluation
-    from trainer.model import load_model
+    from trainer import checks, figures
     from trainer.split import find_split
-    from trainer.workdir import Workdir, read_json, write_json
+    from trainer.workdir import Workdir, write_json
 
     run_files = Workdir(workdir)
+    classes = checks.check_trained(run_files)
     manifest = read_manifest(data_dir)
     split = find_split(data_dir, manifest, split_name)
-    classes = read_json(run_files.classes)
-    if classes != manifest.classes:
-        raise ValueError(
-            "The run and the dataset have different classes. Received: "
-            f"{', '.join(classes)} (workdir); {', '.join(manifest.classes)} (data_dir)."
-        )
+    checks.check_classes(classes, manifest)
+    checks.check_shards(data_dir, manifest, split_name)
+    folder = run_files.evaluation(name or f"{split_name}-{manifest.digest[:8]}")
+    of_data = {"split": split_name, "dataset_digest": manifest.digest}
+    if not overwrite:
+        _refuse_other_data(folder, of_data)
+
+    _say(f"Evaluating {workdir} on {split.num_examples:,} photographs of {split_name}.")
+    _say("Loading TensorFlow and the model ...")
+    keras_settings.import_keras()
+    from trainer import evaluation
+    from trainer.counting import Counting
+    from trainer.model import load_model
+
     model = load_model(run_files)
-    probabilities = evaluation.predict_split(model, split, batch_size)
-    figures = evaluation.figures_of(probabilities, split)
-    write_json(run_files.metrics, figures)
-    return figures
+    with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
+        counting = Counting(progress, split.num_examples, batch_size)
+        probabilities = evaluation.predict_split(model, split, batch_size, [counting])
+    content = {**evaluation.figures_of(probabilities, split), **of_data}
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation.write_predictions(folder / "predictions.csv", probabilities, split)
+    write_json(folder / "metrics.json", content)  # Last: it says that all is there.
+    _say(f"{figures.in_words(content)} Written to {folder}.")
+    return content
+
+
+def _refuse_other_data(folder: epath.Path, of_data: Mapping[str, str]) -> None:
+    """Refuses a folder that holds figures on another split or dataset."""
+    from trainer.workdir import read_json
+
+    path = folder / "metrics.json"
+    there = read_json(path) if path.exists() else of_data
+    differences = [
+        f"{key}: {there.get(key)} there, {value} here"
+        for key, value in of_data.items()
+        if there.get(key) != value
+    ]
+    if differences:
+        raise ValueError(
+            f"The name stands for figures on other data. Received: {path}; "
+            f"{'; '.join(differences)}. Take another --name, or replace them with --overwrite."
+        )
+
+
+def _say(line: str) -> None:
+    """On stderr: stdout holds the figures alone."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def run() -> None:

@@ -1,5 +1,7 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
+import csv
+import io
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,11 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from etils import epath
 
-from tfrecords import reader
+from tfrecords import files, reader
 from trainer import input_pipeline, metrics
 from trainer.examples import labels_of
-from trainer.predictions import Prediction
+from trainer.predictions import Prediction, mistakes_first
 from trainer.split import Split
 
 Batches = Callable[..., tf.data.Dataset]  # (split, batch_size, worker) -> padded batches.
@@ -67,10 +70,39 @@ def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
     }
 
 
-def sample_predictions(probabilities: np.ndarray, split: Split, count: int) -> list[Prediction]:
-    """Returns predictions on photographs spread over the split, in the order of the shards."""
-    wanted = np.unique(np.linspace(0, split.num_examples - 1, count).astype(int))
-    return _read_predictions(probabilities, split.paths, set(wanted.tolist()))
+def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split) -> None:
+    """Writes what a model said of each example: id, file, label, predicted, a column a class.
+
+    Args:
+        path: Of the CSV file.
+        probabilities: float32 [num_examples, num_classes], in the order of the shards.
+        split: That it was run over.
+    """
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["id", "file", "label", "predicted", *split.classes])
+    origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
+    for origin, label, row in zip(origins, labels_of(split), probabilities, strict=True):
+        names = (split.classes[label], split.classes[row.argmax()])
+        # Nine digits give a float32 back, bit for bit.
+        numbers = (f"{probability:.9g}" for probability in row)
+        rows.writerow([origin["image/id"], origin["image/filename"].decode(), *names, *numbers])
+    files.write_atomically(path, out.getvalue())
+
+
+def choose_predictions(probabilities: np.ndarray, split: Split, count: int) -> list[Prediction]:
+    """Returns predictions on so many examples: the worst mistakes, and what was right.
+
+    Mistakes are at most half of them, unless too little was right; those in which the model was
+    most confident, most confident first. The others are spread over the split, in its order.
+    """
+    labels = labels_of(split)
+    predicted = probabilities.argmax(axis=1)
+    wrong, right = np.flatnonzero(predicted != labels), np.flatnonzero(predicted == labels)
+    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+    worst = worst[: max(count // 2, count - len(right))]
+    spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
+    return mistakes_first(_read_predictions(probabilities, split.paths, {*worst, *right[spread]}))
 
 
 def _read_predictions(

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,9 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         description = json.dumps(self._description, indent=2) + "\n"
         files.write_atomically(self.folder / "features.json", description)
-        with Progress(sum(self._count(path) for _, path in missing), "photographs") as progress:
+        count = sum(self._count(path) for _, path in missing)
+        print(f"Computing the features of {count:,} photographs ...", flush=True)
+        with Progress(count, "photographs") as progress:
             for split in splits:
                 paths = [path for owner, path in missing if owner is split]
                 self._write(split, paths, model, progress)
@@ -229,8 +231,7 @@ class FeatureCache:
                 b"".join(itertools.islice(views, self._views_in(split)))
                 for _ in range(self._count(path))
             )
-            write_shard(self._path(path), records)
-            progress.add(self._count(path))
+            write_shard(self._path(path), _counted(records, progress))
 
     def _compute(
         self, split: Split, paths: Sequence[str], model: keras.Model
@@ -311,6 +312,12 @@ class FeatureCache:
 
     def _shard_bytes(self, split: Split, path: str) -> int:
         return self._count(path) * self._frame_bytes(split)
+
+
+def _counted(records: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
+    for record in records:
+        yield record
+        progress.add(1)
 
 
 def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:

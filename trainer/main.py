@@ -9,9 +9,10 @@ from typing import Any
 from absl import flags
 
 from cli import command, paths
-from tfrecords.manifest import read_manifest
+from tfrecords.manifest import Manifest, read_manifest
 from trainer import identity, keras_settings, preemption
-from trainer.cluster import find_cluster, without_proxies
+from trainer.checks import check_run
+from trainer.cluster import Cluster, find_cluster, without_proxies
 from trainer.config import (
     AUGMENTATIONS,
     CACHE_DTYPES,
@@ -25,6 +26,7 @@ from trainer.config import (
     SCHEDULES,
     TrainConfig,
 )
+from trainer.figures import in_words
 from trainer.signals import StopSignals
 from trainer.workdir import Workdir, read_json
 
@@ -220,26 +222,38 @@ def main(arguments: list[str]) -> None:
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
-        if config.dry_run:
-            keras_settings.import_keras()
-            from trainer.preflight import preflight
-
-            preflight(config, cluster)
-            return
-        figures = finished_figures(config)
+        figures = None if config.dry_run else finished_figures(config)
         if figures is None:
-            is_chief = cluster is None or cluster.is_chief
-            with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
-                keras_settings.import_keras()
-                from trainer.train import train
+            announce(config, check_run(config))
+            figures = start(config, stop, cluster)
+    if figures is not None:
+        print(in_words(figures))
+        print(f"Report: {config.workdir}/report.html")
 
-                figures = train(config, stop, cluster)
-    low, high = figures["accuracy_ci95"]
-    print(
-        f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "
-        f"{figures['split']} (95 % interval {low:.1%} to {high:.1%}), loss {figures['loss']:.4f}."
-    )
-    print(f"Report: {config.workdir}/report.html")
+
+def announce(config: TrainConfig, manifest: Manifest) -> None:
+    """Says what is trained on, and why nothing more is said for some seconds."""
+    splits = ", ".join(f"{manifest.num_examples(name):,} of {name}" for name in manifest.counts)
+    print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
+    if "val" not in manifest.counts:
+        print("No split val: nothing validates the epochs, and the run ends without an accuracy.")
+    print("Loading TensorFlow ...", flush=True)
+
+
+def start(config: TrainConfig, stop: StopSignals, cluster: Cluster | None) -> dict[str, Any] | None:
+    """Trains, and returns the figures of metrics.json; None after a dry run."""
+    if config.dry_run:
+        keras_settings.import_keras()
+        from trainer.preflight import preflight
+
+        preflight(config, cluster)
+        return None
+    is_chief = cluster is None or cluster.is_chief
+    with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
+        keras_settings.import_keras()
+        from trainer.train import train
+
+        return train(config, stop, cluster)
 
 
 def finished_figures(config: TrainConfig) -> dict[str, Any] | None:

@@ -125,11 +125,7 @@ def load_model(workdir: Workdir) -> keras.Model:
     Raises:
         ValueError: if the run has none yet.
     """
-    if not workdir.model.exists():
-        raise ValueError(
-            f"The workdir holds no trained model. Received: {workdir.root}. "
-            "Train one with `python -m trainer.main --workdir=...`."
-        )
+    workdir.require_model()
     return keras.models.load_model(str(workdir.model), compile=False)
 
 

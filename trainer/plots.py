@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cli.page import ACCENT, INK, LINE, QUIET
 from tfrecords import files
-from trainer.predictions import Prediction
+from trainer.predictions import Prediction, mistakes_first
 
 WRONG = "#dc2626"
 _BAR = "#bfdbfe"
@@ -30,8 +30,10 @@ def draw_predictions(
 ) -> None:
     """Draws each photograph above the bars of its most probable classes, as a PNG.
 
+    The folder of the PNG is made where there is none.
+
     Args:
-        predictions: One or more.
+        predictions: One or more; mistakes come first, the most confident before the others.
         classes: Names, in the order of the probabilities.
         path: Of the PNG.
         top_k: How many bars each photograph gets.
@@ -51,10 +53,12 @@ def draw_predictions(
     for axes in grid.flat:
         axes.axis("off")
     names = [shorten(name, _LONGEST_CLASS) for name in classes]
-    for index, prediction in enumerate(predictions):
+    for index, prediction in enumerate(mistakes_first(predictions)):
         row, column = divmod(index, columns)
         _draw_photograph(grid[2 * row, column], prediction, names)
         _draw_bars(grid[2 * row + 1, column], prediction, names, bars)
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_writer(path) as file:
         figure.savefig(file, format="png", dpi=110)
 
@@ -64,7 +68,8 @@ def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -
     axes.set_anchor("N")  # So that the titles of a row stand on one line.
     title, colour = shorten(epath.Path(prediction.name).name), INK
     if prediction.label is not None and prediction.is_wrong:
-        title, colour = f"{title}\n✗ is {names[prediction.label]}", WRONG
+        truth, said = names[prediction.label], names[prediction.said]
+        title, colour = f"{title}\n{truth}, taken for {said}", WRONG
     axes.set_title(title, fontsize=9.5, color=colour, parse_math=False)
 
 
@@ -105,6 +110,8 @@ def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
     style = "o-" if len(history) <= _MOST_MARKERS else "-"
     for key, colour in ((name, QUIET), (f"val_{name}", ACCENT)):
         values = [row[key] for row in history]
+        if all(map(math.isnan, values)):  # Nothing validated the epochs.
+            continue
         axes.plot(epochs, values, style, ms=3.5, lw=1.6, color=colour, clip_on=False)
     axes.set_title(name.capitalize(), loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel("epoch", fontsize=9.5, color=INK)

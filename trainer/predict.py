@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from cli import command, paths
+from cli.progress import Progress
 from trainer import keras_settings
 
 if TYPE_CHECKING:
     from trainer.predictions import Prediction
 
 FLAGS = flags.FLAGS
+
+_BATCH_SIZE = 32
 
 paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, required=True)
 flags.DEFINE_integer("top_k", 5, "How many classes to name for each image.", lower_bound=1)
@@ -27,15 +30,19 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         raise command.FlagsError("At least one image is needed. Received: none.")
     jpegs, errors = read_photographs(arguments, FLAGS.workdir)
-    predictions, classes = predict(jpegs, FLAGS.workdir)
-    if FLAGS.plot and predictions:  # Before printing: `| head` must not cost the picture.
-        from trainer.plots import draw_predictions
-
-        draw_predictions(predictions, classes, FLAGS.plot, FLAGS.top_k)
-    lines = _json_lines if FLAGS.format == "json" else _text_lines
-    print("\n".join(lines(predictions, classes, FLAGS.top_k)))
     for path, reason in errors.items():
-        print(f"Error: {path}: {reason}", file=sys.stderr)
+        print(f"Error: {path}: {reason}", file=sys.stderr, flush=True)
+    predictions, classes = predict(jpegs, FLAGS.workdir)
+    lines = _json_lines if FLAGS.format == "json" else _text_lines
+    try:
+        for line in lines(predictions, classes, FLAGS.top_k):
+            print(line)
+        sys.stdout.flush()
+    finally:  # `| head`, which breaks the pipe, must not cost the picture.
+        if FLAGS.plot and predictions:
+            from trainer.plots import draw_predictions
+
+            draw_predictions(predictions, classes, FLAGS.plot, FLAGS.top_k)
     if errors:
         sys.exit(command.FAILED)
 
@@ -71,26 +78,33 @@ def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], 
     Raises:
         ValueError: if the workdir holds no trained run.
     """
+    from trainer.checks import check_trained
+    from trainer.workdir import Workdir
+
+    run_files = Workdir(workdir)
+    classes = check_trained(run_files)
+    if not jpegs:
+        return [], classes
+    print("Loading TensorFlow and the model ...", file=sys.stderr, flush=True)
     keras_settings.import_keras()
     import numpy as np
     import tensorflow as tf
 
+    from trainer.counting import Counting
     from trainer.input_pipeline import decode_square
     from trainer.model import load_model
     from trainer.predictions import Prediction
-    from trainer.workdir import Workdir, read_json
 
-    run_files = Workdir(workdir)
-    classes = read_json(run_files.classes)
     model = load_model(run_files)
-    if not jpegs:
-        return [], classes
     squares = np.stack([decode_square(jpeg).numpy() for jpeg in jpegs.values()])
-    return [
-        Prediction(name, tf.io.decode_jpeg(jpeg, channels=3).numpy(), probabilities)
-        for (name, jpeg), probabilities in zip(
-            jpegs.items(), model.predict(squares, batch_size=32, verbose=0), strict=True
+    with Progress(len(squares), "photographs", lines_to=sys.stderr) as progress:
+        counting = Counting(progress, len(squares), _BATCH_SIZE)
+        probabilities = model.predict(
+            squares, batch_size=_BATCH_SIZE, verbose=0, callbacks=[counting]
         )
+    return [
+        Prediction(name, tf.io.decode_jpeg(jpeg, channels=3).numpy(), row)
+        for (name, jpeg), row in zip(jpegs.items(), probabilities, strict=True)
     ], classes
 
 

@@ -1,6 +1,7 @@
 """What the model says of one photograph."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -27,6 +28,16 @@ class Prediction:
         return [(int(i), float(self.probabilities[i])) for i in order]
 
     @property
+    def said(self) -> int:
+        """Index of the most probable class."""
+        return int(self.probabilities.argmax())
+
+    @property
     def is_wrong(self) -> bool:
         """Whether the true class is known and another one is more probable."""
-        return self.label is not None and self.top(1)[0][0] != self.label
+        return self.label is not None and self.said != self.label
+
+
+def mistakes_first(predictions: Iterable[Prediction]) -> list[Prediction]:
+    """Mistakes first, the most confident before the others; then the rest, in their order."""
+    return sorted(predictions, key=lambda p: -float(p.probabilities.max()) if p.is_wrong else 1.0)

@@ -19,7 +19,7 @@ from trainer.train import prepare, training_stream
 
 
 def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
-    """Prints what the run would be and need, once a step and a validation batch went through.
+    """Prints what the run would be and need, once a step went through and a batch was predicted.
 
     Raises:
         ValueError: if the run could not start, or the disk has no room for its files.
@@ -29,6 +29,7 @@ def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     from_photographs = dataclasses.replace(run, features=None)  # Those are not there yet.
     microbatch.settle(from_photographs)
     _print_rows(plan_rows(run))
+    print("Trying a step, and to predict a batch ...", flush=True)
     with microbatch.naming_one_that_fits(from_photographs):
         _print_rows(try_step(from_photographs))
     needed = disk_bytes(run)
@@ -49,7 +50,8 @@ def plan_rows(run: Run) -> dict[str, str]:
         "Replicas": ", ".join(run.model.distribute_strategy.extended.worker_devices),
         "Global batch": f"{batch} = {run.num_replicas} x {rows}, {at_once} at once",
         "Data": f"{run.train_split.num_examples:,} to train on, "
-        f"{run.val_split.num_examples:,} to validate on, {len(run.val_split.classes)} classes",
+        f"{run.val_split.num_examples if run.val_split else 0:,} to validate on, "
+        f"{len(run.train_split.classes)} classes",
         "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
         f"epochs; starting at step {run.progress.step:,}",
         "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
@@ -58,11 +60,12 @@ def plan_rows(run: Run) -> dict[str, str]:
 
 
 def try_step(run: Run) -> dict[str, str]:
-    """Runs a step on every replica and a validation batch; returns their times and memory."""
+    """Runs a step on every replica and predicts a batch; returns their times and memory."""
     start = time.monotonic()
     run.model.fit(training_stream(run), steps_per_epoch=1, verbose=0, shuffle=False)
     stepped = time.monotonic()
-    batches = evaluation.distributed_batches(run.model, run.val_split, run.config.batch_size)
+    split = run.val_split or run.train_split
+    batches = evaluation.distributed_batches(run.model, split, run.config.batch_size)
     probabilities = run.model.predict(batches, steps=1, verbose=0)
     if not np.isfinite(probabilities).all():
         raise ValueError(
@@ -71,7 +74,7 @@ def try_step(run: Run) -> dict[str, str]:
         )
     return {
         "First step": f"{stepped - start:.1f} s, with all that happens once",
-        "Validation batch": f"{time.monotonic() - stepped:.1f} s, the same",
+        f"Batch of {split.name}": f"{time.monotonic() - stepped:.1f} s, the same",
         "Memory, measured": _measured_memory(),
     }
 

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import platform
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,18 @@ def describe(config: TrainConfig, strategy: tf.distribute.Strategy, step: int) -
             "platform": platform.platform(),
         },
     }
+
+
+def command_line(config: TrainConfig) -> str:
+    """Returns what to type for this run: the flags that are not at their defaults."""
+    flags = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is True:
+            flags.append(f"--{field.name}")
+        elif value != field.default:
+            flags.append(f"--{field.name}={value}")
+    return shlex.join(["python", "-m", "trainer.main", *flags])
 
 
 def git_commit(root: Path = _ROOT) -> str | None:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 from markupsafe import Markup
@@ -10,17 +10,34 @@ from PIL import Image
 
 from cli import page
 from tfrecords import files
-from trainer import plots
-from trainer.predictions import Prediction
+from trainer import figures, plots
+from trainer.predictions import Prediction, mistakes_first
 
 _BARS = 3
 _JPEG_QUALITY = 85
 _PHOTOGRAPH_SIDE = 448  # Twice the widest it is shown, for dense screens.
 
 
+class Title(NamedTuple):
+    """Which run a page is of: a print-out is still known by it.
+
+    Attributes:
+        run: Name of its workdir.
+        dataset: Name and digest of its data.
+        date: When it was finished.
+        command: What was typed.
+    """
+
+    run: str
+    dataset: str
+    date: str
+    command: str
+
+
 def write_report(
     path: epath.PathLike,
     *,
+    title: Title,
     title_facts: Mapping[str, str],
     history: Sequence[Mapping[str, float]],
     metrics: Mapping[str, Any],
@@ -31,6 +48,7 @@ def write_report(
 
     Args:
         path: Of the HTML file.
+        title: Of the page.
         title_facts: What to say of the run, {name: value}.
         history: The rows of history.csv.
         metrics: The content of metrics.json.
@@ -40,11 +58,14 @@ def write_report(
     content = page.render(
         "trainer",
         "report.html",
+        title=title,
         facts=title_facts,
         metrics=metrics,
         classes=classes,
+        baseline=figures.commonest(metrics) if metrics["num_examples"] else None,
+        num_wrong=metrics["num_examples"] - sum(_diagonal(metrics["confusion_matrix"])),
         curves=[_curve(history, name) for name in ("loss", "accuracy") if history],
-        photographs=[_photograph(prediction, classes) for prediction in predictions],
+        photographs=[_photograph(shown, classes) for shown in mistakes_first(predictions)],
     )
     files.write_atomically(path, content)
 
@@ -59,8 +80,12 @@ def _photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any
         "image": page.jpeg(out.getvalue()),
         "bars": [(classes[label], p) for label, p in prediction.top(_BARS)],
         "truth": None if prediction.label is None else classes[prediction.label],
-        "wrong": prediction.is_wrong,
+        "taken_for": classes[prediction.said] if prediction.is_wrong else None,
     }
+
+
+def _diagonal(matrix: Sequence[Sequence[int]]) -> list[int]:
+    return [row[index] for index, row in enumerate(matrix)]
 
 
 def _curve(history: Sequence[Mapping[str, float]], name: str) -> Markup:

@@ -25,7 +25,7 @@ class Run:
         identity: What makes it this run and no other.
         workdir: Where it goes.
         train_split: What it trains on.
-        val_split: What it is validated on.
+        val_split: What it is validated on; None: on nothing, so that it ends without figures.
         model: Compiled, under its strategy, and set to the progress.
         schedule: Of the learning rate.
         checkpoints: Of the run.
@@ -39,7 +39,7 @@ class Run:
     identity: dict[str, Any]
     workdir: Workdir
     train_split: Split
-    val_split: Split
+    val_split: Split | None
     model: keras.Model
     schedule: Schedule | float
     checkpoints: Checkpoints
@@ -51,7 +51,7 @@ class Run:
     @property
     def splits(self) -> list[Split]:
         """All that the run reads."""
-        return [self.train_split, self.val_split]
+        return [self.train_split, *([self.val_split] if self.val_split else [])]
 
     @property
     def num_replicas(self) -> int:

@@ -1,5 +1,7 @@
 """A training run, from the dataset to the saved, evaluated model: the story on one page."""
 
+import contextlib
+import datetime
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from etils import epath
 
+from cli.progress import Progress
 from tfrecords.manifest import read_manifest
 from trainer import (
     callbacks,
@@ -27,15 +31,19 @@ from trainer import (
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
+from trainer.counting import Counting
+from trainer.display import Display
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.examples import index_together, labels_of, shuffle_window
+from trainer.figures import figures_of_nothing
 from trainer.learning_rate import Schedule, create_schedule, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
+from trainer.predictions import Prediction
 from trainer.profile import Profile
 from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
-from trainer.split import find_split
+from trainer.split import Split, find_split
 from trainer.verdict import Verdict
 from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
@@ -72,7 +80,9 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
     train_split = find_split(config.data_dir, manifest, "train")
-    val_split = find_split(config.data_dir, manifest, "val")
+    has_val = "val" in manifest.counts
+    val_split = find_split(config.data_dir, manifest, "val") if has_val else None
+    splits = [train_split, *([val_split] if val_split else [])]
     memory.keep_for_next_step()
     strategy = create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
@@ -98,7 +108,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
-    features = feature_cache.choose(config, model, manifest, [train_split, val_split], strategy)
+    features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
     of_all = {
         "checkpoint_every": config.checkpoint_every,
@@ -106,7 +116,8 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     }
     workers.check_alike(model, progress, {**of_all, **this_run})
     if cluster:
-        train_split, val_split = (index_together(s, workers) for s in (train_split, val_split))
+        train_split = index_together(train_split, workers)
+        val_split = val_split and index_together(val_split, workers)
     return Run(
         config=config,
         identity=this_run,
@@ -159,16 +170,23 @@ def fit(run: Run, stop: StopSignals) -> None:
         f"{run.steps_per_epoch} steps an epoch; starting at step {progress.step}.",
         flush=True,
     )
-    verbose, display = callbacks.progress_display(config.epochs, run.steps_per_epoch)
+    display = Display(
+        progress,
+        epochs=config.epochs,
+        steps_per_epoch=run.steps_per_epoch,
+        batch_size=config.batch_size,
+    )
     around = create_callbacks(run, stop, display)
+    if not is_trained(run):
+        print("TensorFlow builds its graph in the first step, for up to a minute ...", flush=True)
     if config.on_nan == "rollback" and not progress.step:
         divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
             run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
         try:
-            with stop.deferred():
-                fit_epochs(run, around, verbose)
+            with stop.deferred(), contextlib.closing(display):
+                fit_epochs(run, around)
         except divergence.DivergedError:
             if config.on_nan == "stop":
                 raise divergence.stop(run) from None
@@ -176,7 +194,7 @@ def fit(run: Run, stop: StopSignals) -> None:
     print(run.timing.verdict(), flush=True)
 
 
-def fit_epochs(run: Run, around: list[keras.callbacks.Callback], verbose: int) -> None:
+def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
     """Trains the rest of an epoch that was cut off, or all epochs that are left."""
     epoch, done = divmod(run.progress.step, run.steps_per_epoch)
     if run.progress.awaits_row(run.steps_per_epoch):
@@ -189,7 +207,7 @@ def fit_epochs(run: Run, around: list[keras.callbacks.Callback], verbose: int) -
         epochs=epoch + 1 if done else run.config.epochs,
         steps_per_epoch=run.steps_per_epoch - done,
         callbacks=around,
-        verbose=verbose,
+        verbose=0,  # The display is one of the callbacks.
         shuffle=False,  # The stream is.
     )
 
@@ -227,7 +245,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
 
 
 def create_callbacks(
-    run: Run, stop: StopSignals, display: list[keras.callbacks.Callback]
+    run: Run, stop: StopSignals, display: keras.callbacks.Callback
 ) -> list[keras.callbacks.Callback]:
     """What happens around the steps, in this order."""
     checkpointing = callbacks.Checkpointing(
@@ -237,13 +255,16 @@ def create_callbacks(
         stop=stop,
         workers=run.workers,
     )
-    labels = labels_of(run.val_split)
+    validation = []
+    if run.val_split:
+        validate = functools.partial(_validate, run, labels_of(run.val_split), checkpointing)
+        validation = [callbacks.Validation(validate)]
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
     return [
         divergence.Divergence(),
         Verdict(run.timing, run.config.batch_size),
-        callbacks.Validation(functools.partial(_validate, run, labels, checkpointing)),
+        *validation,
         callbacks.HistoryLog(
             run.progress,
             workdir and workdir.history,
@@ -257,7 +278,7 @@ def create_callbacks(
             if workdir
             else []
         ),
-        *display,
+        display,
         checkpointing,
     ]
 
@@ -265,54 +286,83 @@ def create_callbacks(
 def _validate(
     run: Run, labels: np.ndarray, checkpointing: callbacks.Checkpointing
 ) -> tuple[float, float]:
-    probabilities = predict_val(run, [checkpointing])
+    assert run.val_split
+    probabilities = predict_split(run, run.val_split, [checkpointing])
     return (
         metrics.cross_entropy(labels, probabilities),
         metrics.top_k_accuracy(labels, probabilities, k=1),
     )
 
 
-def predict_val(run: Run, around: Sequence[keras.callbacks.Callback] = ()) -> np.ndarray:
-    """What the model says of the validation split, in the order of its shards."""
-    return evaluation.predict_split(
-        run.model,
-        run.val_split,
-        run.config.batch_size,
-        callbacks=around,
-        batches=(run.features or input_pipeline).evaluation_batches,
-    )
+def predict_split(
+    run: Run, split: Split, around: Sequence[keras.callbacks.Callback] = ()
+) -> np.ndarray:
+    """What the model says of a split, in the order of its shards."""
+    count, batch_size = split.num_examples, run.config.batch_size
+    with Progress(count, "photographs", title="validation") as progress:
+        return evaluation.predict_split(
+            run.model,
+            split,
+            batch_size,
+            callbacks=[*around, Counting(progress, count, batch_size)],
+            batches=(run.features or input_pipeline).evaluation_batches,
+        )
 
 
 def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Evaluates the model on the validation split, and writes it, its figures and the report."""
-    model, split = run.model, run.val_split
+    figures, shown = figures_of_nothing(), []
     if run.config.early_stopping_patience:
-        run.checkpoints.restore_best(model, run.progress)
-    with stop.deferred():  # What is raised while replicas trace a model leaves their threads stuck.
-        stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
-        probabilities = predict_val(run, [stopping])
-    figures = evaluation.figures_of(probabilities, split)
+        run.checkpoints.restore_best(run.model, run.progress)
+    if split := run.val_split:
+        print(f"Evaluating on {split.name} ...", flush=True)
+        # What is raised while replicas trace a model leaves their threads stuck.
+        with stop.deferred():
+            stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
+            probabilities = predict_split(run, split, [stopping])
+        figures = evaluation.figures_of(probabilities, split)
+        if run.workers.is_chief:
+            shown = evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT)
     if run.workers.is_chief:
-        write(run, probabilities, figures)
+        write(run, figures, shown)
     run.workers.wait()
     return figures
 
 
-def write(run: Run, probabilities: np.ndarray, figures: dict[str, Any]) -> None:
-    """Writes all that a finished run leaves."""
-    model, split, workdir = run.model, run.val_split, run.workdir
+def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> None:
+    """Writes all that a finished run leaves.
+
+    Args:
+        run: The trained run.
+        figures: The content of metrics.json.
+        shown: The photographs in the report.
+    """
+    workdir = run.workdir
+    print("Writing the model and the report ...", flush=True)
     incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(model, run.config).save(str(incomplete))
+    for_inference(run.model, run.config).save(str(incomplete))
     incomplete.replace(workdir.model)
     write_json(workdir.metrics, figures)
     callbacks.write_history(workdir.history, run.progress.history)
     report.write_report(
         workdir.report,  # Last: where it stands, the run is finished.
+        title=_title(run),
         title_facts=_facts(run),
         history=run.progress.history,
         metrics=figures,
-        predictions=evaluation.sample_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT),
-        classes=split.classes,
+        predictions=shown,
+        classes=run.train_split.classes,
+    )
+
+
+def _title(run: Run) -> report.Title:
+    now = datetime.datetime.now(datetime.UTC)
+    return report.Title(
+        run=epath.Path(run.config.workdir).resolve().name,
+        dataset=f"{epath.Path(run.config.data_dir).resolve().name} "
+        f"({run.identity['data']['digest'][:8]})",
+        date=f"{now:%Y-%m-%d %H:%M} UTC",
+        command=provenance.command_line(run.config),
     )
 
 
@@ -325,7 +375,10 @@ def _facts(run: Run) -> dict[str, str]:
         "Starting weights": config.weights,
         "Frozen": f"the first {config.freeze_layers} of VGG16's layers",
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
-        "Evaluated on": f"{run.val_split.num_examples} photographs of the split "
-        f"{run.val_split.name}",
+        "Trained on": f"{run.train_split.num_examples:,} photographs",
+        "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "
+        f"{run.val_split.name}"
+        if run.val_split
+        else "nothing: the dataset has no split val",
         "Speed": run.timing.verdict(),
     }

@@ -14,13 +14,17 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
+import h5py
 import numpy as np
 from absl import logging
 
 from tfrecords import files
 from trainer import keras_settings
+
+if TYPE_CHECKING:  # TensorFlow's seconds of import are for who loads the weights.
+    import keras
 
 # sha256 over the 13 convolutions in order, each kernel (little-endian float32, HWIO, C order) and
 # then its bias: the same for every container that the numbers come in.
@@ -43,7 +47,7 @@ class WeightsError(RuntimeError):
     """No usable weights; the message lists what was tried."""
 
 
-def load_weights(model: keras.Model, weights: str) -> str:
+def load_weights(model: "keras.Model", weights: str) -> str:
     """Sets the convolutions of VGG16 in the model and returns where the numbers came from.
 
     Args:
@@ -61,6 +65,37 @@ def load_weights(model: keras.Model, weights: str) -> str:
     for index, layer in enumerate(convolutions):
         layer.set_weights(arrays[2 * index : 2 * index + 2])
     return origin
+
+
+def check_path(weights: str) -> None:
+    """Refuses a file that `load_weights` could not take, before TensorFlow is imported.
+
+    Args:
+        weights: As for `load_weights`; only a path is looked at.
+
+    Raises:
+        WeightsError: if there is no such file, or if it does not hold VGG16's ImageNet weights.
+    """
+    if weights in ("imagenet", "none"):
+        return
+    try:
+        arrays = _read_layers(Path(weights))
+        if arrays is not None:
+            _check(arrays)
+    except (OSError, WeightsError) as error:
+        raise _nothing_found(weights, [f"{weights}: {error}"]) from error
+
+
+def _read_layers(path: Path) -> list[np.ndarray] | None:
+    """What an h5 file in Keras's layout of layers holds, in order; None in any other layout."""
+    _require_file(path)
+    if not h5py.is_hdf5(path):
+        raise WeightsError("not an HDF5 file")
+    with h5py.File(path) as file:
+        if "layer_names" not in file.attrs:
+            return None  # For Keras to make out.
+        layers = [file[name] for name in file.attrs["layer_names"]]
+        return [layer[name][()] for layer in layers for name in layer.attrs["weight_names"]]
 
 
 def content_digest(arrays: Sequence[np.ndarray]) -> str:
@@ -92,7 +127,11 @@ def _find(weights: str) -> tuple[list[np.ndarray], str]:
             continue
         logging.info("VGG16's ImageNet weights from %s.", place)
         return arrays, place
-    raise WeightsError(
+    raise _nothing_found(weights, tried)
+
+
+def _nothing_found(weights: str, tried: Sequence[str]) -> WeightsError:
+    return WeightsError(
         f"No VGG16 weights could be loaded. Received: weights={weights}. Tried {'; '.join(tried)}. "
         "Give the path of Keras's own file with --weights=PATH."
     )
@@ -106,20 +145,27 @@ def _check(arrays: Sequence[np.ndarray]) -> None:
         )
 
 
-def _read_h5(path: Path) -> list[np.ndarray]:
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError("no such file")
+
+
+def _read_h5(path: Path) -> list[np.ndarray]:
+    import keras
+
+    _require_file(path)
     return keras.applications.VGG16(include_top=False, weights=str(path)).get_weights()
 
 
 def _read_npz(path: Path) -> list[np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError("no such file")
+    _require_file(path)
     with np.load(path) as arrays:
         return [arrays[name] for name in arrays.files]
 
 
 def _download_from_keras(cache: Path) -> list[np.ndarray]:
+    import keras
+
     with _connection_timeout(), contextlib.redirect_stdout(sys.stderr):
         path = keras.utils.get_file(
             _KERAS_FILE, _KERAS_URL, cache_dir=cache.parent, cache_subdir=cache.name,

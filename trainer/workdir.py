@@ -87,6 +87,22 @@ class Workdir:
         write_json(self.classes, run["data"]["classes"])
         write_json(self.config, {**run, **start, "resumed": []})
 
+    def evaluation(self, name: str) -> epath.Path:
+        """The folder of the figures of this name, which `trainer.evaluate` writes."""
+        return self.root / "evaluations" / name
+
+    def require_model(self) -> None:
+        """Refuses a folder without a trained model.
+
+        Raises:
+            ValueError: if there is none yet.
+        """
+        if not self.model.exists():
+            raise ValueError(
+                f"The workdir holds no trained model. Received: {self.root}. "
+                "Train one with `python -m trainer.main --workdir=...`."
+            )
+
     @property
     def diverged(self) -> epath.Path:
         """The batches on which a step gave no number; where there is none, no file."""

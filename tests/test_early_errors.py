@@ -1,0 +1,170 @@
+"""What is wrong with a command's inputs is said before TensorFlow is loaded: here it cannot be."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests import coco_folder, miniature
+from tests.miniature import REPOSITORY
+from tfrecords.manifest import read_manifest
+from trainer import identity
+from trainer.config import TrainConfig
+
+WITHOUT_TENSORFLOW = Path(__file__).parent / "without_tensorflow"
+
+
+def python(module: str, *arguments: str) -> tuple[int, str, list[str]]:
+    """Returns exit code, stdout and the lines of stderr of a command that cannot have it."""
+    path = f"{WITHOUT_TENSORFLOW}:{REPOSITORY}"
+    done = miniature.python(module, *arguments, PYTHONPATH=path)
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+@pytest.fixture(scope="module")
+def inputs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset, `data`, a run that was trained on it, `run`, and much that is not right."""
+    root = tmp_path_factory.mktemp("inputs")
+    shutil.copytree(dataset, root / "data", ignore=shutil.ignore_patterns("synthetic_coco"))
+    write_run(root / "run", root / "data")
+    write_run(root / "untrained", root / "data")
+    (root / "untrained" / "model.keras").unlink()
+    write_run(root / "others", root / "data", classes=["apple", "pear"])
+    shutil.copytree(root / "data", root / "incomplete")
+    min((root / "incomplete").glob("*-val.tfrecord-*")).unlink()
+    shutil.copytree(root / "data", root / "cut_off")
+    shard = min((root / "cut_off").glob("*-train.tfrecord-*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    shutil.copytree(root / "data", root / "one_class")
+    manifest = json.loads((root / "data" / "manifest.json").read_text())
+    (root / "one_class" / "manifest.json").write_text(json.dumps(manifest | {"classes": ["cat"]}))
+    shutil.copytree(root / "data", root / "without_val")
+    del manifest["counts"]["val"]
+    (root / "without_val" / "manifest.json").write_text(json.dumps(manifest))
+    (root / "text.h5").write_text("<html>")
+    with h5py.File(root / "others.h5", "w") as file:
+        file.attrs["layer_names"] = ["dense"]
+        file.create_group("dense").attrs["weight_names"] = ["kernel"]
+        file["dense"]["kernel"] = np.zeros([2, 3], np.float32)
+    (root / "photograph.jpg").write_bytes(coco_folder.jpeg(1))
+    return root
+
+
+def write_run(workdir: Path, data_dir: Path, **data: object) -> None:
+    """Writes what a command looks at before it loads the model."""
+    config = TrainConfig(data_dir=str(data_dir), workdir=str(workdir), weights="none")
+    described = identity.describe(config, read_manifest(data_dir))
+    described["data"] |= data
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps(described))
+    (workdir / "classes.json").write_text(json.dumps(described["data"]["classes"]))
+    (workdir / "model.keras").write_text("a model")
+
+
+TRAIN = ("trainer.main", "--data_dir=data", "--workdir=new", "--weights=none")
+EVALUATE = ("trainer.evaluate", "--data_dir=data", "--workdir=run")
+PREDICT = ("trainer.predict", "--workdir=run")
+EARLY = {
+    # What is trained on.
+    "no dataset": (*TRAIN, "--data_dir=nowhere", 1, "no manifest.json. Received: data_dir=nowhere"),
+    "shard missing": (*TRAIN, "--data_dir=incomplete", 1, "which is not there; expected: "),
+    "shard cut off": (*TRAIN, "--data_dir=cut_off", 1, "A shard is not what the manifest says."),
+    "one class": (*TRAIN, "--data_dir=one_class", 1, "needs two classes or more. Received: "
+                  "data_dir=one_class with cat."),
+    "no val to stop by": (*TRAIN, "--data_dir=without_val", "--early_stopping_patience=2", 1,
+                          "needs a split named val, whose loss decides. Received: "),
+    "no val": (*EVALUATE, "--data_dir=without_val", 1, "split='val'. It has: train."),
+    "nothing to try": (*TRAIN, "--data_dir=nowhere", "--dry_run", 1, "data_dir=nowhere"),
+    # What it starts from.
+    "no weights": (*TRAIN, "--weights=nowhere.h5", 1, "Tried nowhere.h5: no such file. Give"),
+    "text as weights": (*TRAIN, "--weights=text.h5", 1, "Tried text.h5: not an HDF5 file. Give"),
+    "other weights": (*TRAIN, "--weights=others.h5", 1, "not VGG16's ImageNet weights: digest"),
+    "weights to try": (*TRAIN, "--weights=nowhere.h5", "--dry_run", 1, "no such file"),
+    "another run": (*TRAIN, "--workdir=run", "--epochs=3", 1, "epochs: 20 there, 3 here"),
+    "run on other data": (*TRAIN, "--workdir=others", 1, "classes: ['apple', 'pear'] there"),
+    # What is evaluated.
+    "no run": (*EVALUATE, "--workdir=nowhere", 1, "there is no classes.json. Received: nowhere"),
+    "no model": (*EVALUATE, "--workdir=untrained", 1, "no trained model. Received: untrained"),
+    "no data": (*EVALUATE, "--data_dir=nowhere", 1, "no manifest.json. Received: data_dir=nowhere"),
+    "no split": (*EVALUATE, "--split=dev", 1, "split='dev'. It has: train, val."),
+    "shard gone": (*EVALUATE, "--data_dir=incomplete", 1, "which is not there"),
+    "other classes": (*EVALUATE, "--workdir=others", 1, "Received: apple, pear (workdir); bear, "),
+    "name with a slash": (*EVALUATE, "--name=a/b", 2, "must be a plain name"),
+    "name of a parent": (*EVALUATE, "--name=..", 2, "must be a plain name"),
+    "no name": (*EVALUATE, "--name=", 2, "must be a plain name"),
+    # What is predicted.
+    "no run to ask": (*PREDICT, "--workdir=nowhere", "photograph.jpg", 1, "is no config.json"),
+    "no model to ask": (*PREDICT, "--workdir=untrained", "photograph.jpg", 1, "no trained model"),
+    "no photograph": (*PREDICT, "nowhere.jpg", 1, "nowhere.jpg: No such file or directory"),
+    "text as photograph": (*PREDICT, "text.h5", 1, "text.h5: not an image"),
+    "nothing to look at": (*PREDICT, 2, "At least one image is needed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_wrong_input_is_said_before_tensorflow_is_loaded(
+    name: str, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, *flags, code, says = EARLY[name]
+    monkeypatch.chdir(inputs)
+    returned, stdout, lines = python(str(module), *map(str, flags))
+    assert (returned, stdout) == (code, ""), lines
+    [line] = lines
+    assert line.startswith("Error: ")
+    assert str(says) in line
+    assert not (inputs / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [TRAIN, EVALUATE, (*PREDICT, "photograph.jpg")], ids=lambda command: command[0]
+)
+def test_right_input_comes_as_far_as_tensorflow(
+    command: tuple[str, ...], inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which shows that it cannot be loaded here; it is said before that it will be."""
+    monkeypatch.chdir(inputs)
+    _, stdout, lines = python(*command)
+    assert lines[-1].startswith("Error: tensorflow was loaded") or "keras was" in lines[-1]
+    assert "Loading TensorFlow" in (stdout + "".join(lines[:-1]))
+
+
+def write_figures(workdir: Path, name: str, **of_data: str) -> None:
+    folder = workdir / "evaluations" / name
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(of_data))
+
+
+FIGURES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
+    "of the same data": ({}, (), "was loaded"),
+    "of another split": ({"split": "test"}, (), "split: test there, val here"),
+    "of another dataset": ({"dataset_digest": "0123"}, (), "dataset_digest: 0123 there, "),
+    "to be replaced": ({"dataset_digest": "0123"}, ("--overwrite",), "was loaded"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_on_other_data_are_replaced_only_where_that_is_asked_for(
+    name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes, flags, says = FIGURES[name]
+    shutil.copytree(inputs / "run", tmp_path / "run")
+    same = {"split": "val", "dataset_digest": read_manifest(inputs / "data").digest}
+    write_figures(tmp_path / "run", "mine", **same | changes)
+    monkeypatch.chdir(tmp_path)
+    _, _, lines = python(*EVALUATE, f"--data_dir={inputs / 'data'}", "--name=mine", *flags)
+    assert says in lines[-1]
+
+
+def test_run_that_goes_on_needs_its_first_weights_no_more(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = TrainConfig(data_dir="data", workdir="run").recipe()
+    config = json.loads((inputs / "run" / "config.json").read_text()) | {"recipe": recipe}
+    shutil.copytree(inputs / "run", inputs / "with_weights")
+    (inputs / "with_weights" / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(inputs)
+    _, stdout, _ = python(*TRAIN, "--workdir=with_weights", "--weights=gone.h5")
+    assert "Loading TensorFlow" in stdout

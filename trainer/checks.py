@@ -1,0 +1,84 @@
+"""What can be wrong with a command's inputs, said before TensorFlow's seconds of import."""
+
+from collections.abc import Sequence
+
+from etils import epath
+
+from tfrecords.manifest import Manifest, read_manifest
+from trainer import identity
+from trainer.config import TrainConfig
+from trainer.weights import check_path
+from trainer.workdir import Workdir, read_json
+
+
+def check_run(config: TrainConfig) -> Manifest:
+    """Returns the dataset that a run trains on, once nothing stands in the way of a start.
+
+    Raises:
+        ValueError: if the dataset is missing, incomplete, of one class, or without what the flags
+            ask for, or if the workdir holds another run.
+        WeightsError: if the run starts from a file that cannot be VGG16's weights.
+    """
+    manifest = read_manifest(config.data_dir)
+    if len(manifest.classes) < 2:
+        raise ValueError(
+            "A classifier needs two classes or more. Received: "
+            f"data_dir={config.data_dir} with {', '.join(manifest.classes) or 'none'}. Build a "
+            "dataset of more with `python -m data_prep.build --classes=...`."
+        )
+    if "val" not in manifest.counts and config.early_stopping_patience:
+        raise ValueError(
+            "early_stopping_patience needs a split named val, whose loss decides. Received: "
+            f"data_dir={config.data_dir} with {', '.join(manifest.counts)}. Build it with a "
+            "--val_fraction, or train all epochs."
+        )
+    workdir = Workdir(config.workdir)
+    workdir.check(identity.describe(config, manifest))
+    for split in ("train", "val"):
+        if split == "train" or split in manifest.counts:
+            check_shards(config.data_dir, manifest, split)
+    if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
+        check_path(config.weights)
+    return manifest
+
+
+def check_shards(data_dir: epath.PathLike, manifest: Manifest, split: str) -> None:
+    """Refuses a split of which a file is not there, or not whole by its size.
+
+    Raises:
+        ValueError: if so, or if the dataset has no such split.
+    """
+    for shard in manifest.shards_of(split):
+        path = epath.Path(data_dir) / shard.file
+        size = path.stat().length if path.exists() else None
+        if size != shard.bytes:
+            found = "which is not there" if size is None else f"of {size:,} bytes"
+            raise ValueError(
+                f"A shard is not what the manifest says. Received: {path}, {found}; expected: "
+                f"{shard.bytes:,} bytes. Copy it again, or build the dataset again."
+            )
+
+
+def check_trained(workdir: Workdir) -> list[str]:
+    """Returns the names of the classes of a trained run.
+
+    Raises:
+        ValueError: if the workdir holds none.
+    """
+    classes = read_json(workdir.classes)
+    workdir.require_model()
+    return classes
+
+
+def check_classes(of_run: Sequence[str], manifest: Manifest) -> None:
+    """Refuses a dataset whose labels mean other classes than the run's, or another order of them.
+
+    Raises:
+        ValueError: if so.
+    """
+    if list(of_run) != manifest.classes:
+        raise ValueError(
+            "The run and the dataset have different classes. Received: "
+            f"{', '.join(of_run)} (workdir); {', '.join(manifest.classes)} (data_dir). Take the "
+            "dataset that the run was trained on, or build one with these --classes."
+        )
