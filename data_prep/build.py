@@ -16,7 +16,7 @@ from absl import flags
 from tqdm import tqdm
 
 from cli import command, cores
-from data_prep import beam, coco, commit, folder, labels, lock, plan, runners
+from data_prep import beam, box_checks, coco, commit, folder, headers, labels, lock, plan, runners
 from data_prep.config import (
     ANIMALS_URL,
     COCO_URL,
@@ -145,6 +145,9 @@ flags.DEFINE_float(
 )
 
 
+_MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
+
+
 class _Plan(NamedTuple):
     """What is to be built, and what was left out on the way to it."""
 
@@ -227,6 +230,7 @@ def _plan(config: BuildConfig) -> _Plan:
         runners.prepare()
     source = read_source(config)
     print(source.description, flush=True)
+    box_checks.warn_or_refuse(source.doubts, config.label_policy)
     candidates, dropped = labels.choose(
         source.photographs,
         policy=config.label_policy,
@@ -240,6 +244,7 @@ def _plan(config: BuildConfig) -> _Plan:
     photographs = [candidate.photograph for candidate in candidates]
     unfetched = _download(config, photographs)
     _check_rejections(config, unfetched, photographs)
+    _check_sizes(config, photographs)
     digests, missing = plan.digest_photographs(candidates)
     known = {rejection.file for rejection in unfetched}
     rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
@@ -354,6 +359,14 @@ def _command_for(missing: Sequence[int], num_tasks: int | None) -> str:
         return "Start the same command without --commit_only to build them."
     indices = ", ".join(f"--task_index={i}" for i in sorted({i % num_tasks for i in missing}))
     return f"Start the same command with {indices} in place of --commit_only."
+
+
+def _check_sizes(config: BuildConfig, photographs: Sequence[Photograph]) -> None:
+    """Compares the annotated sizes of some photographs, evenly spread, with their own."""
+    with_boxes = [photograph for photograph in photographs if photograph.objects]
+    some = with_boxes[:: -(-len(with_boxes) // _MOST_COMPARED) or 1]
+    sizes = headers.read_sizes([photograph.path for photograph in some])
+    box_checks.warn_or_refuse([box_checks.doubt_sizes(some, sizes)], config.label_policy)
 
 
 def _check_every_class(counts: Counter[int], classes: Sequence[str], dropped: Counter[str]) -> None:

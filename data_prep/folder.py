@@ -1,10 +1,9 @@
 """Reads one folder per class, below `train/` and `val/` where they exist (cs231n's layout)."""
 
-import hashlib
 from pathlib import Path
 
 from data_prep.config import ALL_CLASSES
-from data_prep.photographs import Photograph, Source, check_classes, split_name
+from data_prep.photographs import Photograph, Source, check_classes, hashed_id, split_name
 
 
 def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
@@ -44,15 +43,10 @@ def _photograph(root: Path, path: Path, label: int) -> Photograph:
     return Photograph(
         path=str(path),
         name=name,
-        image_id=_id_of(name),
+        image_id=hashed_id(name),
         source_split=split_name(name.partition("/")[0]),
         size=(0, 0),
         objects=(),
         label=label,
         file=name,
     )
-
-
-def _id_of(name: str) -> int:
-    """A folder gives no ids: 63 bits of the name's hash, so that others' names do not matter."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
