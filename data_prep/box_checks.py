@@ -1,9 +1,8 @@
 """Tells by their numbers when boxes are not what COCO's are: [x, y, width, height] in pixels."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 from absl import logging
 
 from data_prep.photographs import Photograph
@@ -15,8 +14,7 @@ _SLACK = 0.02  # Boxes reach so far beyond an edge, as a share of the side, by s
 _NEARLY_ALL = 0.95
 
 
-# gc=False: there are as many as there are annotations.
-class DrawnBox(msgspec.Struct, frozen=True, gc=False):
+class DrawnBox(NamedTuple):
     """A box as its file writes it, of a width and height above 0.
 
     Attributes:
@@ -41,9 +39,9 @@ def doubt_boxes(boxes: Sequence[DrawnBox], where: str) -> str | None:
     """
     if boxes and all(_within_one(box) for box in boxes):
         return (
-            f"All {len(boxes)} boxes of {where} lie within 0..1: they look like shares of the "
-            f"photograph, not like pixels. The first: {_shown(boxes[0])}. Multiply x and width by "
-            "the photograph's width, y and height by its height."
+            f"All {len(boxes)} boxes that were looked at in {where} lie within 0..1: they look "
+            f"like shares of the photograph, not like pixels. The first: {_shown(boxes[0])}. "
+            "Multiply x and width by the photograph's width, y and height by its height."
         )
     sized = [box for box in boxes if box.size != (0, 0)]
     beyond = [box for box in sized if _reaches_beyond(box)]
@@ -53,9 +51,10 @@ def doubt_boxes(boxes: Sequence[DrawnBox], where: str) -> str | None:
         return None
     width, height = beyond[0].size
     return (
-        f"{len(beyond)} of {len(sized)} boxes of {where} reach beyond their photograph, and fit as "
-        f"two corners: they look like [x1, y1, x2, y2], not like [x, y, width, height]. The first: "
-        f"{_shown(beyond[0])} on {width}x{height} pixels. Write [x1, y1, x2 - x1, y2 - y1]."
+        f"{len(beyond)} of {len(sized)} boxes that were looked at in {where} reach beyond their "
+        "photograph, and nearly all fit as two corners: they look like [x1, y1, x2, y2], not like "
+        f"[x, y, width, height]. The first: {_shown(beyond[0])} on {width}x{height} pixels. Write "
+        "[x1, y1, x2 - x1, y2 - y1]."
     )
 
 

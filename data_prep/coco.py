@@ -5,13 +5,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from data_prep import coco_file, layouts
 from data_prep.box_checks import DrawnBox, doubt_boxes
-from data_prep.coco_file import Annotation, Detections, Image, Label, Pixels
+from data_prep.coco_file import Annotation, Detections, Image, Label, Pixels, Unusable
 from data_prep.config import ALL_CLASSES
 from data_prep.layouts import AnnotationFile
 from data_prep.photographs import Photograph, Rejection, Source, check_classes, split_name
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfrecords.images import Sizes
 
 _UNKNOWN = (0, 0)  # A size.
+_MOST_DOUBTED = 2000  # Boxes: a tool that writes them otherwise does so with all.
 _NUM_TRIED = 20  # File names that are looked for, to find out which folder they are in.
 
 
@@ -62,18 +63,25 @@ def _read(
         _check_ids(file.path, coco)
         _check_images(settled, coco.images)
         dropped += _count_strays(coco)
-        found = _join(root, settled, coco, classes)
-        photographs += found.photographs
-        bad_boxes += found.bad_boxes
-        doubts += _doubts(file.path, coco, found.boxes)
+        found = _photographs(root, settled, coco, classes, bad_boxes)
+        of_id: dict[int | None, Photograph] = {p.image_id: p for p in found}
+        bad_boxes += _reject(coco.unusable, of_id, file.path)
+        doubts += _doubts(file.path, coco, of_id)
+        photographs += found
     names = ", ".join(str(file.path) for file in files)
     description = f"{tool}: {len(photographs)} photographs in {names}"
     return Source(classes, photographs, bad_boxes, dropped, description, tool, doubts)
 
 
-def _doubts(file: Path, coco: Detections, boxes: Sequence[DrawnBox]) -> Iterator[str]:
+def _doubts(file: Path, coco: Detections, of_id: Mapping[int | None, Photograph]) -> Iterator[str]:
     if coco.labels:
         yield f"{file} has no boxes: its labels are taken for those of whole photographs."
+    step = len(coco.annotations) // _MOST_DOUBTED + 1  # Evenly spread.
+    boxes = [
+        DrawnBox(annotation.bbox, photograph.size, photograph.file, annotation.id)
+        for annotation in coco.annotations[::step]
+        if min(annotation.bbox[2:]) > 0 and (photograph := of_id.get(annotation.image_id))
+    ]
     if doubt := doubt_boxes(boxes, str(file)):
         yield doubt
 
@@ -152,15 +160,13 @@ def _stays_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-class _Found(NamedTuple):
-    """What one annotation file gives; the boxes as they are written."""
-
-    photographs: list[Photograph]
-    bad_boxes: list[Rejection]
-    boxes: list[DrawnBox]
-
-
-def _join(root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[str]) -> _Found:
+def _photographs(
+    root: Path,
+    file: AnnotationFile,
+    coco: Detections,
+    classes: Sequence[str],
+    bad_boxes: list[Rejection],
+) -> list[Photograph]:
     """Joins annotations to their photographs."""
     [folder] = file.folders
     below_root = folder.relative_to(root).as_posix()
@@ -170,14 +176,16 @@ def _join(root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[
     labels = _by_image(coco.labels, label_of)
     sizes = _read_sizes(file, coco.images, annotations)
     drawn_as_shown = file.drawn_as_shown or coco.contributor == layouts.LABEL_STUDIO
-    found = _Found([], [], [])
+    photographs = []
     for image in coco.images:
-        name = _name(file, image)
+        name = file.file_name(image.file_name)
+        if "/" in name:
+            name = PurePosixPath(name).as_posix()  # `./a.jpg` is `a.jpg`.
         source_file = name if below_root == "." else f"{below_root}/{name}"
         size = image.width, image.height
         if not _is_sized(image):
             size = sizes.get(image.id, _UNKNOWN)
-        own_labels = {label_of[label.category_id] for label in labels.get(image.id, ())}
+        own_labels = {label_of[x.category_id] for x in labels[image.id]} if labels else ()
         own = annotations.get(image.id, ())
         photograph = Photograph(
             path=f"{folder}/{name}",
@@ -185,8 +193,8 @@ def _join(root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[
             image_id=image.id,
             source_split=file.split,
             size=size,
-            objects=tuple(_objects(own, source_file, size, label_of, found)) if own else (),
-            label=min(own_labels) if len(own_labels) == 1 else None,
+            objects=tuple(_objects(own, source_file, size, label_of, bad_boxes)) if own else (),
+            label=next(iter(own_labels)) if len(own_labels) == 1 else None,
             has_several_labels=len(own_labels) > 1,
             drawn_as_shown=drawn_as_shown,
             license="" if image.license is None else licenses.get(image.license, ""),
@@ -195,9 +203,8 @@ def _join(root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[
             download_url=image.coco_url,
             source_id=coco.source_ids.get(image.id, ""),
         )
-        found.photographs.append(photograph)
-    found.bad_boxes.extend(_reject(coco, found.photographs, file.path))
-    return found
+        photographs.append(photograph)
+    return photographs
 
 
 _Joined = TypeVar("_Joined", Annotation, Label)
@@ -256,7 +263,9 @@ def _fits(extent: tuple[float, float], size: tuple[int, int]) -> bool:
 def _extent(annotations: Iterable[Annotation]) -> tuple[float, float]:
     """How far boxes reach to the right and down, in pixels."""
     boxes = [annotation.bbox for annotation in annotations]
-    return max(x + width for x, _, width, _ in boxes), max(y + h for _, y, _, h in boxes)
+    right = max(x + width for x, _, width, _ in boxes)
+    bottom = max(y + height for _, y, _, height in boxes)
+    return max(1.0, right), max(1.0, bottom)
 
 
 def _objects(
@@ -264,9 +273,9 @@ def _objects(
     file: str,
     size: tuple[int, int],
     label_of: Mapping[int, int],
-    found: _Found,
+    bad_boxes: list[Rejection],
 ) -> Iterator[Object]:
-    """The instances on a photograph; their boxes as written, and what is none, go to `found`.
+    """The instances on a photograph.
 
     Where no size can be had, the photograph is not there or unusable, and so will be rejected:
     until then its boxes are shares of what they reach over.
@@ -274,8 +283,6 @@ def _objects(
     width, height = size if size != _UNKNOWN else _extent(annotations)
     for annotation in annotations:
         box = _share(annotation.bbox, width, height)
-        if annotation.bbox[2] > 0 and annotation.bbox[3] > 0:
-            found.boxes.append(DrawnBox(annotation.bbox, size, file, annotation.id))
         if box.area > 0:
             area = box.area if annotation.area is None else annotation.area / (width * height)
             yield Object(
@@ -283,16 +290,16 @@ def _objects(
             )
         else:
             reason = f"box outside the image or of no size: {list(annotation.bbox)}"
-            found.bad_boxes.append(Rejection(file, reason, annotation.id))
+            bad_boxes.append(Rejection(file, reason, annotation.id))
 
 
 def _reject(
-    coco: Detections, photographs: Iterable[Photograph], annotation_file: Path
+    unusable: Iterable[Unusable], of_id: Mapping[int | None, Photograph], annotation_file: Path
 ) -> Iterator[Rejection]:
     """Names the annotations that cannot be used, with the photograph where that is known."""
-    file_of: dict[int | None, str] = {p.image_id: p.file for p in photographs if coco.unusable}
-    for entry in coco.unusable:
-        file = file_of.get(entry.image_id, annotation_file.name)
+    for entry in unusable:
+        photograph = of_id.get(entry.image_id)
+        file = photograph.file if photograph else annotation_file.name
         yield Rejection(file, entry.reason, entry.annotation_id)
 
 
