@@ -132,11 +132,16 @@ def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
 
 def _check_ids(file: Path, coco: Detections) -> None:
     """Ids must be unique within a file: annotations are joined to photographs by them."""
-    for kind, items in (("image", coco.images), ("category", coco.categories)):
-        [(most, count)] = Counter(item.id for item in items).most_common(1) or [(0, 0)]
+    images = [(image.id, image.file_name) for image in coco.images]
+    categories = [(category.id, category.name) for category in coco.categories]
+    for kind, named in (("image", images), ("category", categories)):
+        [(most, count)] = Counter(number for number, _ in named).most_common(1) or [(0, 0)]
         if count > 1:
             written = coco.source_ids.get(most, most) if kind == "image" else most
-            raise ValueError(f"The {kind} id {written} stands {count} times. Received: {file}.")
+            names = ", ".join(name for number, name in named if number == most)
+            raise ValueError(
+                f"The {kind} id {written} stands {count} times: {names}. Received: {file}."
+            )
 
 
 def _check_images(file: AnnotationFile, images: list[Image]) -> None:

@@ -34,7 +34,7 @@ RULES = {
     "smaller_than_min_area": "photographs whose animal is smaller than --min_area",
     "crowd_not_cropped": "crowds, which are never cut out",
     "crop_smaller_than_min_area": "instances smaller than --min_area",
-    "box_outside_or_empty": "boxes outside their photograph, of no size, or no boxes at all",
+    "box_outside_or_empty": "boxes outside their photograph, or of no size, or not four numbers",
     "annotation_of_unknown_image": "annotations of a photograph that the file does not list",
     "annotation_of_unknown_category": "annotations of a category that the file does not list",
     "near_duplicate_of_another_split": "photographs of train that look like one of another split",
@@ -175,15 +175,27 @@ def _sheets(classes: Sequence[str], examples: Sequence[ExampleSpec]) -> list[dic
 
 
 def _rejected(contents: Contents) -> list[dict[str, Any]]:
-    shown = sorted(contents.rejections, key=lambda r: (r.file, r.annotation_id or 0, r.reason))
+    shown = sorted(contents.rejections, key=_place)
     return [
         {
             "file": rejection.file,
             "reason": rejection.reason,
-            "thumbnail": thumbnails.of_rejected(Path(contents.photographs[rejection.file].path)),
+            "thumbnail": _rejected_thumbnail(contents, rejection.file),
         }
         for rejection in shown[:_MOST_REJECTED]
     ]
+
+
+def _place(rejection: Rejection) -> tuple[str, bool, int | str, str]:
+    """Where a rejection is listed; ids that are text come behind numbers."""
+    annotation_id = rejection.annotation_id or 0
+    return rejection.file, isinstance(annotation_id, str), annotation_id, rejection.reason
+
+
+def _rejected_thumbnail(contents: Contents, file: str) -> thumbnails.Thumbnail | None:
+    """None too where it is an annotation of no known photograph that was rejected."""
+    photograph = contents.photographs.get(file)
+    return thumbnails.of_rejected(Path(photograph.path)) if photograph else None
 
 
 def _pairs(contents: Contents) -> list[dict[str, Any]]:

@@ -171,6 +171,8 @@ def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | 
         boxes.append(example.crop)
     if boxes and not example.drawn_as_shown:
         boxes = images.upright_boxes(photograph, boxes, example.size)
+    if boxes and example.size == (0, 0):
+        raise images.UnusableImageError("its size was not known when the build was planned")
     crop = boxes.pop() if example.crop is not None else None
     objects = [
         msgspec.structs.replace(instance, box=box)
