@@ -99,14 +99,18 @@ def _within_one(box: DrawnBox) -> bool:
 
 def _reaches_beyond(box: DrawnBox) -> bool:
     x, y, width, height = box.numbers
-    right, bottom = box.size
-    return x + width > right * (1 + _SLACK) or y + height > bottom * (1 + _SLACK)
+    right, bottom = map(_with_slack, box.size)
+    return x + width > right or y + height > bottom
 
 
 def _fits_as_corners(box: DrawnBox) -> bool:
     x, y, x2, y2 = box.numbers
-    right, bottom = box.size
-    return x < x2 <= right * (1 + _SLACK) and y < y2 <= bottom * (1 + _SLACK)
+    right, bottom = map(_with_slack, box.size)
+    return x < x2 <= right and y < y2 <= bottom
+
+
+def _with_slack(side: int) -> float:
+    return side + max(1, _SLACK * side)
 
 
 def _is_exchanged(annotated: tuple[int, int], sizes: "Sizes") -> bool:

@@ -9,8 +9,11 @@ import msgspec
 import pytest
 
 from data_prep import coco, coco_file
+from data_prep.build import build
+from data_prep.config import BuildConfig
 from data_prep.photographs import Photograph, Source, hashed_id
 from tests.coco_folder import CLASSES, instances, jpeg, write
+from tfrecords.manifest import Manifest
 
 Change = Callable[[dict[str, Any]], object]
 NAN = float("nan")
@@ -305,3 +308,82 @@ def test_size_of_a_photograph_that_is_not_there_stays_unknown(tmp_path: Path) ->
     photographs: list[Photograph] = coco.read_coco_dir(str(root), CLASSES).photographs
     assert [p.size for p in photographs] == [(0, 0)] * 2 + [(32, 24)] * 8
     assert all(p.objects for p in photographs)  # So that they are rejected, not passed over.
+
+
+def dataset(tmp_path: Path, content: Any, **options: Any) -> Manifest:
+    root = write(tmp_path / "coco", content)
+    return build(
+        BuildConfig(
+            source="coco", coco_dir=str(root), data_dir=str(tmp_path / "data"), classes=CLASSES,
+            num_workers=1, **options,
+        )
+    )  # fmt: skip
+
+
+def lines(tmp_path: Path, name: str) -> list[str]:
+    return (tmp_path / "data" / name).read_text().splitlines()
+
+
+def test_text_ids_are_kept_beside_their_numbers(tmp_path: Path) -> None:
+    content = instances()
+    for kind, key in (("images", "id"), ("annotations", "image_id")):
+        each(kind, **{key: lambda i: f"{UUID}{i}" if i > 1 else i})(content)
+    dataset(tmp_path, content)
+    header, first, *others = lines(tmp_path, "attribution.csv")
+    assert header == "image_id,license,url,source_id"
+    assert first == "1,https://example.org/cc0,,"
+    assert sorted(others) == sorted(
+        f"{hashed_id(f'{UUID}{i}')},https://example.org/cc0,,{UUID}{i}" for i in range(2, 11)
+    )
+
+
+@pytest.mark.parametrize("policy", ["single", "largest"])
+def test_labels_without_boxes_make_a_dataset(policy: str, tmp_path: Path) -> None:
+    content = instances()
+    without("annotations", "bbox", "area")(content)
+    without("images", "width", "height")(content)
+    content["annotations"].append({"image_id": 1, "category_id": 17})  # A second class.
+    manifest = dataset(tmp_path, content, label_policy=policy, min_area=0.5)
+    assert manifest.counts == {"train": {"cat": 4, "dog": 3}, "val": {"cat": 1, "dog": 1}}
+    assert manifest.dropped == {"several_classes": 1}
+
+
+def test_what_cannot_be_used_is_in_the_list_and_in_the_report(tmp_path: Path) -> None:
+    content = instances(20)
+    content["annotations"] += [None, {"image_id": 1, "category_id": 18, "bbox": [1], "id": UUID}]
+    manifest = dataset(tmp_path, content)
+    rejections = [json.loads(line) for line in lines(tmp_path, "rejected.jsonl")]
+    found = {(rejection["file"], rejection["annotation_id"]) for rejection in rejections}
+    assert found == {("instances_train2017.json", 21), ("train2017/1.jpg", 22)}
+    assert manifest.num_examples("train") + manifest.num_examples("val") == 20
+    page = (tmp_path / "data" / "report.html").read_text()
+    assert "box is not four numbers" in page
+
+
+def test_one_file_under_two_ids_is_attributed_twice(tmp_path: Path) -> None:
+    content = instances()
+    content["images"].append(content["images"][0] | {"id": 99})
+    content["annotations"].append(content["annotations"][0] | {"id": 99, "image_id": 99})
+    dataset(tmp_path, content)
+    ids = [int(line.partition(",")[0]) for line in lines(tmp_path, "attribution.csv")[1:]]
+    assert ids == [*range(1, 11), 99]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (each("annotations", bbox=[0.1, 0.1, 0.5, 0.5]), "lie within 0..1"),
+        (each("annotations", bbox=[12, 12, 28, 22]), "look like [x1, y1, x2, y2]"),
+        (each("images", width=24, height=32), "10 of 10 photographs looked at"),
+        (lambda content: None, None),
+    ],
+)
+def test_strange_boxes_are_said_and_built_where_nothing_is_cropped(
+    change: Change, says: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = instances()
+    change(content)
+    assert dataset(tmp_path, content).num_examples("train") == 8
+    said_so = [record.getMessage() for record in caplog.records if record.name == "absl"]
+    assert len(said_so) == (says is not None)
+    assert (says or "") in "".join(said_so)
