@@ -18,6 +18,7 @@ from tqdm import tqdm
 from cli import command, cores, paths
 from data_prep import (
     beam,
+    box_checks,
     coco,
     commit,
     folder,
@@ -288,6 +289,7 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
     source = None if config.source == "synthetic" else read_source(config)
     if source is not None:
         print(source.description, flush=True)
+        box_checks.warn_or_refuse(source.doubts, config.label_policy)
         split_by = splits.settle(config.split_by, source.photographs)
     else:  # Drawings have a train and a val.
         split_by = "source" if config.split_by == "auto" else config.split_by

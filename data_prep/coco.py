@@ -1,68 +1,28 @@
-"""Reads COCO detections: annotation files beside folders of photographs.
-
-The decoder is typed, so a missing key or a wrong type is named with its place in the file.
-Segmentations, most of a file's bytes, are skipped without being built, and annotations of other
-classes are not kept.
-"""
+"""Reads COCO detections: annotation files beside folders of photographs."""
 
 import codecs
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from data_prep import layouts
+from data_prep import coco_file, layouts
+from data_prep.box_checks import DrawnBox, doubt_boxes
+from data_prep.coco_file import Annotation, Detections, Image, Label, Pixels, Unusable
 from data_prep.config import ALL_CLASSES
 from data_prep.layouts import AnnotationFile
 from data_prep.photographs import Photograph, Rejection, Source, check_classes, split_name
 from tfrecords.schema import Box, Object
 
+if TYPE_CHECKING:
+    from tfrecords.images import Sizes
 
-# gc=False: a file has a million of them, and none can be part of a cycle.
-class _Category(msgspec.Struct, gc=False):
-    id: int
-    name: str
-
-
-class _License(msgspec.Struct, gc=False):
-    id: int
-    name: str = ""
-    url: str = ""
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: int
-    file_name: str
-    width: int
-    height: int
-    license: int | None = None
-    flickr_url: str = ""
-    coco_url: str = ""
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float | None = None
-    iscrowd: int = 0
-
-
-class _File(msgspec.Struct, kw_only=True):
-    images: list[_Image]
-    categories: list[_Category]
-    licenses: list[_License] = []
-
-
-class _Instances(_File, kw_only=True):
-    annotations: list[_Annotation]
-
-
-class _Undecoded(_File, kw_only=True):
-    annotations: list[msgspec.Raw]
+_UNKNOWN = (0, 0)  # A size.
+_MOST_DOUBTED = 2000  # Boxes: a tool that writes them otherwise does so with all.
+_NUM_TRIED = 20  # File names that are looked for, to find out which folder they are in.
 
 
 def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
@@ -96,88 +56,95 @@ def _read(
     check_classes(classes, known, "COCO's annotations")
     photographs: list[Photograph] = []
     bad_boxes: list[Rejection] = []
+    doubts: list[str] = []
     dropped: Counter[str] = Counter()
     for file, coco in decoded:
+        settled = file.settle([image.file_name for image in coco.images[:_NUM_TRIED]])
         _check_ids(file.path, coco)
-        _check_images(file, coco.images)
+        _check_images(settled, coco.images)
         dropped += _count_strays(coco)
-        photographs += _photographs(root, file, coco, classes, bad_boxes)
+        found = _photographs(root, settled, coco, classes, bad_boxes)
+        of_id: dict[int | None, Photograph] = {p.image_id: p for p in found}
+        bad_boxes += _reject(coco.unusable, of_id, file.path)
+        doubts += _doubts(file.path, coco, of_id)
+        photographs += found
     names = ", ".join(str(file.path) for file in files)
     description = f"{tool}: {len(photographs)} photographs in {names}"
-    return Source(classes, photographs, bad_boxes, dropped, description, tool)
+    return Source(classes, photographs, bad_boxes, dropped, description, tool, doubts)
 
 
-def _classes_in_use(files: Iterable[_Instances]) -> tuple[str, ...]:
+def _doubts(file: Path, coco: Detections, of_id: Mapping[int | None, Photograph]) -> Iterator[str]:
+    if coco.labels:
+        yield f"{file} has no boxes: its labels are taken for those of whole photographs."
+    step = len(coco.annotations) // _MOST_DOUBTED + 1  # Evenly spread.
+    boxes = [
+        DrawnBox(annotation.bbox, photograph.size, photograph.file, annotation.id)
+        for annotation in coco.annotations[::step]
+        if min(annotation.bbox[2:]) > 0 and (photograph := of_id.get(annotation.image_id))
+    ]
+    if doubt := doubt_boxes(boxes, str(file)):
+        yield doubt
+
+
+def _classes_in_use(files: Iterable[Detections]) -> tuple[str, ...]:
     """Every class of which there is an instance: Roboflow, say, lists a group that has none."""
     names: set[str] = set()
     for coco in files:
-        used = {annotation.category_id for annotation in coco.annotations}
+        used = {entry.category_id for entry in _entries(coco)}
         names |= {category.name for category in coco.categories if category.id in used}
     return tuple(sorted(names))
 
 
-def _count_strays(coco: _Instances) -> Counter[str]:
+def _entries(coco: Detections) -> Iterable[Annotation | Label]:
+    return coco.labels or coco.annotations  # A file has the one or the other.
+
+
+def _count_strays(coco: Detections) -> Counter[str]:
     """Counts the annotations that belong to nothing in their file."""
     images = {image.id for image in coco.images}
     categories = {category.id for category in coco.categories}
     strays: Counter[str] = Counter()
-    for annotation in coco.annotations:
-        if annotation.image_id not in images:
+    for entry in _entries(coco):
+        if entry.image_id not in images:
             strays["annotation_of_unknown_image"] += 1
-        elif annotation.category_id not in categories:
+        elif entry.category_id not in categories:
             strays["annotation_of_unknown_category"] += 1
     return strays
 
 
-def _decode(file: Path, classes: tuple[str, ...]) -> _Instances:
+def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
     """Reads a file without the annotations of its other classes."""
     try:
         content = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
-        return _select(content, classes)
+        return coco_file.decode(content, classes)
     except FileNotFoundError:
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"Not JSON in UTF-8: {error}. Received: {file}.") from None
     except msgspec.ValidationError as error:
         raise ValueError(
-            f"Not COCO detections: {error}. Received: {file}. It needs images (id, file_name, "
-            "width, height), annotations (id, image_id, category_id, bbox) and categories."
+            f"Not COCO detections: {error}. Received: {file}. It needs images (id, file_name), "
+            "annotations (id, image_id, category_id, bbox) and categories."
         ) from None
     except msgspec.DecodeError as error:
         raise ValueError(f"Not JSON: {error}. Received: {file}.") from None
 
 
-def _select(content: bytes, classes: tuple[str, ...]) -> _Instances:
-    """Decodes the annotations one by one: in COCO itself, most are of other classes."""
-    decode = msgspec.json.Decoder(_Annotation).decode
-    try:
-        file = msgspec.json.decode(content, type=_Undecoded)
-        others = {
-            category.id
-            for category in file.categories
-            if classes != ALL_CLASSES and category.name not in classes
-        }
-        annotations = [a for a in map(decode, file.annotations) if a.category_id not in others]
-    except msgspec.ValidationError:
-        return msgspec.json.decode(content, type=_Instances)  # It fails too, and says where.
-    return _Instances(
-        images=file.images,
-        annotations=annotations,
-        categories=file.categories,
-        licenses=file.licenses,
-    )
-
-
-def _check_ids(file: Path, coco: _Instances) -> None:
+def _check_ids(file: Path, coco: Detections) -> None:
     """Ids must be unique within a file: annotations are joined to photographs by them."""
-    for kind, items in (("image", coco.images), ("annotation", coco.annotations),
-                        ("category", coco.categories)):  # fmt: skip
-        [(most, count)] = Counter(item.id for item in items).most_common(1) or [(0, 0)]
+    images = [(image.id, image.file_name) for image in coco.images]
+    categories = [(category.id, category.name) for category in coco.categories]
+    for kind, named in (("image", images), ("category", categories)):
+        [(most, count)] = Counter(number for number, _ in named).most_common(1) or [(0, 0)]
         if count > 1:
-            raise ValueError(f"The {kind} id {most} stands {count} times. Received: {file}.")
+            written = coco.source_ids.get(most, most) if kind == "image" else most
+            names = ", ".join(name for number, name in named if number == most)
+            raise ValueError(
+                f"The {kind} id {written} stands {count} times: {names}. Received: {file}."
+            )
 
 
-def _check_images(file: AnnotationFile, images: list[_Image]) -> None:
+def _check_images(file: AnnotationFile, images: list[Image]) -> None:
     for image in images:
         if not _stays_inside(file.file_name(image.file_name)):
             raise ValueError(
@@ -189,11 +156,6 @@ def _check_images(file: AnnotationFile, images: list[_Image]) -> None:
                 "An image id must fit into 64 bits. "
                 f"Received: {image.id} (an image of {file.path})."
             )
-        if image.width < 1 or image.height < 1:
-            raise ValueError(
-                "An image must be at least one pixel wide and high. Received: "
-                f"{image.width}x{image.height} (image {image.id} of {file.path})."
-            )
 
 
 def _stays_inside(name: str) -> bool:
@@ -203,83 +165,160 @@ def _stays_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def _folder_in_use(file: AnnotationFile, images: list[_Image]) -> Path:
-    """The first folder that holds one of the first photographs; else the likeliest."""
-    names = [file.file_name(image.file_name) for image in images[:20]]
-    for folder in file.folders:
-        if any((folder / name).is_file() for name in names):
-            return folder
-    # Not the root, the last, where a download would mix the photographs of several files.
-    return next((folder for folder in file.folders[:-1] if folder.is_dir()), file.folders[0])
-
-
 def _photographs(
     root: Path,
     file: AnnotationFile,
-    coco: _Instances,
-    classes: tuple[str, ...],
+    coco: Detections,
+    classes: Sequence[str],
     bad_boxes: list[Rejection],
 ) -> list[Photograph]:
-    folder = _folder_in_use(file, coco.images)
+    """Joins annotations to their photographs."""
+    [folder] = file.folders
     below_root = folder.relative_to(root).as_posix()
     label_of = {c.id: classes.index(c.name) for c in coco.categories if c.name in classes}
     licenses = {entry.id: entry.url or entry.name for entry in coco.licenses}
-    annotations: dict[int, list[_Annotation]] = defaultdict(list)
-    for annotation in coco.annotations:
-        if annotation.category_id in label_of:
-            annotations[annotation.image_id].append(annotation)
-
+    annotations = _by_image(coco.annotations, label_of)
+    labels = _by_image(coco.labels, label_of)
+    sizes = _read_sizes(file, coco.images, annotations)
+    drawn_as_shown = file.drawn_as_shown or coco.contributor == layouts.LABEL_STUDIO
     photographs = []
     for image in coco.images:
         name = file.file_name(image.file_name)
         if "/" in name:
             name = PurePosixPath(name).as_posix()  # `./a.jpg` is `a.jpg`.
         source_file = name if below_root == "." else f"{below_root}/{name}"
-        objects = []
-        for annotation in annotations.get(image.id, ()):
-            box = _share(annotation.bbox, image)
-            if box.area > 0:
-                label = label_of[annotation.category_id]
-                area = _area(annotation, image, box)
-                objects.append(Object(box, label, bool(annotation.iscrowd), area))
-            else:
-                reason = f"box outside the image or of no size: {list(annotation.bbox)}"
-                bad_boxes.append(Rejection(source_file, reason, annotation.id))
-        photographs.append(
-            Photograph(
-                path=f"{folder}/{name}",
-                name=name,
-                image_id=image.id,
-                source_split=file.split,
-                size=(image.width, image.height),
-                objects=tuple(objects),
-                license=licenses.get(image.license or 0, ""),
-                url=image.flickr_url or image.coco_url,
-                file=source_file,
-                download_url=image.coco_url,
-            )
+        size = image.width, image.height
+        if not _is_sized(image):
+            size = sizes.get(image.id, _UNKNOWN)
+        own_labels = {label_of[x.category_id] for x in labels[image.id]} if labels else ()
+        own = annotations.get(image.id, ())
+        photograph = Photograph(
+            path=f"{folder}/{name}",
+            name=name,
+            image_id=image.id,
+            source_split=file.split,
+            size=size,
+            objects=tuple(_objects(own, source_file, size, label_of, bad_boxes)) if own else (),
+            label=next(iter(own_labels)) if len(own_labels) == 1 else None,
+            has_several_labels=len(own_labels) > 1,
+            drawn_as_shown=drawn_as_shown,
+            license="" if image.license is None else licenses.get(image.license, ""),
+            url=image.flickr_url or image.coco_url,
+            file=source_file,
+            download_url=image.coco_url,
+            source_id=coco.source_ids.get(image.id, ""),
         )
+        photographs.append(photograph)
     return photographs
 
 
-def _share(bbox: tuple[float, float, float, float], image: _Image) -> Box:
+_Joined = TypeVar("_Joined", Annotation, Label)
+
+
+def _by_image(entries: Iterable[_Joined], label_of: Mapping[int, int]) -> dict[int, list[_Joined]]:
+    """Those of the classes, for each image's id."""
+    of_image: dict[int, list[_Joined]] = defaultdict(list)
+    for entry in entries:
+        if entry.category_id in label_of:
+            of_image[entry.image_id].append(entry)
+    return of_image
+
+
+def _name(file: AnnotationFile, image: Image) -> str:
+    name = file.file_name(image.file_name)
+    return PurePosixPath(name).as_posix() if "/" in name else name  # `./a.jpg` is `a.jpg`.
+
+
+def _is_sized(image: Image) -> bool:
+    return image.width > 0 and image.height > 0
+
+
+def _read_sizes(
+    file: AnnotationFile, images: Iterable[Image], annotations: Mapping[int, Sequence[Annotation]]
+) -> dict[int, tuple[int, int]]:
+    """{image id: (width, height)} of photographs with boxes whose size the file leaves out."""
+    path_of = {
+        image.id: f"{file.folders[0]}/{_name(file, image)}"
+        for image in images
+        if not _is_sized(image) and image.id in annotations
+    }
+    if not path_of:
+        return {}
+    from data_prep import headers  # Brings what decodes photographs; COCO's own need no look.
+
+    sizes = headers.read_sizes(list(path_of.values()))
+    return {
+        image_id: _annotated_size(sizes[path], annotations[image_id])
+        for image_id, path in path_of.items()
+        if path in sizes
+    }
+
+
+def _annotated_size(sizes: "Sizes", annotations: Iterable[Annotation]) -> tuple[int, int]:
+    """As shown, since what draws boxes and knows no size is a browser; unless they do not fit."""
+    extent = _extent(annotations)
+    fits = [size for size in (sizes.shown, sizes.stored) if _fits(extent, size)]
+    return fits[0] if fits else sizes.shown
+
+
+def _fits(extent: tuple[float, float], size: tuple[int, int]) -> bool:
+    return extent[0] <= size[0] and extent[1] <= size[1]
+
+
+def _extent(annotations: Iterable[Annotation]) -> tuple[float, float]:
+    """How far boxes reach to the right and down, in pixels."""
+    boxes = [annotation.bbox for annotation in annotations]
+    right = max(x + width for x, _, width, _ in boxes)
+    bottom = max(y + height for _, y, _, height in boxes)
+    return max(1.0, right), max(1.0, bottom)
+
+
+def _objects(
+    annotations: Sequence[Annotation],
+    file: str,
+    size: tuple[int, int],
+    label_of: Mapping[int, int],
+    bad_boxes: list[Rejection],
+) -> Iterator[Object]:
+    """The instances on a photograph.
+
+    Where no size can be had, the photograph is not there or unusable, and so will be rejected:
+    until then its boxes are shares of what they reach over.
+    """
+    width, height = size if size != _UNKNOWN else _extent(annotations)
+    for annotation in annotations:
+        box = _share(annotation.bbox, width, height)
+        if box.area > 0:
+            area = box.area if annotation.area is None else annotation.area / (width * height)
+            yield Object(
+                box, label_of[annotation.category_id], bool(annotation.iscrowd), _clip(area)
+            )
+        else:
+            reason = f"box outside the image or of no size: {list(annotation.bbox)}"
+            bad_boxes.append(Rejection(file, reason, annotation.id))
+
+
+def _reject(
+    unusable: Iterable[Unusable], of_id: Mapping[int | None, Photograph], annotation_file: Path
+) -> Iterator[Rejection]:
+    """Names the annotations that cannot be used, with the photograph where that is known."""
+    for entry in unusable:
+        photograph = of_id.get(entry.image_id)
+        file = photograph.file if photograph else annotation_file.name
+        yield Rejection(file, entry.reason, entry.annotation_id)
+
+
+def _share(bbox: Pixels, image_width: float, image_height: float) -> Box:
     """COCO's [x, y, width, height] in pixels as shares of the image, clipped to it."""
     x, y, width, height = bbox
     if not all(map(math.isfinite, bbox)):
         return Box(0, 0, 0, 0)
     return Box(
-        ymin=_clip(y / image.height),
-        xmin=_clip(x / image.width),
-        ymax=_clip((y + height) / image.height),
-        xmax=_clip((x + width) / image.width),
+        ymin=_clip(y / image_height),
+        xmin=_clip(x / image_width),
+        ymax=_clip((y + height) / image_height),
+        xmax=_clip((x + width) / image_width),
     )
-
-
-def _area(annotation: _Annotation, image: _Image, box: Box) -> float:
-    """Share of the image under the instance's mask; of its box where there is no mask."""
-    if annotation.area is None:
-        return box.area
-    return _clip(annotation.area / (image.width * image.height))
 
 
 def _clip(share: float) -> float:

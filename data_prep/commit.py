@@ -80,9 +80,10 @@ def commit(
     write_rejections(data_dir, [*rejections, *conflicting])
     near_duplicates.write(data_dir, pairs)
     unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
-    # By file: ids may come twice in a source of several files, and a photograph has many crops.
-    of_file = {photograph.file: photograph for photograph in photographs}
-    _write_attribution(data_dir, [p for file, p in of_file.items() if file not in unusable])
+    # Both: an id may stand in several annotation files, a file under several ids, and a photograph
+    # has many crops.
+    of_id = {(photograph.file, photograph.image_id): photograph for photograph in photographs}
+    _write_attribution(data_dir, [p for p in of_id.values() if p.file not in unusable])
     card.write_card(data_dir, manifest, source.kind)
     examples = [
         example for task in tasks for example in task.examples if example.file not in unusable
@@ -136,8 +137,12 @@ def _remove_other_shards(data_dir: Path, shards: set[str]) -> None:
 
 def _write_attribution(data_dir: Path, photographs: Iterable[Photograph]) -> None:
     """Writes `attribution.csv`: whose photographs these are."""
+    columns = ["image_id", "license", "url", "source_id"]
+    lines = sorted((p.image_id, p.license, p.url, p.source_id) for p in photographs)
+    if not any(source_id for *_, source_id in lines):  # All ids are numbers, as COCO's are.
+        columns.pop()
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(("image_id", "license", "url"))
-    rows.writerows(sorted((p.image_id, p.license, p.url) for p in photographs))
+    rows.writerow(columns)
+    rows.writerows(line[: len(columns)] for line in lines)
     files.write_atomically(data_dir / naming.ATTRIBUTION, out.getvalue())

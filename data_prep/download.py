@@ -149,12 +149,24 @@ def fetch_photographs(
         return []
     with alone_in(folder):
         missing = _missing(photographs)
+        _refuse_unmeasured(missing)
         print(f"Fetching {len(missing)} photographs, {num_downloads} at once", flush=True)
         return _fetch_all(downloader, missing, mirror, num_downloads, max_failures)
 
 
 def _missing(photographs: Sequence[Photograph]) -> list[Photograph]:
     return [p for p in {p.path: p for p in photographs}.values() if not Path(p.path).exists()]
+
+
+def _refuse_unmeasured(missing: Sequence[Photograph]) -> None:
+    """Of a photograph that is not there yet, only the annotations can say the size."""
+    unmeasured = [p.file for p in missing if p.objects and p.size == (0, 0)]
+    if unmeasured:
+        raise ValueError(
+            "The annotations must say the width and height of photographs with boxes that are to "
+            f"be fetched. Received: {len(unmeasured)} without, the first: {unmeasured[0]}. Add "
+            "them, or fetch these photographs beforehand."
+        )
 
 
 def _fetch_all(

@@ -1,13 +1,12 @@
 """Reads one folder per class, below `train/` and `val/` where they exist (cs231n's layout)."""
 
-import hashlib
 import mimetypes
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.config import ALL_CLASSES
-from data_prep.photographs import Photograph, Source, check_classes, split_name
+from data_prep.photographs import Photograph, Source, check_classes, hashed_id, split_name
 
 # What systems and tools leave among photographs.
 _JUNK_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir", "$recycle.bin"})
@@ -110,15 +109,10 @@ def _photograph(root: Path, path: Path, label: int, split: str) -> Photograph:
     return Photograph(
         path=str(path),
         name=name,
-        image_id=_id_of(name),
+        image_id=hashed_id(name),
         source_split=split,
         size=(0, 0),
         objects=(),
         label=label,
         file=name,
     )
-
-
-def _id_of(name: str) -> int:
-    """A folder gives no ids: 63 bits of the name's hash, so that others' names do not matter."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1

@@ -45,7 +45,9 @@ def choose(
     candidates: list[Candidate] = []
     dropped: Counter[str] = Counter()
     for photograph in photographs:
-        if photograph.label is not None:
+        if photograph.has_several_labels:
+            dropped["several_classes"] += 1
+        elif photograph.label is not None:
             candidates.append(Candidate(photograph, photograph.label))
         elif policy == "crop":
             candidates += _crops(photograph, min_area, crop_margin, dropped)

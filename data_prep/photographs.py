@@ -1,6 +1,7 @@
 """A photograph and what its source says of it: what every source is read into."""
 
 import difflib
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -24,13 +25,18 @@ class Photograph(msgspec.Struct, frozen=True):
         name: Path relative to the image folder, as the source writes it.
         image_id: The source's id.
         source_split: The split that the source puts it in; "" where it has none.
-        size: (width, height) of the annotated image, in pixels; (0, 0) where it has no boxes.
+        size: (width, height) of the annotated image, in pixels; (0, 0) where it has no boxes, or
+            where neither the source nor the file says it.
         objects: Every instance of the classes.
         label: Index into the classes, where the source labels whole photographs.
+        has_several_labels: Whether it labels this one with several of the classes.
+        drawn_as_shown: Whether the boxes are shares of the photograph as it is shown, whatever
+            size is annotated.
         license: Name or URL of the licence; "" where unknown.
         url: Where it was published; "" where unknown.
         file: Path relative to the source's folder: unlike `name`, no other photograph has it.
         download_url: Where the annotations say that its bytes can be fetched; "" where unknown.
+        source_id: The source's id, where that is text that is no number.
     """
 
     path: str
@@ -40,10 +46,13 @@ class Photograph(msgspec.Struct, frozen=True):
     size: tuple[int, int]
     objects: tuple[Object, ...]
     label: int | None = None
+    has_several_labels: bool = False
+    drawn_as_shown: bool = False
     license: str = ""
     url: str = ""
     file: str = ""
     download_url: str = ""
+    source_id: str = ""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -51,7 +60,7 @@ class Rejection(msgspec.Struct, frozen=True):
 
     file: str
     reason: str
-    annotation_id: int | None = None
+    annotation_id: int | str | None = None
 
 
 class Source(NamedTuple):
@@ -60,10 +69,11 @@ class Source(NamedTuple):
     Attributes:
         classes: Names; a label is an index into them.
         photographs: Every one, with or without an instance of the classes.
-        bad_boxes: The boxes that make no sense.
+        bad_boxes: The annotations that make no sense.
         dropped: {rule: number of annotations that it left out}.
         description: What was recognised and where, for a person.
         kind: What was recognised: COCO, the tool that labelled it, class folders.
+        doubts: What is suspicious of its boxes, so that no crops should be made of them.
     """
 
     classes: tuple[str, ...]
@@ -72,6 +82,12 @@ class Source(NamedTuple):
     dropped: Mapping[str, int]
     description: str
     kind: str
+    doubts: Sequence[str] = ()
+
+
+def hashed_id(text: str) -> int:
+    """An id of 63 bits for what has none: of this text alone, so that others do not matter."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def split_name(name: str) -> str:

@@ -143,6 +143,7 @@ def plan_shards(
                 size=photograph.size,
                 objects=photograph.objects,
                 crop=candidate.crop,
+                drawn_as_shown=photograph.drawn_as_shown,
             )
         )
     for name, fraction in (("val", config.val_fraction), ("test", config.test_fraction)):

@@ -172,15 +172,27 @@ def _sheets(classes: Sequence[str], examples: Sequence[ExampleSpec]) -> list[dic
 
 
 def _rejected(contents: Contents) -> list[dict[str, Any]]:
-    shown = sorted(contents.rejections, key=lambda r: (r.file, r.annotation_id or 0, r.reason))
+    shown = sorted(contents.rejections, key=_place)
     return [
         {
             "file": rejection.file,
             "reason": rejection.reason,
-            "thumbnail": thumbnails.of_rejected(Path(contents.photographs[rejection.file].path)),
+            "thumbnail": _rejected_thumbnail(contents, rejection.file),
         }
         for rejection in shown[:_MOST_REJECTED]
     ]
+
+
+def _place(rejection: Rejection) -> tuple[str, bool, int | str, str]:
+    """Where a rejection is listed; ids that are text come behind numbers."""
+    annotation_id = rejection.annotation_id or 0
+    return rejection.file, isinstance(annotation_id, str), annotation_id, rejection.reason
+
+
+def _rejected_thumbnail(contents: Contents, file: str) -> thumbnails.Thumbnail | None:
+    """None too where it is an annotation of no known photograph that was rejected."""
+    photograph = contents.photographs.get(file)
+    return thumbnails.of_rejected(Path(photograph.path)) if photograph else None
 
 
 def _pairs(contents: Contents) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ RULES = {
     "smaller_than_min_area": "photographs whose animal is smaller than --min_area",
     "crowd_not_cropped": "crowds, which are never cut out",
     "crop_smaller_than_min_area": "instances smaller than --min_area",
-    "box_outside_or_empty": "boxes outside their photograph, or of no size",
+    "box_outside_or_empty": "boxes outside their photograph, or of no size, or not four numbers",
     "annotation_of_unknown_image": "annotations of a photograph that the file does not list",
     "annotation_of_unknown_category": "annotations of a category that the file does not list",
     "near_duplicate_of_another_split": "photographs of train that look like one of another split",

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep import conflicts, labels, plan, rare_classes, splits
+from data_prep import box_checks, conflicts, headers, labels, plan, rare_classes, splits
 from data_prep.config import BuildConfig
 from data_prep.labels import Candidate
 from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.plan import Digest
 from data_prep.unusable import check_rejections
+
+_MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
 
 
 class Selection(NamedTuple):
@@ -65,10 +67,12 @@ def select(config: BuildConfig, source: Source) -> Selection:
     rest = rare_classes.leave_out(source, rare) if rare else source
     _check_several(rest.classes, words, config)
     if not rare:
+        _check_sizes(config, found.photographs)
         return found
     again = _select(config, rest)  # What stood beside a rare class may be one of a single class.
     if gone := len(source.photographs) - len(rest.photographs):
         again.dropped["rare_class"] = gone
+    _check_sizes(config, again.photographs)
     return again._replace(rare=words)
 
 
@@ -146,6 +150,14 @@ def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Re
         num_downloads=config.num_downloads,
         max_failures=int(config.max_bad_fraction * len({p.path for p in photographs})),
     )
+
+
+def _check_sizes(config: BuildConfig, photographs: Sequence[Photograph]) -> None:
+    """Compares the annotated sizes of some photographs, evenly spread, with their own."""
+    with_boxes = [photograph for photograph in photographs if photograph.objects]
+    some = with_boxes[:: -(-len(with_boxes) // _MOST_COMPARED) or 1]
+    sizes = headers.read_sizes([photograph.path for photograph in some])
+    box_checks.warn_or_refuse([box_checks.doubt_sizes(some, sizes)], config.label_policy)
 
 
 def _check_every_class(

@@ -34,7 +34,8 @@ def stamp_of(file: BinaryIO) -> Stamp:
     return Stamp(status.st_size, status.st_ctime_ns)
 
 
-class ExampleSpec(msgspec.Struct, frozen=True):
+# Defaults are left out of what is digested, so that a new one does not make old shards foreign.
+class ExampleSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One example to be written.
 
     Attributes:
@@ -48,6 +49,7 @@ class ExampleSpec(msgspec.Struct, frozen=True):
         size: (width, height) of the annotated image, in pixels.
         objects: Every instance of the classes in the photograph.
         crop: What to cut out, in shares of the photograph.
+        drawn_as_shown: Whether the boxes are of the photograph as it is shown, whatever its size.
     """
 
     path: str
@@ -60,6 +62,7 @@ class ExampleSpec(msgspec.Struct, frozen=True):
     size: tuple[int, int]
     objects: tuple[Object, ...]
     crop: Box | None
+    drawn_as_shown: bool = False
 
 
 class ShardTask(msgspec.Struct, frozen=True):
@@ -166,8 +169,10 @@ def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | 
     boxes = [instance.box for instance in example.objects]
     if example.crop is not None:
         boxes.append(example.crop)
-    if boxes:
+    if boxes and not example.drawn_as_shown:
         boxes = images.upright_boxes(photograph, boxes, example.size)
+    if boxes and example.size == (0, 0):
+        raise images.UnusableImageError("its size was not known when the build was planned")
     crop = boxes.pop() if example.crop is not None else None
     objects = [
         msgspec.structs.replace(instance, box=box)

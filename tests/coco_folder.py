@@ -12,11 +12,14 @@ CATEGORIES = {17: "cat", 18: "dog"}
 CLASSES = ("cat", "dog")
 
 
-def jpeg(seed: int, size: tuple[int, int] = (32, 24)) -> bytes:
-    """A small photograph; another seed gives other content."""
+def jpeg(seed: int, size: tuple[int, int] = (32, 24), orientation: int | None = None) -> bytes:
+    """A small photograph; another seed gives other content. The size is that before EXIF turns."""
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     out = io.BytesIO()
-    Image.fromarray(noise).save(out, "JPEG")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"exif": exif} if orientation else {}
+    Image.fromarray(noise).save(out, "JPEG", **options)
     return out.getvalue()
 
 

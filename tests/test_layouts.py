@@ -124,3 +124,94 @@ def test_what_was_looked_for_is_listed(tmp_path: Path) -> None:
         layouts.recognise(str(tmp_path))
     for tool in ("COCO", "CVAT", "Label Studio", "Roboflow"):
         assert tool in str(error.value)
+
+
+def rename(file: Path, to: Rename) -> None:
+    content = json.loads(file.read_text())
+    for image in content["images"]:
+        image["file_name"] = to(image["file_name"])
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{folder}/{name}",  # As the machine that labelled them knows them.
+        "{folder}/../photos/{name}",
+        "{link}/{name}",
+        "photos/{name}",
+        "./photos/{name}",
+        "sub/photos/{name}",
+        "photos\\{name}",
+        "./{name}",
+    ],
+)
+def test_path_that_leads_into_the_image_folder_is_one_below_it(name: str, tmp_path: Path) -> None:
+    folder, link = tmp_path / "sub" / "photos", tmp_path / "link"
+    file = tmp_path / "annotations.json"
+    export(file, folder, 10)
+    link.symlink_to(folder)
+    rename(file, lambda n: name.format(folder=folder, link=link, name=n))
+    source = coco.read_annotations([str(file)], str(folder), ("cat", "dog"))
+    assert [p.name for p in source.photographs] == [f"{i}.jpg" for i in range(1, 11)]
+    assert all(Path(p.path).is_file() for p in source.photographs)
+
+
+def test_folder_of_the_folders_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    folder, file = tmp_path / "photos", tmp_path / "annotations.json"
+    export(file, folder / "photos", 10)
+    rename(file, lambda name: f"photos/{name}")
+    source = coco.read_annotations([str(file)], str(folder), ("cat", "dog"))
+    assert source.photographs[0].name == "photos/1.jpg"
+
+
+@pytest.mark.parametrize("name", ["{outside}/{name}", "{folder}/../{name}", "{folder}2/{name}"])
+def test_path_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    folder, file = tmp_path / "photos", tmp_path / "annotations.json"
+    export(file, folder, 10)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    rename(file, lambda n: name.format(folder=folder, outside=outside, name=n))
+    with pytest.raises(ValueError, match="must stay inside the image folder"):
+        coco.read_annotations([str(file)], str(folder), ("cat", "dog"))
+
+
+def test_name_that_no_disk_can_hold_is_one_photograph_that_is_not_there(tmp_path: Path) -> None:
+    cvat(tmp_path)
+    file = tmp_path / "annotations" / "instances_default.json"
+    rename(file, lambda name: "x" * 300 + name if name == "1.jpg" else name)
+    photographs = coco.read_coco_dir(str(tmp_path), ("all",)).photographs
+    assert all(Path(p.path).is_file() for p in photographs[1:])
+
+
+@pytest.mark.parametrize("place", ["result.json", "elsewhere.json"])
+def test_label_studios_boxes_stand_on_the_photograph_as_it_is_shown(
+    place: str, tmp_path: Path
+) -> None:
+    """It measures shares of the upright photograph and multiplies them by the stored sides."""
+    info = {"contributor": "Label Studio"}  # As every export of it says, whatever its name.
+    export(tmp_path / place, tmp_path / "images", 10, info=info if place != "result.json" else {})
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(jpeg(int(path.stem), orientation=6))
+    whole = {"coco_dir": str(tmp_path)}
+    parts = {"annotations": (str(tmp_path / place),), "images_dir": str(tmp_path / "images")}
+    build(
+        BuildConfig(
+            source="coco", data_dir=str(tmp_path / "data"), classes=("all",), num_workers=1,
+            **(whole if place == "result.json" else parts),
+        )
+    )  # fmt: skip
+    boxes = [box for shard in examples(tmp_path / "data") for box in shard]
+    assert boxes == [pytest.approx((4 / 24, 4 / 32, 16 / 24, 20 / 32))] * 10
+
+
+def examples(data_dir: Path) -> list[list[tuple[float, ...]]]:
+    """The corners of the boxes that each example stores."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(data_dir)
+    return [
+        [tuple(float(x) for x in box) for box in example["objects"]["bbox"]]
+        for split in builder.info.splits
+        for example in tfds.as_numpy(builder.as_dataset(split=split))
+    ]

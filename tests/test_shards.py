@@ -178,3 +178,39 @@ def test_crop_is_stored_with_the_objects_in_it(task: ShardTask) -> None:
     assert image.shape == (24, 16, 3)
     assert list(first["objects/bbox"].float_list.value) == [0, 0, 1, 1]
     assert first["objects/area"].float_list.value[0] == pytest.approx(0.8)  # 0.4 of 0.5.
+
+
+@pytest.mark.parametrize(
+    ("drawn_as_shown", "box"),
+    [
+        (False, Box(ymin=0.0, xmin=0.0, ymax=0.5, xmax=1.0)),  # Turned with the photograph.
+        (True, HALF),
+    ],
+)
+def test_boxes_turn_only_where_they_were_drawn_on_the_stored_image(
+    drawn_as_shown: bool, box: Box, tmp_path: Path
+) -> None:
+    photograph = jpeg(0, orientation=6)
+    example = spec(tmp_path / "1.jpg", photograph, 1, drawn_as_shown=drawn_as_shown)
+    [found], _ = shards.place(example, photograph)
+    assert found.box == box
+
+
+def test_box_of_a_photograph_whose_size_nobody_knew_is_never_stored(tmp_path: Path) -> None:
+    example = spec(tmp_path / "1.jpg", jpeg(0), 1, size=(0, 0))
+    with pytest.raises(images.UnusableImageError, match="size was not known"):
+        shards.place(example, jpeg(0))
+
+
+def test_inputs_digest_is_that_of_builds_before_boxes_could_be_drawn_as_shown() -> None:
+    """A shard of theirs is kept, since nothing of it would change."""
+    example = ExampleSpec(
+        path="/1.jpg", file="1.jpg", content="0" * 64, stamp=Stamp(1, 2), filename="1.jpg",
+        image_id=1, label=0, size=(32, 24), objects=(Object(HALF, 0, False, 0.4),), crop=None,
+    )  # fmt: skip
+    assert msgspec.json.decode(msgspec.json.encode(example)) == {
+        "path": "/1.jpg", "file": "1.jpg", "content": "0" * 64, "stamp": {"size": 1, "changed": 2},
+        "filename": "1.jpg", "image_id": 1, "label": 0, "size": [32, 24], "crop": None,
+        "objects": [{"box": {"ymin": 0.0, "xmin": 0.0, "ymax": 1.0, "xmax": 0.5}, "label": 0,
+                     "is_crowd": False, "area": 0.4}],
+    }  # fmt: skip

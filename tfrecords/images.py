@@ -127,6 +127,24 @@ def upright_boxes(
     return [_turn_box(box, header.orientation) for box in boxes]
 
 
+class Sizes(NamedTuple):
+    """(width, height) of an image in pixels: as its file stores it, and as it is shown."""
+
+    stored: tuple[int, int]
+    shown: tuple[int, int]
+
+
+def sizes(photograph: bytes) -> Sizes:
+    """Reads an image's sizes from its header.
+
+    Raises:
+        UnusableImageError: with the reason.
+    """
+    header = _read_header(photograph)
+    stored = header.width, header.height
+    return Sizes(stored, stored[::-1] if header.orientation in _TURNED else stored)
+
+
 def _turn_box(box: Box, orientation: int) -> Box:
     """Swaps the axes, then mirrors those that the orientation mirrors."""
     y0, x0, y1, x1 = box.xmin, box.ymin, box.xmax, box.ymax
