@@ -190,11 +190,12 @@ def test_label_studios_boxes_stand_on_the_photograph_as_it_is_shown(
 ) -> None:
     """It measures shares of the upright photograph and multiplies them by the stored sides."""
     info = {"contributor": "Label Studio"}  # As every export of it says, whatever its name.
-    export(tmp_path / place, tmp_path / "images", 10, info=info if place != "result.json" else {})
-    for path in (tmp_path / "images").iterdir():
+    root = tmp_path / "export"
+    export(root / place, root / "images", 10, info=info if place != "result.json" else {})
+    for path in (root / "images").iterdir():
         path.write_bytes(jpeg(int(path.stem), orientation=6))
-    whole = {"coco_dir": str(tmp_path)}
-    parts = {"annotations": (str(tmp_path / place),), "images_dir": str(tmp_path / "images")}
+    whole = {"coco_dir": str(root)}
+    parts = {"annotations": (str(root / place),), "images_dir": str(root / "images")}
     build(
         BuildConfig(
             source="coco", data_dir=str(tmp_path / "data"), classes=("all",), num_workers=1,
