@@ -14,16 +14,16 @@ from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from cli import command
+from cli import command, paths
 from cli.page import ACCENT, INK, LINE
 from trainer.config import CACHE_DTYPES, TrainConfig
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("weights", TrainConfig.weights, "As trainer.main takes it.")
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("weights", TrainConfig.weights, "As trainer.main takes it.")
 flags.DEFINE_integer("epochs", TrainConfig.epochs, "Of each run.", lower_bound=2)
-flags.DEFINE_string("plot", None, "Where the picture goes, a PNG; unset: none is drawn.")
+paths.define("plot", None, "Where the picture goes, a PNG; unset: none is drawn.")
 
 _FIGURES = {"loss": "Training loss", "val_loss": "Validation loss"}
 _STYLES = {"float32": (ACCENT, "-"), "bfloat16": ("#dc2626", "--"), "float16": ("#047857", ":")}

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from data_prep.config import COCO_ANIMALS
 
 FLAGS = flags.FLAGS
@@ -26,7 +26,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("images", 118_287, "Of the file.", lower_bound=1)
 flags.DEFINE_integer("annotations", 860_001, "Of the file.", lower_bound=1)
 flags.DEFINE_integer("runs", 5, "Of which the medians are printed.", lower_bound=1)
-flags.DEFINE_string("peer_python", sys.executable, "The Python that has pycocotools.")
+paths.define("peer_python", sys.executable, "The Python that has pycocotools.")
 
 _NUM_CATEGORIES = 80
 _CORNERS = (6, 38)  # Of a polygon, so that an annotation takes COCO's 470 bytes.

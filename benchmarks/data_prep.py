@@ -20,11 +20,11 @@ import numpy as np
 from absl import flags
 
 from benchmarks import photographs
-from cli import command, cores
+from cli import command, cores, paths
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("coco_dir", None, "A COCO folder with photographs.", required=True)
+paths.define("coco_dir", None, "A COCO folder with photographs.", required=True)
 flags.DEFINE_integer("images", 4000, "Photographs of the larger folder.", lower_bound=8)
 flags.DEFINE_integer("runs", 5, "Of which the medians are printed.", lower_bound=1)
 flags.DEFINE_list("only", [], "Names of contestants, such as TFDS; unset: all.")

@@ -18,15 +18,15 @@ from absl import flags
 from PIL import Image
 
 from benchmarks import input_contestants
-from cli import command
+from cli import command, paths
 from tfrecords import framing, schema
 from tfrecords.images import JPEG_QUALITY
 from tfrecords.manifest import read_manifest
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made; repeated.", required=True)
-flags.DEFINE_string("peer_python", sys.executable, "The Python that has the peers' packages.")
+paths.define("data_dir", None, "What data_prep.build made; repeated.", required=True)
+paths.define("peer_python", sys.executable, "The Python that has the peers' packages.")
 flags.DEFINE_list("contestants", ["bare", *input_contestants.CONTESTANTS], "Which to run.")
 flags.DEFINE_list("cores", ["1", str(os.cpu_count())], "Numbers of cores, one after the other.")
 flags.DEFINE_integer("images", 1868, "Different photographs, and how many to time.", lower_bound=64)

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from tests import miniature
 from tests.doomed import Kill, survive
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
 flags.DEFINE_integer("kills", 30, "How many in all.", lower_bound=1)
 flags.DEFINE_integer("kills_a_run", 6, "At most, before a run is left to end.", lower_bound=1)
 flags.DEFINE_multi_integer("replicas", [1], "Numbers of replicas, drawn from at each start.")

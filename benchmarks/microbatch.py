@@ -14,12 +14,12 @@ import tempfile
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("weights", "imagenet", "As trainer.main takes it.")
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("weights", "imagenet", "As trainer.main takes it.")
 flags.DEFINE_multi_integer("freeze_layers", [0, 15], "As trainer.main takes it.")
 flags.DEFINE_multi_integer("microbatch_size", [32, 8, 4, 1], "As trainer.main takes it.")
 flags.DEFINE_integer("runs", 3, "Of which the medians are printed.", lower_bound=1)

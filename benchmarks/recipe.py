@@ -20,16 +20,16 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from tfrecords import framing, schema
 from tfrecords.manifest import read_manifest
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("peer_python", None, "A Python with torch and torchvision.", required=True)
-flags.DEFINE_string("log", None, "Where the figures are noted, a line each.", required=True)
-flags.DEFINE_string("weights", None, "Keras's VGG16 file, without its top.", required=True)
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("peer_python", None, "A Python with torch and torchvision.", required=True)
+paths.define("log", None, "Where the figures are noted, a line each.", required=True)
+paths.define("weights", None, "Keras's VGG16 file, without its top.", required=True)
 flags.DEFINE_integer("epochs", 20, "Of each training.", lower_bound=1)
 flags.DEFINE_integer("runs", 3, "Of each contestant.", lower_bound=1)
 flags.DEFINE_list("only", [], "Names of contestants; unset: all.")

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from tfrecords.manifest import read_manifest
 from trainer import feature_cache, input_pipeline
 from trainer.config import TrainConfig
@@ -25,8 +25,8 @@ from trainer.weights import load_weights
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("weights", TrainConfig.weights, "As trainer.main takes it.")
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("weights", TrainConfig.weights, "As trainer.main takes it.")
 flags.DEFINE_integer("epochs", TrainConfig.epochs, "Of the training.", lower_bound=1)
 flags.DEFINE_integer("freeze_layers", TrainConfig.freeze_layers, "As trainer.main takes it.")
 flags.DEFINE_string("precision", TrainConfig.precision, "As trainer.main takes it.")

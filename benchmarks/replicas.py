@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from tests.ports import free_ports
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("weights", "imagenet", "As trainer.main takes it.")
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("weights", "imagenet", "As trainer.main takes it.")
 flags.DEFINE_integer("epochs", 3, "Of each run.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 24, "Which all the numbers below divide.", lower_bound=1)
 flags.DEFINE_multi_integer("replicas", [2, 4], "Numbers of replicas of one process.")

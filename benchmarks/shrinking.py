@@ -15,12 +15,12 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from cli import command
+from cli import command, paths
 from tfrecords import images
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("coco_dir", None, "Its folders hold photographs.", required=True)
+paths.define("coco_dir", None, "Its folders hold photographs.", required=True)
 flags.DEFINE_integer("images", 500, "At most so many of them.", lower_bound=1)
 flags.DEFINE_integer("image_size", 256, "Short side of what is left, in pixels.", lower_bound=1)
 flags.DEFINE_integer("runs", 5, "Of which the medians are printed.", lower_bound=1)
@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _photographs() -> list[images.Pixels]:
-    paths = sorted(Path(FLAGS.coco_dir).glob("*/*.jpg"))[: FLAGS.images]
-    return [images.decode(path.read_bytes()) for path in paths]
+    found = sorted(Path(FLAGS.coco_dir).glob("*/*.jpg"))[: FLAGS.images]
+    return [images.decode(path.read_bytes()) for path in found]
 
 
 def _size(pixels: images.Pixels) -> Size:

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cli import command
+from cli import command, paths
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("weights", "imagenet", "As trainer.main takes it.")
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("weights", "imagenet", "As trainer.main takes it.")
 flags.DEFINE_integer("runs", 3, "Of which the medians are printed.", lower_bound=1)
 
 # The trainer, which ends as its first step begins, or once it is done.

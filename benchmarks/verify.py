@@ -12,14 +12,14 @@ from pathlib import Path
 
 from absl import flags
 
-from cli import command, cores
+from cli import command, cores, paths
 from data_prep import runners, verification
 from tfrecords import framing, images, naming, schema, writer
 from tfrecords.manifest import Manifest, dataset_digest, read_manifest
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made; repeated.", required=True)
+paths.define("data_dir", None, "What data_prep.build made; repeated.", required=True)
 flags.DEFINE_integer("images", 20_000, "How many to verify.", lower_bound=1)
 flags.DEFINE_integer("runs", 5, "Of which the medians are printed.", lower_bound=1)
 
@@ -31,11 +31,11 @@ def main(arguments: list[str]) -> None:
     command.refuse_arguments(arguments)
     with tempfile.TemporaryDirectory() as directory:
         manifest = _repeat(Path(FLAGS.data_dir), Path(directory), FLAGS.images)
-        paths = [str(Path(directory) / shard.file) for shard in manifest.shards]
+        shards = [str(Path(directory) / shard.file) for shard in manifest.shards]
         size = sum(shard.bytes for shard in manifest.shards)
         print(f"{FLAGS.images} images, {size / 1e6:.0f} MB, {cores.available()} cores")
         contestants: dict[str, Callable[[], object]] = {
-            "decode alone": lambda: list(runners.run(_decode, paths, cores.available())),
+            "decode alone": lambda: list(runners.run(_decode, shards, cores.available())),
             "verify": lambda: verification.verify(Path(directory), manifest),
             "verify --quick": lambda: verification.verify(Path(directory), manifest, quick=True),
         }

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from cli import environment, help, streams
+from cli import environment, streams
+from cli.help import Help
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -55,10 +56,11 @@ def run(
     environment.prepare()
     for number in _stop_signals():
         signal.signal(number, signal.default_int_handler)  # Ends like Ctrl-C.
-    help.define(main.__module__, arguments)
+    help = Help(main.__module__, arguments)
+    help.define()
     app.run(
         lambda argv: exit_with(_exit_code(main, argv[1:])),
-        flags_parser=lambda argv: _parse_flags(argv, main.__module__, hint),
+        flags_parser=lambda argv: _parse_flags(argv, help, hint),
     )
 
 
@@ -123,24 +125,24 @@ def _stop_signals() -> list[signal.Signals]:
     return [number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
-def _parse_flags(argv: Sequence[str], module: str, hint: str) -> list[str]:
+def _parse_flags(argv: Sequence[str], help: Help, hint: str) -> list[str]:
     """Like absl's own parser, but a wrong flag exits with 2 and `--help` with 0."""
     try:
         return flags.FLAGS([argv[0], *read_flagfiles(flags.FLAGS, argv[1:])])
     except flags.Error as error:
-        complain(_complaint(error, module, argv[1:], hint))
+        complain(_complaint(error, help, argv[1:], hint))
         exit_with(BAD_FLAGS)
     except SystemExit:  # The help was printed; absl's own then exits with 1.
         exit_with(0)
 
 
-def _complaint(error: flags.Error, module: str, arguments: Sequence[str], hint: str) -> str:
+def _complaint(error: flags.Error, help: Help, arguments: Sequence[str], hint: str) -> str:
     """Returns what is wrong with the flags; all that are missing at once, where nothing else is."""
-    missing = [name for name in help.required(module) if flags.FLAGS[name].value is None]
+    missing = [name for name in help.required if flags.FLAGS[name].value is None]
     if flags.FLAGS.is_parsed() and missing:  # It is, once each flag that was given is right.
         return (
             f"{' and '.join(f'--{name}' for name in missing)} must be given. Received: "
-            f"{' '.join(arguments) or 'no flags'}. Start it as `{help.usage(module)}`. {hint}"
+            f"{' '.join(arguments) or 'no flags'}. Start it as `{help.usage}`. {hint}"
         )
     wrong = " ".join(str(error).split()).removeprefix("ERROR:: ").removesuffix(".")
     return f"{wrong}. {hint}"

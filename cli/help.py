@@ -4,7 +4,7 @@ absl shows the flags of the file that was started, which for a console script ar
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import app, flags
@@ -23,24 +23,60 @@ For every command:
   --verbosity: 1 shows the traceback of an error, -1 only warnings."""
 
 
-def define(module: str, arguments: str) -> None:
-    """Defines these flags for the command of a module.
+class Help:
+    """What there is to say of a command.
 
     Args:
-        module: Its `__name__`.
+        module: The `__name__` of its module, which defines its flags.
         arguments: What it takes beside flags, for its usage line.
     """
-    app.define_help_flags()  # Else it would do so after us, and find ours.
-    for name in _REPLACED:
-        delattr(flags.FLAGS, name)
 
-    def own() -> str:
-        return _own_help(module, arguments)
+    def __init__(self, module: str, arguments: str) -> None:
+        self._module, self._arguments = module, arguments
+        # The name by which absl knows the module that was started.
+        self._registered = sys.argv[0] if module == "__main__" else module
 
-    flags.DEFINE_flag(_Printing("help", own, short_name="h"))
-    flags.DEFINE_flag(_Printing("helpshort", own))
-    flags.DEFINE_flag(_Printing("helpfull", lambda: f"{own()}\n{_help_of_others(module)}"))
-    flags.DEFINE_flag(_Printing("version", lambda: VERSION))
+    def define(self) -> None:
+        """Defines the flags that print it."""
+        app.define_help_flags()  # Else it would do so after us, and find ours.
+        for name in _REPLACED:
+            delattr(flags.FLAGS, name)
+        flags.DEFINE_flag(_Printing("help", self._short, short_name="h"))
+        flags.DEFINE_flag(_Printing("helpshort", self._short))
+        flags.DEFINE_flag(_Printing("helpfull", self._full))
+        flags.DEFINE_flag(_Printing("version", lambda: VERSION))
+
+    @property
+    def required(self) -> list[str]:
+        """The names of the flags without which the command does not start."""
+        return [flag.name for flag in self._own_flags() if _is_required(flag)]
+
+    @property
+    def usage(self) -> str:
+        """How the command is started."""
+        needed = [f"--{name}={name.upper()}" for name in self.required]
+        return " ".join([program(), *needed, "[FLAGS]", self._arguments]).rstrip()
+
+    def _own_flags(self) -> list[flags.Flag]:
+        """In the order in which the module defines them."""
+        return list(flags.FLAGS.get_key_flags_for_module(self._registered))
+
+    def _short(self) -> str:
+        needed, own = set(self.required), self._own_flags()
+        groups = {
+            "Required": [flag for flag in own if flag.name in needed],
+            "Optional": [flag for flag in own if flag.name not in needed],
+        }
+        about = (sys.modules[self._module].__doc__ or "").strip()
+        return f"{about}\n\nUsage: {self.usage}\n{_describe_all(groups)}\n{_COMMON}"
+
+    def _full(self) -> str:
+        others = {
+            name: [flag for flag in group if flag.name not in _REPLACED]
+            for name, group in flags.FLAGS.flags_by_module_dict().items()
+            if name not in (self._registered, __name__)
+        }
+        return f"{self._short()}\n{_describe_all(others)}"
 
 
 def program() -> str:
@@ -48,22 +84,6 @@ def program() -> str:
     started = Path(sys.argv[0])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name}" if spec and started.is_absolute() else started.name
-
-
-def required(module: str) -> list[str]:
-    """Returns the names of the flags without which the command of a module does not start."""
-    return [flag.name for flag in own_flags(module) if _is_required(flag)]
-
-
-def own_flags(module: str) -> list[flags.Flag]:
-    """Returns the flags of a command in the order in which its module defines them."""
-    return list(flags.FLAGS.get_key_flags_for_module(_registered(module)))
-
-
-def usage(module: str, arguments: str = "") -> str:
-    """Returns how the command is started."""
-    needed = [f"--{name}={name.upper()}" for name in required(module)]
-    return " ".join([program(), *needed, "[FLAGS]", *filter(None, [arguments])])
 
 
 class _Printing(flags.BooleanFlag):
@@ -80,31 +100,9 @@ class _Printing(flags.BooleanFlag):
             sys.exit(0)
 
 
-def _own_help(module: str, arguments: str) -> str:
-    needed = set(required(module))
-    own = own_flags(module)
-    groups = {
-        "Required": [flag for flag in own if flag.name in needed],
-        "Optional": [flag for flag in own if flag.name not in needed],
-    }
-    described = [f"\n{name}:\n{_describe_all(group)}" for name, group in groups.items() if group]
-    about = (sys.modules[module].__doc__ or "").strip()
-    return "\n".join([about, "", f"Usage: {usage(module, arguments)}", *described, _COMMON])
-
-
-def _help_of_others(module: str) -> str:
-    others = {
-        name: [flag for flag in group if flag.name not in _REPLACED]
-        for name, group in flags.FLAGS.flags_by_module_dict().items()
-        if name not in (_registered(module), __name__)
-    }
-    return "\n".join(
-        f"\n{name}:\n{_describe_all(group)}" for name, group in others.items() if group
-    )
-
-
-def _describe_all(group: Iterable[flags.Flag]) -> str:
-    return "\n".join(map(_describe, group))
+def _describe_all(groups: Mapping[str, Sequence[flags.Flag]]) -> str:
+    described = ((title, map(_describe, group)) for title, group in groups.items() if group)
+    return "\n".join(f"\n{title}:\n" + "\n".join(lines) for title, lines in described)
 
 
 def _describe(flag: flags.Flag) -> str:
@@ -115,11 +113,6 @@ def _describe(flag: flags.Flag) -> str:
         notes.append(f"default: {default}")
     text = f"{name}: {flag.help}" + (f" ({'; '.join(notes)})" if notes else "")
     return flags.text_wrap(text, indent="      ", firstline_indent="  ")
-
-
-def _registered(module: str) -> str:
-    """The name by which absl knows the module that was started."""
-    return sys.argv[0] if module == "__main__" else module
 
 
 def _is_required(flag: flags.Flag) -> bool:
