@@ -1,5 +1,8 @@
 """VGG16 with a new head, its first layers frozen: the model as the seed has it."""
 
+import functools
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -54,7 +57,7 @@ def build_model(
             f"Received: freeze_layers={freeze_layers}."
         )
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
-    x = _preprocess(images)
+    x = _subtract_means(keras.ops.flip(images, axis=-1) if for_training else _flip(images))
     fast = for_training and precision == "float32" and not tf.config.get_visible_devices("GPU")
     for place, of_keras in enumerate(_vgg_without_input(), start=1):
         trains = place >= freeze_layers
@@ -82,12 +85,25 @@ def build_model(
     return model_class(images, probabilities, name="vgg16_animals")
 
 
-def _preprocess(rgb: keras.KerasTensor) -> keras.KerasTensor:
-    """What keras.applications.vgg16.preprocess_input computes, as two layers instead of six."""
-    bgr = keras.ops.flip(rgb, axis=-1)
+def _subtract_means(bgr: keras.KerasTensor) -> keras.KerasTensor:
+    """With the flip, what keras.applications.vgg16.preprocess_input computes in six layers."""
     return keras.layers.Rescaling(
         1.0, offset=_MINUS_BGR_MEANS, dtype="float32", name="minus_means"
     )(bgr)
+
+
+def _flip(rgb: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns BGR, by layers alone: how operations are stored is another in each Keras.
+
+    A cropping layer that takes columns for channels, and channels for columns, keeps one channel.
+    """
+    channels = [
+        keras.layers.Cropping2D(
+            ((0, 0), (place, 2 - place)), data_format="channels_first", dtype="float32", name=name
+        )(rgb)
+        for place, name in enumerate(("red", "green", "blue"))
+    ]
+    return keras.layers.Concatenate(axis=-1, dtype="float32", name="bgr")(channels[::-1])
 
 
 def _vgg_without_input() -> list[keras.Layer]:
@@ -107,7 +123,7 @@ def _pool(head: str, precision: str) -> keras.Layer:
 
 
 def for_inference(model: keras.Model, config: TrainConfig) -> keras.Model:
-    """Returns a copy that any Keras loads, without the project and without training state."""
+    """Returns a copy that Keras loads from 3.5 on, without the project and training state."""
     copy = build_model(
         model.output_shape[-1],
         freeze_layers=config.freeze_layers,
@@ -116,7 +132,19 @@ def for_inference(model: keras.Model, config: TrainConfig) -> keras.Model:
         for_training=False,
     )
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        layer.get_config = functools.partial(_config_for_all, layer)
     return copy
+
+
+def _config_for_all(layer: keras.Layer) -> dict[str, Any]:
+    """What is stored of a layer, without options that an older Keras does not know."""
+    config = type(layer).get_config(layer)
+    if "kernel_initializer" in config:  # The weights are stored too.
+        config["kernel_initializer"] = "zeros"
+    if config.get("quantization_config", ...) is None:
+        del config["quantization_config"]
+    return config
 
 
 def load_model(workdir: Workdir) -> keras.Model:
