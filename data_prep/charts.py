@@ -1,4 +1,7 @@
-"""The figures of a dataset's report, in the colours that a page turns into its own."""
+"""The figures of a dataset's report, in the colours that a page turns into its own.
+
+None has a class's name in it: the page's own text can be of any script.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,12 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cli.page import ACCENT, INK, LINE, QUIET, TINT
+from cli.page import ACCENT, INK, LINE, QUIET
 
-# Of the splits, the first one's the strongest.
-SPLIT_COLOURS = {"train": ACCENT, "val": TINT, "test": QUIET}
 _WIDTH = 4.2  # Inches, at which a phone shows the text as large as the page's own.
-_LONGEST_NAME = 16
 
 
 class Axis(NamedTuple):
@@ -38,31 +38,6 @@ ASPECT = Axis(
     6,
 )
 AREA = Axis("share of the photograph", {f"{s:g} %": s / 100 for s in (0.01, 0.1, 1, 10, 100)}, 1)
-
-
-def draw_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Examples of each class, a bar for each with the splits side by side.
-
-    Args:
-        counts: {split: {class: number of examples}}.
-    """
-    names = list(next(iter(counts.values())))
-    figure, axes = _axes(height=0.62 + 0.29 * len(names))
-    left = np.zeros(len(names))
-    places = np.arange(len(names))
-    for split in sorted(counts, key=list(SPLIT_COLOURS).index):
-        of_class = np.array([counts[split][name] for name in names])
-        axes.barh(places, of_class, left=left, color=SPLIT_COLOURS[split], height=0.7)
-        left += of_class
-    for place, total in zip(places, left, strict=True):
-        axes.annotate(
-            f"{total:,.0f}", (total, place), (4, 0), textcoords="offset points", va="center",
-            fontsize=9.5, color=INK,
-        )  # fmt: skip
-    axes.set_yticks(places, [_shorten(name) for name in names], parse_math=False)
-    axes.set_xticks([])
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, left.max() * 1.14))
-    return figure
 
 
 def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = None) -> Figure:
@@ -107,8 +82,3 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     axes.spines[:].set_visible(False)
     axes.set_axisbelow(True)
     return figure, axes
-
-
-def _shorten(name: str) -> str:
-    name = name.encode(errors="replace").decode()
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

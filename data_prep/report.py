@@ -25,6 +25,7 @@ from tfrecords.manifest import Manifest
 
 _SHEET, _LEAST_SHEET, _MOST_EXAMPLES = 12, 3, 240  # Pictures of a class, and of all.
 _MOST_REJECTED = 48
+_SPLITS = ("train", "val", "test")  # In the order in which they are shown.
 _MOST_PAIRS = 12
 _MOST_HEADERS = 1000  # Read where the source does not say how large its photographs are.
 
@@ -55,7 +56,8 @@ def write_report(data_dir: Path, manifest: Manifest, contents: Contents) -> None
         "report.html",
         manifest=manifest,
         total=len(contents.examples),
-        split_names=[split for split in charts.SPLIT_COLOURS if split in manifest.counts],
+        split_names=_split_names(manifest),
+        bars=_bars(manifest),
         facts=_facts(manifest, contents),
         charts=_charts(manifest, contents.examples),
         dropped=[(count, RULES[rule]) for rule, count in manifest.dropped.items() if count],
@@ -100,8 +102,32 @@ def _splits(manifest: Manifest, photographs: Iterable[Photograph]) -> str:
     return f"{kept}; {' and '.join(cut)} cut from train, {by_hash}" if cut else kept
 
 
+def _split_names(manifest: Manifest) -> list[str]:
+    return [split for split in _SPLITS if split in manifest.counts]
+
+
+def _bars(manifest: Manifest) -> list[dict[str, Any]]:
+    """Of each class: its examples, and what each split's part of its bar is of the longest one."""
+    totals = {
+        name: sum(of_class[name] for of_class in manifest.counts.values())
+        for name in manifest.classes
+    }
+    longest = max(totals.values())
+    return [
+        {
+            "name": name,
+            "total": total,
+            "parts": [
+                (split, manifest.counts[split][name], manifest.counts[split][name] / longest)
+                for split in _split_names(manifest)
+            ],
+        }
+        for name, total in totals.items()
+    ]
+
+
 def _charts(manifest: Manifest, examples: Sequence[ExampleSpec]) -> list[dict[str, Any]]:
-    drawn = [("Examples of each class", "", charts.draw_counts(manifest.counts))]
+    drawn = []
     sizes = _sizes(examples)
     if sizes:
         stored = manifest.options["image_size"] or None

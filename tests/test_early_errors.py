@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -168,3 +170,37 @@ def test_run_that_goes_on_needs_its_first_weights_no_more(
     monkeypatch.chdir(inputs)
     _, stdout, _ = python(*TRAIN, "--workdir=with_weights", "--weights=gone.h5")
     assert "Loading TensorFlow" in stdout
+
+
+ANSWERED = """
+import sys
+import numpy as np
+import trainer.predict
+from trainer.predictions import Prediction
+
+said = Prediction("photograph.jpg", np.zeros([8, 8, 3], np.uint8), np.array([0.25, 0.75]))
+trainer.predict.predict = lambda jpegs, workdir: ([said], ["cat", "dog"])
+trainer.predict.run()
+"""
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_predictions_are_printed_and_then_drawn_whoever_reads_them(
+    is_read: bool, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(inputs)
+    plot = tmp_path / "not" / "there yet" / "plot.png"
+    with subprocess.Popen(
+        [sys.executable, "-c", ANSWERED, "--workdir=run", f"--plot={plot}", "photograph.jpg"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**miniature.environment(), "PYTHONPATH": f"{WITHOUT_TENSORFLOW}:{REPOSITORY}"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        if not is_read:
+            process.stdout.close()  # As `head` does once it has its lines.
+        else:
+            printed = process.stdout.read()
+            assert printed.splitlines() == [
+                "photograph.jpg", "Probability 75.00% of [dog]", "Probability 25.00% of [cat]",
+            ]  # fmt: skip
+    assert plot.read_bytes().startswith(b"\x89PNG")

@@ -1,9 +1,14 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 
 from cli import page
-from trainer import plots
+from trainer import fonts, plots
 from trainer.predictions import Prediction
 
 CLASSES = ["bear", "cat", "dog"]
@@ -27,11 +32,53 @@ def test_picture_grows_with_the_number_of_photographs(count, tmp_path) -> None:
         assert image.height > 300 * -(-count // 3)
 
 
-@pytest.mark.parametrize("name", [r"$\frac$.jpg", "caf\udce9.jpg", "x" * 200, "a/b/cat.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        r"$\frac$.jpg", "caf\udce9.jpg", "x" * 200, "a/b/cat.jpg", "猫" * 30, "قطة",
+        "बिल्ली", "한국어", "🐱\ufe0f cat", "two\nlines", "\x07",
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")  # Of a letter that is missing, there would be one.
 def test_any_file_or_class_name_can_be_drawn(name, tmp_path) -> None:
     plots.draw_predictions([prediction(name, label=0)], ["$^$", name, "dog"], tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as image:
         assert 400 < image.width < 500
+
+
+@pytest.fixture
+def only_stix(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine on which matplotlib finds one font beside its own."""
+    stix = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [stix, "/damaged.ttf"])
+    for cached in (fonts.family_with, fonts._installed):
+        cached.cache_clear()
+    yield
+    for cached in (fonts.family_with, fonts._installed):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "spelt", "families"),
+    [
+        ("cat", "cat", [fonts.OWN]),
+        ("قطة", "قطة", [fonts.OWN]),
+        ("\u1d81 cat", "\u1d81 cat", [fonts.OWN, "STIXGeneral"]),  # Only this one has it.
+        ("a 猫", r"a \u732b", [fonts.OWN]),  # No font has it: no box, no warning.
+        ("🦁", r"\U0001f981", [fonts.OWN]),
+        ("two\nlines", r"two\nlines", [fonts.OWN]),
+        ("cat\U000e0100", "cat", [fonts.OWN]),  # A variation of a letter, nothing by itself.
+    ],
+)
+def test_letters_come_from_a_font_that_has_them_or_are_spelt(
+    text: str, spelt: str, families: list[str], only_stix: None
+) -> None:
+    assert fonts.spell(text) == spelt
+    assert fonts.families([fonts.spell(text)]) == families
+
+
+def test_wide_names_are_cut_to_the_same_width() -> None:
+    assert fonts.width(plots.shorten("猫" * 99, 18)) <= 18
 
 
 def count_pixels(path, colour: str) -> int:

@@ -95,7 +95,7 @@ def test_page_of_a_run_without_validation_shows_training_alone(tmp_path) -> None
 
 def test_class_without_images_has_no_score(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
-    row = re.search(r"<tr><th>dog</th>(.*?)</tr>", page, re.DOTALL).group(1)
+    row = re.search(r"<tr><th><bdi>dog</bdi></th>(.*?)</tr>", page, re.DOTALL).group(1)
     assert re.findall(r"<td>(.*?)</td>", row) == ["—", "—", "—", "0"]
 
 

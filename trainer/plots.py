@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cli.page import ACCENT, INK, LINE, QUIET
 from tfrecords import files
+from trainer import fonts
 from trainer.predictions import Prediction, mistakes_first
 
 WRONG = "#dc2626"
@@ -22,6 +24,7 @@ _COLUMNS = 3
 _LONGEST_NAME = 34
 _LONGEST_CLASS = 18
 _LETTER_WIDTH, _PERCENTAGE_WIDTH = 0.022, 0.17  # Shares of the width of a photograph's column.
+_LEFT_TO_RIGHT = "\u200e"  # A mark without width: whatever script the next word is of.
 _MOST_MARKERS = 30  # Beyond this many epochs, the dots of a curve hide its line.
 
 
@@ -43,48 +46,56 @@ def draw_predictions(
     """
     if not predictions:
         raise ValueError("predictions must hold at least one photograph. Received: none.")
+    names = [shorten(fonts.spell(name), _LONGEST_CLASS) for name in classes]
+    titles = [fonts.spell(prediction.name) for prediction in predictions]
+    with matplotlib.rc_context({"font.family": fonts.families([*names, *titles])}):
+        figure = _picture(mistakes_first(predictions), names, top_k)
+        path = epath.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.atomic_writer(path) as file:
+            figure.savefig(file, format="png", dpi=110)
+
+
+def _picture(predictions: Sequence[Prediction], names: Sequence[str], top_k: int) -> Figure:
     columns = min(_COLUMNS, len(predictions))
     rows = math.ceil(len(predictions) / columns)
-    bars = min(top_k, len(classes))
+    bars = min(top_k, len(names))
     heights = [2.6, 0.28 * bars] * rows  # Inches: a photograph, then its bars.
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(3.9 * columns, sum(heights) + 0.75 * rows), layout=layout)
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.axis("off")
-    names = [shorten(name, _LONGEST_CLASS) for name in classes]
-    for index, prediction in enumerate(mistakes_first(predictions)):
+    for index, prediction in enumerate(predictions):
         row, column = divmod(index, columns)
         _draw_photograph(grid[2 * row, column], prediction, names)
         _draw_bars(grid[2 * row + 1, column], prediction, names, bars)
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic_writer(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    return figure
 
 
 def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -> None:
     axes.imshow(prediction.image)
     axes.set_anchor("N")  # So that the titles of a row stand on one line.
-    title, colour = shorten(epath.Path(prediction.name).name), INK
+    title, colour = shorten(fonts.spell(epath.Path(prediction.name).name)), INK
     if prediction.label is not None and prediction.is_wrong:
         truth, said = names[prediction.label], names[prediction.said]
-        title, colour = f"{title}\n{truth}, taken for {said}", WRONG
+        title, colour = f"{title}\n{_LEFT_TO_RIGHT}{truth}, taken for {said}", WRONG
     axes.set_title(title, fontsize=9.5, color=colour, parse_math=False)
 
 
 def _draw_bars(axes: Axes, prediction: Prediction, names: Sequence[str], count: int) -> None:
     top = prediction.top(count)
     # In units of a full bar: what stands left (names) and right (percentages) of the bars.
-    width = 1.1 / (1 - _PERCENTAGE_WIDTH - _LETTER_WIDTH * max(map(len, names)))
+    width = 1.1 / (1 - _PERCENTAGE_WIDTH - _LETTER_WIDTH * max(map(fonts.width, names)))
     right = 1.02 + _PERCENTAGE_WIDTH * width
     places = np.arange(count)
     axes.barh(places, [1.0] * count, color=_TRACK, height=0.72)
     for place, (label, probability) in enumerate(top):
         weight = "bold" if place == 0 else "normal"
-        text: dict[str, Any] = {"va": "center", "fontsize": 9, "weight": weight}
+        text: dict[str, Any] = {"va": "center", "fontsize": 9}
         axes.barh(place, probability, color=_bar_colour(prediction, place, label), height=0.72)
         axes.text(-0.02, place, names[label], ha="right", parse_math=False, **text)
+        text |= {"weight": weight, "family": fonts.OWN}
         axes.text(right, place, f"{probability:.2%}", ha="right", **text)
     axes.set(xlim=(right - width, right), ylim=(count - 0.5, -0.5))
 
@@ -98,6 +109,7 @@ def _bar_colour(prediction: Prediction, place: int, label: int) -> str:
 def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
     """The text, its middle left out where it is too long, and bytes that are no UTF-8 as `?`."""
     text = text.encode(errors="replace").decode()
+    longest = longest * len(text) // max(fonts.width(text), 1)  # Wide letters: fewer of them.
     half = longest // 2
     return text if len(text) <= longest else f"{text[: longest - half - 1]}…{text[-half:]}"
 
