@@ -126,6 +126,8 @@ def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
             f"Not COCO detections: {error}. Received: {file}. It needs images (id, file_name), "
             "annotations (id, image_id, category_id, bbox) and categories."
         ) from None
+    except RecursionError:
+        raise ValueError(f"Not COCO detections: nested too deep. Received: {file}.") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"Not JSON: {error}. Received: {file}.") from None
 
