@@ -185,9 +185,7 @@ def _photographs(
     drawn_as_shown = file.drawn_as_shown or coco.contributor == layouts.LABEL_STUDIO
     photographs = []
     for image in coco.images:
-        name = file.file_name(image.file_name)
-        if "/" in name:
-            name = PurePosixPath(name).as_posix()  # `./a.jpg` is `a.jpg`.
+        name = _name(file, image)
         source_file = name if below_root == "." else f"{below_root}/{name}"
         size = image.width, image.height
         if not _is_sized(image):

@@ -115,10 +115,6 @@ class _Undecoded(_File, kw_only=True):
     annotations: list[msgspec.Raw]
 
 
-class _Complete(_File, kw_only=True):
-    annotations: list[Annotation]
-
-
 class _LenientCategory(msgspec.Struct, gc=False):
     id: Any
     name: str | int
@@ -145,7 +141,7 @@ class _LenientAnnotation(msgspec.Struct, gc=False):
 
 class _LenientFile(msgspec.Struct, kw_only=True):
     images: list[_LenientImage]
-    categories: list[_LenientCategory]
+    categories: list[_LenientCategory] | None = None
     licenses: Any = None
     info: Any = None
 
@@ -211,9 +207,11 @@ def _decode_leniently(content: bytes, classes: tuple[str, ...]) -> Detections:
     images = [_image(entry, index, source_ids) for index, entry in enumerate(file.images)]
     categories = [
         Category(_required(entry.id, f"$.categories[{index}].id"), str(entry.name))
-        for index, entry in enumerate(file.categories)
+        for index, entry in enumerate(file.categories or ())
     ]
     found = _read_all(entries, _others(categories, classes))
+    if file.categories is None:  # Last: captions, say, lack more than that.
+        raise msgspec.ValidationError("Object missing required field `categories`")
     return Detections(
         images=images,
         categories=categories,

@@ -248,6 +248,7 @@ NOT_COCO = {
     "half a pixel": (one("images", width=31.5), "got `31.5` - at `$.images[0].width`"),
     "width in words": (one("images", width="wide"), 'got `"wide"` - at `$.images[0].width`'),
     "category without a name": (one("categories", name=None), "got `null` - at `$.categories[0]"),
+    "no categories": (lambda c: c.pop("categories"), "missing required field `categories`"),
     "no list of annotations": (lambda c: c.update(annotations={}), "Expected `array`"),
 }  # fmt: skip
 
