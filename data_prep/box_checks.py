@@ -1,9 +1,8 @@
 """Tells by their numbers when boxes are not what COCO's are: [x, y, width, height] in pixels."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
-
-from absl import logging
 
 from data_prep.photographs import Photograph
 
@@ -90,7 +89,7 @@ def warn_or_refuse(doubts: Iterable[str | None], label_policy: str) -> None:
         if doubt and label_policy == "crop":
             raise ValueError(f"{doubt} Received: --label_policy=crop, which needs right boxes.")
         if doubt:
-            logging.warning(doubt)
+            print(f"Warning: {doubt}", file=sys.stderr, flush=True)
 
 
 def _within_one(box: DrawnBox) -> bool:

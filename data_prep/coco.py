@@ -126,6 +126,8 @@ def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
             f"Not COCO detections: {error}. Received: {file}. It needs images (id, file_name), "
             "annotations (id, image_id, category_id, bbox) and categories."
         ) from None
+    except RecursionError:
+        raise ValueError(f"Not COCO detections: nested too deep. Received: {file}.") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"Not JSON: {error}. Received: {file}.") from None
 
@@ -183,9 +185,7 @@ def _photographs(
     drawn_as_shown = file.drawn_as_shown or coco.contributor == layouts.LABEL_STUDIO
     photographs = []
     for image in coco.images:
-        name = file.file_name(image.file_name)
-        if "/" in name:
-            name = PurePosixPath(name).as_posix()  # `./a.jpg` is `a.jpg`.
+        name = _name(file, image)
         source_file = name if below_root == "." else f"{below_root}/{name}"
         size = image.width, image.height
         if not _is_sized(image):

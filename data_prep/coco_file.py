@@ -115,10 +115,6 @@ class _Undecoded(_File, kw_only=True):
     annotations: list[msgspec.Raw]
 
 
-class _Complete(_File, kw_only=True):
-    annotations: list[Annotation]
-
-
 class _LenientCategory(msgspec.Struct, gc=False):
     id: Any
     name: str | int
@@ -145,7 +141,7 @@ class _LenientAnnotation(msgspec.Struct, gc=False):
 
 class _LenientFile(msgspec.Struct, kw_only=True):
     images: list[_LenientImage]
-    categories: list[_LenientCategory]
+    categories: list[_LenientCategory] | None = None
     licenses: Any = None
     info: Any = None
 
@@ -211,10 +207,11 @@ def _decode_leniently(content: bytes, classes: tuple[str, ...]) -> Detections:
     images = [_image(entry, index, source_ids) for index, entry in enumerate(file.images)]
     categories = [
         Category(_required(entry.id, f"$.categories[{index}].id"), str(entry.name))
-        for index, entry in enumerate(file.categories)
+        for index, entry in enumerate(file.categories or ())
     ]
-    others = _others(categories, classes)
-    found = [read for read in _read_all(list(entries)) if read.category_id not in others]
+    found = _read_all(entries, _others(categories, classes))
+    if file.categories is None:  # Last: captions, say, lack more than that.
+        raise msgspec.ValidationError("Object missing required field `categories`")
     return Detections(
         images=images,
         categories=categories,
@@ -264,27 +261,38 @@ def _each(
             yield str(error)
 
 
-def _read_all(entries: Sequence[_LenientAnnotation | str]) -> list[Annotation | Label | Unusable]:
-    """Reads annotations, also those that cannot be used.
+def _read_all(
+    entries: Iterable[_LenientAnnotation | str], others: set[int]
+) -> list[Annotation | Label | Unusable]:
+    """Reads annotations but those of other classes, also such as cannot be used.
 
     Raises:
         msgspec.ValidationError: if there are some, and not one says what is on which image.
     """
-    have_boxes = any(entry.bbox for entry in entries if not isinstance(entry, str))
-    found = [
-        _read(name, entry, have_boxes) for name, entry in zip(_names(entries), entries, strict=True)
-    ]
-    if found and all(read.category_id is None for read in found):
-        reasons = [read.reason for read in found if isinstance(read, Unusable)]
+    ids: list[int | str | None] = []
+    have_boxes = False
+    kept: list[tuple[int, _LenientAnnotation | str]] = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, str):
+            ids.append(None)
+            kept.append((index, entry))
+            continue
+        ids.append(_name(entry.id))
+        have_boxes = have_boxes or bool(entry.bbox)
+        if _identity(entry.category_id) not in others:
+            kept.append((index, entry))
+    names = _distinct(ids)
+    found = [_read(names[index], entry, have_boxes) for index, entry in kept]
+    reasons = [read.reason for read in found if read.category_id is None]
+    if reasons and len(reasons) == len(ids):
         raise msgspec.ValidationError(f"{reasons[0]} - at `$.annotations[0]`")
     return found
 
 
-def _names(entries: Sequence[_LenientAnnotation | str]) -> Sequence[int | str]:
-    """The annotations' ids; their positions, from 1, where the ids do not tell them apart."""
-    ids = [_name(entry.id) for entry in entries if not isinstance(entry, str)]
+def _distinct(ids: Sequence[int | str | None]) -> Sequence[int | str]:
+    """The ids; positions, from 1, where the ids do not tell their annotations apart."""
     names = [name for name in ids if name is not None]
-    return names if len(set(names)) == len(entries) else range(1, len(entries) + 1)
+    return names if len(set(names)) == len(ids) else range(1, len(ids) + 1)
 
 
 def _name(value: Any) -> int | str | None:

@@ -87,7 +87,9 @@ class Source(NamedTuple):
 
 def hashed_id(text: str) -> int:
     """An id of 63 bits for what has none: of this text alone, so that others do not matter."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return (
+        int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") >> 1
+    )
 
 
 def split_name(name: str) -> str:

@@ -153,9 +153,10 @@ def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Re
 
 
 def _check_sizes(config: BuildConfig, photographs: Sequence[Photograph]) -> None:
-    """Compares the annotated sizes of some photographs, evenly spread, with their own."""
-    with_boxes = [photograph for photograph in photographs if photograph.objects]
-    some = with_boxes[:: -(-len(with_boxes) // _MOST_COMPARED) or 1]
+    """Compares annotated sizes with the photographs': of all that are cropped, else of some."""
+    with_boxes = list({p.path: p for p in photographs if p.objects}.values())
+    step = 1 if config.label_policy == "crop" else len(with_boxes) // _MOST_COMPARED + 1
+    some = with_boxes[::step]  # Evenly spread.
     sizes = headers.read_sizes([photograph.path for photograph in some])
     box_checks.warn_or_refuse([box_checks.doubt_sizes(some, sizes)], config.label_policy)
 

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from data_prep import labels
@@ -42,6 +43,17 @@ def test_policy(policy, objects, min_area, found, dropped) -> None:
     )
     assert [candidate.label for candidate in candidates] == found
     assert counts == dropped
+
+
+@pytest.mark.parametrize("policy", ["single", "largest"])
+def test_label_of_a_whole_photograph_needs_no_box_and_no_area(policy: str) -> None:
+    whole = msgspec.structs.replace(photograph(), label=DOG)
+    several = msgspec.structs.replace(photograph(), has_several_labels=True)
+    candidates, counts = labels.choose(
+        [whole, several], policy=policy, min_area=0.5, crop_margin=0.1
+    )
+    assert [candidate.label for candidate in candidates] == [DOG]
+    assert counts == {"several_classes": 1}
 
 
 def test_largest_does_not_depend_on_the_order_in_the_file() -> None:
