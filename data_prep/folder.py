@@ -55,4 +55,7 @@ def _photograph(root: Path, path: Path, label: int) -> Photograph:
 
 def _id_of(name: str) -> int:
     """A folder gives no ids: 63 bits of the name's hash, so that others' names do not matter."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+    return (
+        int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big")
+        >> 1
+    )

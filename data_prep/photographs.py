@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tfrecords import originals
 from tfrecords.schema import Object
 
 
@@ -22,7 +23,8 @@ class Photograph(msgspec.Struct, frozen=True):
         label: Index into the classes, where the source labels whole photographs.
         license: Name or URL of the licence; "" where unknown.
         url: Where it was published; "" where unknown.
-        file: Path relative to the source's folder: unlike `name`, no other photograph has it.
+        file: Path relative to the source's folder, for a person, and so as `originals.shown` shows
+            it: unlike `name`, no other photograph has it.
         download_url: Where the annotations say that its bytes can be fetched; "" where unknown.
     """
 
@@ -37,6 +39,10 @@ class Photograph(msgspec.Struct, frozen=True):
     url: str = ""
     file: str = ""
     download_url: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.file.isprintable():
+            msgspec.structs.force_setattr(self, "file", originals.shown(self.file))
 
 
 class Rejection(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 It says the same whoever built the dataset, wherever and whenever.
 """
 
+import contextlib
 import heapq
 import itertools
 from collections import Counter
@@ -11,16 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
 from cli import cores, page
 from data_prep import charts, thumbnails
 from data_prep.labels import POLICIES
 from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
 from data_prep.shards import ExampleSpec
-from tfrecords import files, naming
+from tfrecords import files, images, naming, originals
 from tfrecords.manifest import Manifest
+from tfrecords.unusable import UnusableImageError
 
 _SHEET, _LEAST_SHEET, _MOST_EXAMPLES = 12, 3, 240  # Pictures of a class, and of all.
 _MOST_REJECTED = 48
@@ -132,11 +132,8 @@ def _sizes(examples: Sequence[ExampleSpec]) -> list[tuple[int, int]]:
     sample = heapq.nsmallest(_MOST_HEADERS, of_file.values(), key=_chance)
     sizes = []
     for example in sample:
-        try:
-            with Image.open(example.path) as image:
-                sizes.append(image.size)
-        except (OSError, UnidentifiedImageError):
-            continue
+        with contextlib.suppress(OSError, UnusableImageError):  # It was well when it was stored.
+            sizes.append(images.stored_size(originals.read_original(example.path)))
     return sizes
 
 
@@ -180,7 +177,7 @@ def _rejected(contents: Contents) -> list[dict[str, Any]]:
         {
             "file": rejection.file,
             "reason": rejection.reason,
-            "thumbnail": thumbnails.of_rejected(Path(contents.photographs[rejection.file].path)),
+            "thumbnail": thumbnails.of_rejected(contents.photographs[rejection.file].path),
         }
         for rejection in shown[:_MOST_REJECTED]
     ]
@@ -191,7 +188,7 @@ def _pairs(contents: Contents) -> list[dict[str, Any]]:
     return [
         {
             "members": [
-                (thumbnails.of_rejected(Path(contents.photographs[file].path)), split, file)
+                (thumbnails.of_rejected(contents.photographs[file].path), split, file)
                 for file, split in zip(pair.files, pair.splits, strict=True)
             ],
             "how": "mirrored, " * pair.is_mirrored + f"{pair.distance} of 256 bits differ",
