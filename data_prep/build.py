@@ -44,7 +44,7 @@ from data_prep.config import (
 from data_prep.photographs import Rejection, Source
 from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished
-from data_prep.unusable import check_rejections
+from data_prep.tolerance import check_rejections
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
 

@@ -15,6 +15,7 @@ from data_prep.config import ANIMALS_URL, COCO_URL
 from data_prep.downloader import Downloader, UnavailableError
 from data_prep.photographs import Photograph, Rejection
 from tfrecords import files, images
+from tfrecords.unusable import UnusableImageError
 
 COCO_ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANIMALS_ARCHIVE = "coco-animals.zip"
@@ -211,7 +212,7 @@ def _url(photograph: Photograph, mirror: str | None) -> str:
 def _check_photograph(path: Path) -> None:
     try:
         images.store_jpeg(path.read_bytes(), image_size=0)
-    except images.UnusableImageError as error:
+    except UnusableImageError as error:
         raise UnavailableError(str(error)) from error
 
 

@@ -2,9 +2,9 @@
 
 import concurrent.futures
 from collections.abc import Sequence
-from pathlib import Path
 
-from tfrecords import images
+from tfrecords import images, originals
+from tfrecords.unusable import UnusableImageError
 
 _NUM_READERS = 4  # Threads: enough to hide the waits of a disk; more wait for the GIL instead.
 _JPEG = b"\xff\xd8"
@@ -21,16 +21,16 @@ def read_sizes(paths: Sequence[str]) -> dict[str, images.Sizes]:
 
 def _read(path: str) -> images.Sizes | None:
     try:
-        with Path(path).open("rb", buffering=0) as file:
+        with originals.open_original(path) as file:
             head = file.read(_HEAD)
             sizes = _sizes(head) if head.startswith(_JPEG) else None
             return sizes or _sizes(head + file.read())
-    except OSError:
+    except (OSError, UnusableImageError):
         return None
 
 
 def _sizes(photograph: bytes) -> images.Sizes | None:
     try:
         return images.sizes(photograph)
-    except images.UnusableImageError:
+    except UnusableImageError:
         return None

@@ -10,6 +10,7 @@ import xxhash
 
 from tfrecords import framing, images, schema
 from tfrecords.manifest import Shard
+from tfrecords.unusable import UnusableImageError
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -89,8 +90,8 @@ def _look(number: int, data: bytes, num_classes: int, report: Report) -> str:
     """Counts an example; returns what is wrong with it, "" where nothing is."""
     try:
         example = schema.parse_example(data)
-        pixels = images.decode(example.image)
-    except (ValueError, images.UnusableImageError) as error:
+        pixels = images.decode_stored(example.image)
+    except (ValueError, UnusableImageError) as error:
         return str(error)
     photograph = (example.filename, example.image_id)
     report.sightings.append(Sighting(number, _content(pixels), photograph, example.label))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tfrecords import originals
 from tfrecords.schema import Object
 
 _SPLIT_WORDS = {
@@ -34,7 +35,8 @@ class Photograph(msgspec.Struct, frozen=True):
             size is annotated.
         license: Name or URL of the licence; "" where unknown.
         url: Where it was published; "" where unknown.
-        file: Path relative to the source's folder: unlike `name`, no other photograph has it.
+        file: Path relative to the source's folder, for a person, and so as `originals.shown` shows
+            it: unlike `name`, no other photograph has it.
         download_url: Where the annotations say that its bytes can be fetched; "" where unknown.
         source_id: The source's id, where that is text that is no number.
     """
@@ -53,6 +55,10 @@ class Photograph(msgspec.Struct, frozen=True):
     file: str = ""
     download_url: str = ""
     source_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.file.isprintable():
+            msgspec.structs.force_setattr(self, "file", originals.shown(self.file))
 
 
 class Rejection(msgspec.Struct, frozen=True):

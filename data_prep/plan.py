@@ -16,16 +16,24 @@ from data_prep.config import BuildConfig
 from data_prep.labels import Candidate
 from data_prep.photographs import Rejection
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, stamp_of
-from tfrecords import files, images, naming, plan
+from tfrecords import files, heif, images, naming, originals, plan
+from tfrecords.unusable import UnusableImageError
 
 _NUM_READERS = 4  # Threads: enough to hide the waits of a disk; more wait for the GIL instead.
 
 
 class Digest(NamedTuple):
-    """What was read of a photograph: hex sha256 of its bytes, and its stamp at that time."""
+    """What was read of a photograph.
+
+    Attributes:
+        content: Hex sha256 of its bytes.
+        stamp: Its file's at that time.
+        decoder: As `heif.extra_decoder` returns it.
+    """
 
     content: str
     stamp: Stamp
+    decoder: str
 
 
 def digest_photographs(
@@ -34,17 +42,24 @@ def digest_photographs(
     """Reads each photograph once.
 
     Returns:
-        {path: digest}, and a rejection for each photograph that is not there.
+        {path: digest}, and a rejection for each photograph that is not there, or cannot be read,
+        or has a name that no dataset can hold.
+
+    Raises:
+        OSError: if no file at all can be opened.
     """
+    nameless = [c.photograph.path for c in candidates if not originals.is_text(c.photograph.name)]
     file_of = {c.photograph.path: c.photograph.file for c in candidates}
     paths = list(file_of)
     # A share for each thread: handing out one photograph at a time costs as much as hashing it.
     shares = [paths[first::_NUM_READERS] for first in range(_NUM_READERS)]
     with concurrent.futures.ThreadPoolExecutor(_NUM_READERS) as pool:  # Hashing lets go of the GIL.
-        found_by = list(pool.map(lambda share: [(path, _digest(path)) for path in share], shares))
-    digests = dict(itertools.chain.from_iterable(found_by))
-    missing = [Rejection(file_of[p], "not on disk") for p, found in digests.items() if not found]
-    return {path: found for path, found in digests.items() if found}, missing
+        found_by = list(pool.map(lambda share: [(path, _look_up(path)) for path in share], shares))
+    found_of = dict(itertools.chain.from_iterable(found_by))
+    found_of |= dict.fromkeys(nameless, "its name is not UTF-8: rename it")
+    digests = {path: found for path, found in found_of.items() if isinstance(found, Digest)}
+    reasons = {path: found for path, found in found_of.items() if isinstance(found, str)}
+    return digests, [Rejection(file_of[path], reason) for path, reason in reasons.items()]
 
 
 class _Fingerprints(msgspec.Struct):
@@ -74,9 +89,9 @@ def fingerprint_photographs(
 
     def look(content: str) -> str | None:
         try:
-            photograph = Path(path_of[content]).read_bytes()
+            photograph = originals.read_original(path_of[content])
             return near_duplicates.fingerprint(images.decode(photograph, image_size))
-        except images.UnusableImageError:
+        except UnusableImageError:
             return None
 
     with (
@@ -92,13 +107,22 @@ def fingerprint_photographs(
     return {content: known[content] for content in path_of if content in known}
 
 
-def _digest(path: str) -> Digest | None:
+def _look_up(path: str) -> Digest | str:
+    """Returns the digest, or why there is none."""
     try:
-        with Path(path).open("rb", buffering=0) as file:  # All at once: a buffer would only copy.
-            stamp = stamp_of(file)  # First: a change meanwhile then shows.
-            return Digest(hashlib.sha256(file.read()).hexdigest(), stamp)
+        return _digest(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return None
+        return "not on disk"
+    except UnusableImageError as error:
+        return str(error)
+
+
+def _digest(path: str) -> Digest:
+    with originals.open_original(path) as file:
+        stamp = stamp_of(file)  # First: a change meanwhile then shows.
+        photograph = file.read()
+    content = hashlib.sha256(photograph).hexdigest()
+    return Digest(content, stamp, heif.extra_decoder(photograph))
 
 
 def _read_cache(cache: Path, made_by: str) -> dict[str, str]:
@@ -144,6 +168,7 @@ def plan_shards(
                 objects=photograph.objects,
                 crop=candidate.crop,
                 drawn_as_shown=photograph.drawn_as_shown,
+                decoder=digest.decoder,
             )
         )
     for name, fraction in (("val", config.val_fraction), ("test", config.test_fraction)):

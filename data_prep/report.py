@@ -3,6 +3,7 @@
 It says the same whoever built the dataset, wherever and whenever.
 """
 
+import contextlib
 import heapq
 import itertools
 from collections import Counter
@@ -11,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
 from cli import cores, page
 from data_prep import charts, thumbnails
 from data_prep.labels import POLICIES
@@ -20,8 +19,9 @@ from data_prep.near_duplicates import Pair
 from data_prep.photographs import Photograph, Rejection
 from data_prep.rules import RULES
 from data_prep.shards import ExampleSpec
-from tfrecords import files, naming
+from tfrecords import files, images, naming, originals
 from tfrecords.manifest import Manifest
+from tfrecords.unusable import UnusableImageError
 
 _SHEET, _LEAST_SHEET, _MOST_EXAMPLES = 12, 3, 240  # Pictures of a class, and of all.
 _MOST_REJECTED = 48
@@ -155,11 +155,8 @@ def _sizes(examples: Sequence[ExampleSpec]) -> list[tuple[int, int]]:
     sample = heapq.nsmallest(_MOST_HEADERS, of_file.values(), key=_chance)
     sizes = []
     for example in sample:
-        try:
-            with Image.open(example.path) as image:
-                sizes.append(image.size)
-        except (OSError, UnidentifiedImageError):
-            continue
+        with contextlib.suppress(OSError, UnusableImageError):  # It was well when it was stored.
+            sizes.append(images.sizes(originals.read_original(example.path)).stored)
     return sizes
 
 
@@ -218,7 +215,7 @@ def _place(rejection: Rejection) -> tuple[str, bool, int | str, str]:
 def _rejected_thumbnail(contents: Contents, file: str) -> thumbnails.Thumbnail | None:
     """None too where it is an annotation of no known photograph that was rejected."""
     photograph = contents.photographs.get(file)
-    return thumbnails.of_rejected(Path(photograph.path)) if photograph else None
+    return thumbnails.of_rejected(photograph.path) if photograph else None
 
 
 def _pairs(contents: Contents) -> list[dict[str, Any]]:
@@ -226,7 +223,7 @@ def _pairs(contents: Contents) -> list[dict[str, Any]]:
     return [
         {
             "members": [
-                (thumbnails.of_rejected(Path(contents.photographs[file].path)), split, file)
+                (thumbnails.of_rejected(contents.photographs[file].path), split, file)
                 for file, split in zip(pair.files, pair.splits, strict=True)
             ],
             "how": "mirrored, " * pair.is_mirrored + f"{pair.distance} of 256 bits differ",

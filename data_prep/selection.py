@@ -10,7 +10,7 @@ from data_prep.config import BuildConfig
 from data_prep.labels import Candidate
 from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.plan import Digest
-from data_prep.unusable import check_rejections
+from data_prep.tolerance import check_rejections
 
 _MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
 

@@ -14,9 +14,10 @@ import msgspec
 
 from data_prep import labels, near_duplicates
 from data_prep.photographs import Rejection
-from tfrecords import files, images, naming, schema, writer
+from tfrecords import files, images, naming, originals, schema, writer
 from tfrecords.manifest import Shard
 from tfrecords.schema import Box, Object
+from tfrecords.unusable import UnavailableImageError, UnusableImageError
 
 _RECORD = 1  # Raised with every change of what an example holds beside its image.
 
@@ -50,6 +51,7 @@ class ExampleSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         objects: Every instance of the classes in the photograph.
         crop: What to cut out, in shares of the photograph.
         drawn_as_shown: Whether the boxes are of the photograph as it is shown, whatever its size.
+        decoder: As `heif.extra_decoder` returns it: with it, what can be decoded changes.
     """
 
     path: str
@@ -63,6 +65,7 @@ class ExampleSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     objects: tuple[Object, ...]
     crop: Box | None
     drawn_as_shown: bool = False
+    decoder: str = ""
 
 
 class ShardTask(msgspec.Struct, frozen=True):
@@ -94,6 +97,7 @@ class ShardResult(msgspec.Struct, frozen=True):
         image_ids: Of the examples, in order.
         rejections: The photographs that could not be used.
         fingerprints: {file: perceptual hash} of the photographs.
+        unavailable: How many of the rejections another try may not meet.
     """
 
     inputs_digest: str
@@ -102,26 +106,28 @@ class ShardResult(msgspec.Struct, frozen=True):
     image_ids: list[int]
     rejections: list[Rejection]
     fingerprints: dict[str, str]
+    unavailable: int = 0
 
 
 def build_shard(task: ShardTask) -> ShardResult:
     """Writes the shard, unless it is already there from the same inputs and undamaged."""
     done = finished(task)
-    if done is not None:
+    if done is not None and not done.unavailable:
         return done
-    rejections: list[Rejection] = []
+    failures: list[tuple[str, UnusableImageError]] = []
     written: list[ExampleSpec] = []
     samples: dict[str, near_duplicates.Sample] = {}
     path = Path(task.data_dir) / task.file
-    shard = writer.write_shard(path, _records(task, written, rejections, samples))
+    shard = writer.write_shard(path, _records(task, written, failures, samples))
     fingerprints = near_duplicates.fingerprint_samples(list(samples.values()))
     result = ShardResult(
         inputs_digest=task.inputs_digest,
         shard=shard,
         counts=dict(Counter(example.label for example in written)),
         image_ids=[example.image_id for example in written],
-        rejections=rejections,
+        rejections=[Rejection(file, str(error)) for file, error in failures],
         fingerprints=dict(zip(samples, fingerprints, strict=True)),
+        unavailable=sum(isinstance(error, UnavailableImageError) for _, error in failures),
     )
     files.write_atomically(_state_file(task), msgspec.json.encode(result))
     return result
@@ -130,15 +136,15 @@ def build_shard(task: ShardTask) -> ShardResult:
 def _records(
     task: ShardTask,
     written: list[ExampleSpec],
-    rejections: list[Rejection],
+    failures: list[tuple[str, UnusableImageError]],
     samples: dict[str, near_duplicates.Sample],
 ) -> Iterator[bytes]:
     for example in task.examples:
         try:
             yield _record(example, task.image_size, samples)
             written.append(example)
-        except images.UnusableImageError as error:
-            rejections.append(Rejection(example.file, str(error)))
+        except UnusableImageError as error:
+            failures.append((example.file, error.with_traceback(None)))  # Which holds the pixels.
 
 
 def _record(
@@ -172,7 +178,7 @@ def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | 
     if boxes and not example.drawn_as_shown:
         boxes = images.upright_boxes(photograph, boxes, example.size)
     if boxes and example.size == (0, 0):
-        raise images.UnusableImageError("its size was not known when the build was planned")
+        raise UnusableImageError("its size was not known when the build was planned")
     crop = boxes.pop() if example.crop is not None else None
     objects = [
         msgspec.structs.replace(instance, box=box)
@@ -184,8 +190,13 @@ def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | 
 
 
 def _read(example: ExampleSpec) -> bytes:
-    """Returns the photograph that the plan was made for."""
-    with Path(example.path).open("rb", buffering=0) as file:
+    """Returns the photograph that the plan was made for.
+
+    Raises:
+        UnusableImageError: if it can no longer be read.
+        OSError: if it is gone, or another one.
+    """
+    with originals.open_original(example.path) as file:
         is_same = stamp_of(file) == example.stamp
         photograph = file.read()
     # Another stamp alone says little: it may be a copy, seen from another machine.

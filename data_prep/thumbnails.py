@@ -1,18 +1,17 @@
 """Small pictures of examples, and of what is left of photographs that were rejected."""
 
 import io
-from pathlib import Path
 from typing import NamedTuple
 
-import simplejpeg
 from markupsafe import Markup
 from PIL import Image
 
 from cli import page
 from data_prep import shards
 from data_prep.shards import ExampleSpec
-from tfrecords import images
+from tfrecords import images, originals
 from tfrecords.schema import Object
+from tfrecords.unusable import UnusableImageError
 
 _SIDE = 160  # Pixels, half as much again as shown, for dense screens.
 _LONGEST = 3 * _SIDE
@@ -33,39 +32,30 @@ class Thumbnail(NamedTuple):
     objects: list[Object]
 
 
-def of_example(example: ExampleSpec) -> Thumbnail:
-    """Shows what the example stores.
+def of_example(example: ExampleSpec) -> Thumbnail | None:
+    """Shows what the example stores; None where its photograph cannot be had any more."""
+    try:
+        photograph = originals.read_original(example.path)
+        objects, crop = shards.place(example, photograph)
+        stored = images.store_jpeg(photograph, _SIDE, crop)
+        return _thumbnail(images.decode(stored), objects)
+    except (OSError, UnusableImageError):
+        return None
 
-    Raises:
-        UnusableImageError: if it cannot be decoded.
-    """
-    photograph = Path(example.path).read_bytes()
-    objects, crop = shards.place(example, photograph)
-    stored = images.store_jpeg(photograph, _SIDE, crop)
-    return _thumbnail(images.decode(stored), objects)
 
-
-def of_rejected(path: Path) -> Thumbnail | None:
+def of_rejected(path: str) -> Thumbnail | None:
     """Shows as much as can be decoded; None where that is nothing."""
     try:
-        photograph = path.read_bytes()
-        return _thumbnail(images.decode(photograph, _SIDE), [])
-    except OSError:
+        return _thumbnail(_decode_what_is_there(originals.read_original(path)), [])
+    except (OSError, UnusableImageError):
         return None
-    except images.UnusableImageError:
-        return _remains(photograph)
 
 
-def _remains(photograph: bytes) -> Thumbnail | None:
-    """Of a JPEG that was cut off, the part that is there."""
+def _decode_what_is_there(photograph: bytes) -> images.Pixels:
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(photograph, strict=False)
-        if height * width > images.MAX_PIXELS:
-            return None
-        pixels = simplejpeg.decode_jpeg(photograph, "RGB", strict=False)
-    except ValueError:
-        return None
-    return _thumbnail(images.shrink(pixels, _SIDE), [])
+        return images.decode(photograph, _SIDE)
+    except UnusableImageError:
+        return images.decode_remains(photograph, _SIDE)
 
 
 def _thumbnail(pixels: images.Pixels, objects: list[Object]) -> Thumbnail:

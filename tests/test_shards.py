@@ -15,6 +15,7 @@ from data_prep.shards import ExampleSpec, ShardTask, Stamp, build_shard, stamp_o
 from tests.coco_folder import jpeg
 from tfrecords import images, naming
 from tfrecords.schema import Box, Object
+from tfrecords.unusable import UnusableImageError
 
 HALF = Box(ymin=0.0, xmin=0.0, ymax=1.0, xmax=0.5)
 
@@ -198,7 +199,7 @@ def test_boxes_turn_only_where_they_were_drawn_on_the_stored_image(
 
 def test_box_of_a_photograph_whose_size_nobody_knew_is_never_stored(tmp_path: Path) -> None:
     example = spec(tmp_path / "1.jpg", jpeg(0), 1, size=(0, 0))
-    with pytest.raises(images.UnusableImageError, match="size was not known"):
+    with pytest.raises(UnusableImageError, match="size was not known"):
         shards.place(example, jpeg(0))
 
 

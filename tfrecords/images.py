@@ -8,9 +8,10 @@ do not depend on the processor; any other format is decoded by Pillow.
 """
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +20,9 @@ import PIL
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from tfrecords import heif, jpeg
 from tfrecords.schema import Box
+from tfrecords.unusable import UnusableImageError, rejecting
 
 Pixels = npt.NDArray[np.uint8]
 """Upright RGB, [height, width, 3]; [height, width, 4], the fourth unused, while it is stored."""
@@ -27,29 +30,20 @@ Pixels = npt.NDArray[np.uint8]
 JPEG_QUALITY = 92
 MAX_PIXELS = 89_478_485  # Pillow's own bound: about a quarter of a GiB of RGB.
 
-_Channels = Literal["RGB", "RGBX"]
-"""Of decoded pixels: libjpeg-turbo and OpenCV are quicker with four than with three, by a tenth."""
-
 _ORIENTATION = 0x0112  # The EXIF tag.
 _TURNED = (5, 6, 7, 8)  # Its values that swap width and height.
 _MIRRORED_X = (2, 3, 6, 7)  # Those that then mirror left and right.
 _MIRRORED_Y = (3, 4, 7, 8)  # Those that then mirror top and bottom.
 _CHANGED = range(2, 9)
-_START_OF_SCAN = b"\xff\xda"  # A JPEG's marker of the pixels.
-_METADATA = (
-    b"\xff\xe1",
-    b"\xff\xe2",
-)  # Of EXIF and XMP, and of colour profiles and further images.
 _LONGEST_SIDE = 65_500  # What a JPEG can hold.
 _REDUCED = 2  # A JPEG decoded at a fraction of its size stays so many times larger than needed.
 
-ENCODING = 3  # Raised with every change that stores other bytes for the same photograph.
+ENCODING = 4  # Raised with every change that stores other bytes for the same photograph.
 
 cv2.setNumThreads(1)  # Photographs are shared out over processes; one is too small to share.
-
-
-class UnusableImageError(Exception):
-    """An image that cannot become an example; the message is the reason."""
+# Of odd metadata and sizes Pillow warns, of others it logs: all of them are judged here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def encoding() -> str:
@@ -70,7 +64,7 @@ def store_jpeg(
     Args:
         photograph: The file's bytes, in any format that Pillow reads.
         image_size: Longest short side in pixels, shrunk to where it is more; 0 keeps the size. A
-            JPEG that already fits is returned as it is.
+            JPEG that already fits is returned as it is, if TensorFlow decodes it.
         crop: What to cut out, in shares of the upright image.
         look: Called with what `decode` returns and a fourth channel: for the image size, or for 0
             if there is a crop.
@@ -79,13 +73,14 @@ def store_jpeg(
         UnusableImageError: with the reason.
     """
     header = _read_header(photograph)
-    pixels = _decode(photograph, header, image_size if crop is None else 0, "RGBX")
+    pixels, is_sound = _decode(photograph, header, image_size if crop is None else 0, "RGBX")
     if look is not None:
         look(pixels)
     if crop is not None:
         return _encode(shrink(_cut(pixels, crop), image_size))
     fits = not image_size or min(header.width, header.height) <= image_size
-    if fits and header.is_plain_jpeg and header.orientation not in _CHANGED:
+    is_upright = header.orientation not in _CHANGED
+    if fits and is_upright and _tensorflow_takes(photograph, header, is_sound):
         return photograph
     return _encode(pixels)
 
@@ -100,7 +95,40 @@ def decode(photograph: bytes, image_size: int = 0) -> Pixels:
     Raises:
         UnusableImageError: with the reason.
     """
-    return _decode(photograph, _read_header(photograph), image_size, "RGB")
+    return _decode(photograph, _read_header(photograph), image_size, "RGB")[0]
+
+
+def decode_stored(image: bytes) -> Pixels:
+    """Returns what an example shows, where TensorFlow can show it too.
+
+    Args:
+        image: A JPEG, as `store_jpeg` returns it.
+
+    Raises:
+        UnusableImageError: with the reason.
+    """
+    header = _read_header(image)
+    pixels, is_sound = _decode(image, header, 0, "RGB")
+    if not _tensorflow_takes(image, header, is_sound):
+        raise UnusableImageError("TensorFlow cannot decode it")
+    return pixels
+
+
+def decode_remains(photograph: bytes, image_size: int) -> Pixels:
+    """Returns as much as is there of a JPEG that was cut off.
+
+    Args:
+        photograph: The file's bytes.
+        image_size: As `decode` takes it.
+
+    Raises:
+        UnusableImageError: if nothing is left.
+    """
+    with rejecting("cannot be decoded"):
+        pixels = jpeg.decode_remains(photograph, MAX_PIXELS)
+        if pixels is None:
+            raise UnusableImageError("nothing is left")
+        return shrink(pixels, image_size)
 
 
 def upright_boxes(
@@ -172,82 +200,70 @@ class _Header(NamedTuple):
     is_plain_jpeg: bool
 
 
+@rejecting("cannot be opened")
 def _read_header(photograph: bytes) -> _Header:
-    header = _read_bare_header(photograph)
-    if header is None:
-        image = _open(photograph)
-        is_plain = image.format == "JPEG" and image.mode in ("RGB", "L")
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        header = _Header(image.width, image.height, orientation, is_plain)
-    if header.width * header.height > MAX_PIXELS:
+    size = jpeg.read_bare_header(photograph)
+    if size is not None:
+        _check_size(*size)
+        return _Header(*size, orientation=1, is_plain_jpeg=True)
+    image = _open(photograph)
+    _check_size(*image.size)  # Before EXIF: to find a PNG's, Pillow decodes it.
+    is_plain = image.format == "JPEG" and image.mode in ("RGB", "L")
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    return _Header(image.width, image.height, orientation, is_plain)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise UnusableImageError(f"no pixels: {width}x{height}")
+    if width * height > MAX_PIXELS:
         raise UnusableImageError(
-            f"too large: {header.width}x{header.height} pixels, at most {MAX_PIXELS} are allowed"
+            f"too large: {width}x{height} pixels, at most {MAX_PIXELS} are allowed"
         )
-    return header
-
-
-def _read_bare_header(photograph: bytes) -> _Header | None:
-    """Of a JPEG without metadata, as COCO's are, in a tenth of Pillow's time; None of any other."""
-    if photograph[:2] != b"\xff\xd8":
-        return None
-    start = 2
-    while photograph[start : start + 2] != _START_OF_SCAN:
-        length = int.from_bytes(photograph[start + 2 : start + 4], "big")
-        if not length or photograph[start : start + 2] in _METADATA:
-            return None
-        start += 2 + length
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(photograph)
-    except ValueError:
-        return None
-    return _Header(width, height, 1, True) if colours in ("YCbCr", "Gray") else None
 
 
 def _open(photograph: bytes) -> Image.Image:
     if not photograph:
         raise UnusableImageError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of odd metadata and sizes: both are judged here.
-            return Image.open(io.BytesIO(photograph))
-    except UnidentifiedImageError:
-        raise UnusableImageError("not an image") from None
-    except Image.DecompressionBombError as error:
-        raise UnusableImageError(f"too large: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:  # What Pillow's plugins raise.
-        raise UnusableImageError(f"cannot be opened: {error}") from None
+        return heif.open_heic(photograph) or Image.open(io.BytesIO(photograph))
+    except UnidentifiedImageError as error:
+        raise UnusableImageError(heif.reason_unidentified(photograph)) from error
 
 
-def _decode(photograph: bytes, header: _Header, image_size: int, channels: _Channels) -> Pixels:
-    """Decodes every pixel, since a truncated file shows only there, and shrinks the image."""
-    pixels = _decode_jpeg(photograph, image_size, channels) if header.is_plain_jpeg else None
-    if pixels is None:
-        pixels = _decode_any(_open(photograph), channels)
+@rejecting("cannot be decoded")
+def _decode(
+    photograph: bytes, header: _Header, image_size: int, channels: jpeg.Channels
+) -> tuple[Pixels, bool]:
+    """Decodes and shrinks the image.
+
+    Returns:
+        Upright pixels, and whether libjpeg-turbo found no flaw.
+    """
+    enough = image_size * _REDUCED
+    decoded = jpeg.decode(photograph, channels, enough) if header.is_plain_jpeg else None
+    # Pillow says what is wrong with a flawed JPEG, or gets along with it.
+    pixels = _decode_any(_open(photograph), channels) if decoded is None else decoded
     if header.orientation in _TURNED:
         pixels = pixels.swapaxes(0, 1)
     if header.orientation in _MIRRORED_X:
         pixels = pixels[:, ::-1]
     if header.orientation in _MIRRORED_Y:
         pixels = pixels[::-1]
-    return shrink(np.ascontiguousarray(pixels), image_size)
+    return shrink(np.ascontiguousarray(pixels), image_size), decoded is not None
 
 
-def _decode_jpeg(photograph: bytes, image_size: int, channels: _Channels) -> Pixels | None:
-    """Returns None where the file is damaged: Pillow says how, or gets along with it."""
-    enough = image_size * _REDUCED
-    reduced = {"min_height": enough, "min_width": enough, "min_factor": 2} if enough else {}
-    try:
-        return simplejpeg.decode_jpeg(photograph, channels, **reduced)
-    except ValueError:
-        return None
-
-
-def _decode_any(image: Image.Image, channels: _Channels) -> Pixels:
-    try:
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnusableImageError(f"cannot be decoded: {error}") from None
+def _decode_any(image: Image.Image, channels: jpeg.Channels) -> Pixels:
+    image.load()
+    _check_size(*image.size)  # Some formats tell another one before.
     return np.asarray(_to_rgb(image).convert(channels))
+
+
+@rejecting("cannot be decoded")
+def _tensorflow_takes(photograph: bytes, header: _Header, is_sound: bool) -> bool:
+    if not header.is_plain_jpeg or not jpeg.is_known_to_tensorflow(photograph):
+        return False
+    return is_sound or jpeg.ends_in_time(photograph)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -50,21 +49,26 @@ def main(arguments: list[str]) -> None:
 def read_photographs(
     photographs: Sequence[str], workdir: str
 ) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Reads photographs as a build would have stored them: {path: JPEG}, {path: what is wrong}."""
-    from tfrecords import images
+    """Reads photographs as a build would have stored them: {path: JPEG}, {path: what is wrong}.
+
+    The paths are as `originals.shown` shows them, so that they can be printed.
+    """
+    from tfrecords import images, originals
+    from tfrecords.unusable import UnusableImageError
     from trainer.workdir import Workdir, read_json
 
     image_size = read_json(Workdir(workdir).config)["data"]["image_size"]
     jpegs, errors = {}, {}
     for path in photographs:
         try:
-            jpegs[path] = images.store_jpeg(Path(paths.expand(path)).read_bytes(), image_size)
-        except images.UnusableImageError as error:
-            errors[path] = f"{error}. Give a photograph, such as a JPEG or a PNG."
+            photograph = originals.read_original(paths.expand(path))
+            jpegs[originals.shown(path)] = images.store_jpeg(photograph, image_size)
+        except UnusableImageError as error:
+            errors[originals.shown(path)] = f"{error}. Give a photograph, such as a JPEG or a PNG."
         except OSError as error:
-            errors[path] = f"{error.strerror}. Give the path of a photograph."
+            errors[originals.shown(path)] = f"{error.strerror}. Give the path of a photograph."
         except ValueError as error:  # Of its path.
-            errors[path] = str(error)
+            errors[originals.shown(path)] = str(error)
     return jpegs, errors
 
 

@@ -1,0 +1,50 @@
+"""What it means that an image cannot become an example: an error whose message is the reason."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+
+_LONGEST_REASON = 200  # Characters: some plug-ins quote what they read.
+_ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # Of an object, another one in each process.
+
+
+class UnusableImageError(Exception):
+    """An image that cannot become an example; the message is the reason."""
+
+
+class UnavailableImageError(UnusableImageError):
+    """One that cannot be had now, for its disk or for memory: a later build tries again."""
+
+
+@contextmanager
+def rejecting(what: str) -> Iterator[None]:
+    """Turns whatever a decoder raises into a rejection: plug-ins raise anything at a damaged file.
+
+    Args:
+        what: The reason's first words, such as "cannot be decoded".
+
+    Raises:
+        UnusableImageError: with the reason, on one line and the same in every process.
+    """
+    try:
+        yield
+    except UnusableImageError:
+        raise
+    except MemoryError as error:
+        raise UnavailableImageError(f"{what}: not enough memory") from error
+    except Image.DecompressionBombError as error:
+        raise UnusableImageError(f"too large: {_reason(error)}") from error
+    except Exception as error:
+        raise UnusableImageError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The message on one short line; an error that has none for a person also says its type."""
+    message = " ".join(_ADDRESS.sub("", str(error)).split())
+    message = "".join(c for c in message if c.isprintable())[:_LONGEST_REASON]
+    phrased = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+    if isinstance(error, phrased) and message:
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
