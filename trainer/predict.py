@@ -28,9 +28,11 @@ def main(arguments: list[str]) -> None:
     """Predicts for each image; one that cannot be read gets a line of its own."""
     if not arguments:
         raise command.FlagsError("At least one image is needed. Received: none.")
+    if len(arguments) > _BATCH_SIZE:
+        _say(f"Reading {len(arguments):,} photographs ...")
     jpegs, errors = read_photographs(arguments, FLAGS.workdir)
     for path, reason in errors.items():
-        print(f"Error: {path}: {reason}", file=sys.stderr, flush=True)
+        _say(f"Error: {path}: {reason}")
     predictions, classes = predict(jpegs, FLAGS.workdir)
     lines = _json_lines if FLAGS.format == "json" else _text_lines
     try:
@@ -89,7 +91,7 @@ def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], 
     classes = check_trained(run_files)
     if not jpegs:
         return [], classes
-    print("Loading TensorFlow and the model ...", file=sys.stderr, flush=True)
+    _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras()
     import numpy as np
     import tensorflow as tf
@@ -110,6 +112,11 @@ def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], 
         Prediction(name, tf.io.decode_jpeg(jpeg, channels=3).numpy(), row)
         for (name, jpeg), row in zip(jpegs.items(), probabilities, strict=True)
     ], classes
+
+
+def _say(line: str) -> None:
+    """On stderr: stdout holds the predictions alone."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _text_lines(predictions: Sequence["Prediction"], classes: list[str], top_k: int) -> list[str]:
