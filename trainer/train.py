@@ -24,18 +24,18 @@ from trainer import (
     provenance,
     report,
 )
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import Checkpoints, Progress
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.examples import index_together, labels_of, shuffle_window
-from trainer.learning_rate import Schedule, create_schedule, rate_of_step
+from trainer.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
 from trainer.profile import Profile
 from trainer.run import Run, steps_per_epoch
 from trainer.signals import StopSignals
-from trainer.split import find_split
+from trainer.split import Split, find_split
 from trainer.verdict import Verdict
 from trainer.weights import load_weights
 from trainer.workdir import Workdir, write_json
@@ -98,6 +98,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
+    say_growth(config, workdir, progress, train_split)
     features = feature_cache.choose(config, model, manifest, [train_split, val_split], strategy)
     workers = Workers(cluster, strategy)
     of_all = {
@@ -120,6 +121,20 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         workers=workers,
         features=features,
     )
+
+
+def say_growth(
+    config: TrainConfig, workdir: Workdir, progress: Progress, train_split: Split
+) -> None:
+    """Says what goes on where a run is given more epochs than it had."""
+    epochs = workdir.epochs()
+    if epochs is None or epochs == config.epochs:
+        return
+    steps = steps_per_epoch(config, train_split)
+    growth = describe_growth(config, epochs, step=progress.step, steps_per_epoch=steps)
+    if progress.stops_early(config.early_stopping_patience):
+        growth = "More epochs change nothing: the run has stopped early."
+    print(growth, flush=True)
 
 
 def create_model(
