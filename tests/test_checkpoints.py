@@ -120,12 +120,19 @@ def test_all_damaged_is_an_error_and_no_start_from_nothing(tmp_path: Path) -> No
     [
         ({"recipe": {"seed": 1, "epochs": 9}, "data": RUN["data"]}, "seed: 0 there, 1 here"),
         ({"recipe": RUN["recipe"], "data": {"digest": "abd"}}, "digest: abc there, abd here"),
+        ({"recipe": {"seed": 0, "epochs": 8}, "data": RUN["data"]}, "epochs: 9 there, 8 here"),
     ],
 )
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path, other, says) -> None:
     save_steps(Checkpoints(tmp_path, RUN, keep=2), [1])
     with pytest.raises(ValueError, match=says):
         Checkpoints(tmp_path, other, keep=2).restore(small_model())
+
+
+def test_checkpoint_of_a_run_that_is_given_more_epochs_is_its_own(tmp_path: Path) -> None:
+    save_steps(Checkpoints(tmp_path, RUN, keep=2), [1])
+    longer = {**RUN, "recipe": {**RUN["recipe"], "epochs": 10}}
+    assert Checkpoints(tmp_path, longer, keep=2).restore(small_model()).step == 1
 
 
 def test_option_that_the_checkpoint_did_not_know_was_at_its_default(tmp_path: Path) -> None:

@@ -140,6 +140,28 @@ def test_run_that_is_stopped_again_and_again_ends_at_the_same_bits(
     assert [start["flags"]["cpu_replicas"] for start in resumed] == [2, 1, 1, 4, 1]
 
 
+def test_run_that_is_given_more_epochs_ends_as_if_it_had_them_from_the_start(
+    uninterrupted: Path, dataset: Path, tmp_path: Path
+) -> None:
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE)
+    # One that was stopped within its second epoch, then one that is finished.
+    stopped = Kill("train", 9, 0.0, signal.SIGTERM)
+    done = subprocess.run(
+        stopped.command((*flags, "--epochs=2")), env=miniature.environment(), check=False
+    )
+    assert done.returncode == stopped.code
+    assert miniature.train(*flags, "--epochs=3").returncode == 0
+    assert len(figures_of(tmp_path)) == 3
+    done = miniature.train(*flags)
+    assert "Epochs grow from 3 to 4: the run ends as if" in done.stdout, done.stderr
+    for whole, grown in zip(weights_of(uninterrupted), weights_of(tmp_path), strict=True):
+        np.testing.assert_array_equal(grown, whole)
+    assert figures_of(tmp_path) == figures_of(uninterrupted)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["recipe"]["epochs"] == 4
+    assert [start["flags"]["epochs"] for start in config["resumed"]] == [3, 4]
+
+
 def test_early_stopping_takes_the_best_epochs_weights(dataset: Path, tmp_path: Path) -> None:
     """A rate this high spoils the model, so that an early epoch is the best one."""
     flags = ("--batch_size=8", "--epochs=20", "--learning_rate=0.5", "--early_stopping_patience=2")
@@ -150,6 +172,12 @@ def test_early_stopping_takes_the_best_epochs_weights(dataset: Path, tmp_path: P
     assert losses.index(min(losses)) == len(losses) - 1 - 2
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["loss"] == pytest.approx(min(losses), rel=1e-6)
+    # More epochs are none that it would take.
+    more = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *flags, "--epochs=30")
+    done = miniature.train(*more)
+    assert done.returncode == 0
+    assert f"the run stopped early, after {len(losses)} of 20." in done.stdout
+    assert len(figures_of(tmp_path)) == len(losses)
 
 
 def test_run_without_validation_says_so_and_claims_no_accuracy(
@@ -203,7 +231,8 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
         (("--freeze_layers=20",), 2, "freeze_layers"),
         (("--data_dir=nowhere",), 1, "data_dir=nowhere"),
         (("--weights=nowhere.h5",), 1, "nowhere.h5: no such file"),
-        (("--epochs=5",), 1, "epochs: 4 there, 5 here"),  # The workdir holds another run.
+        # The workdir holds another run.
+        (("--epochs=3",), 1, "epochs: 4 there, 3 here (it may only grow)"),
         (("--learning_rate=-1",), 2, "learning_rate=-1"),
     ],
 )

@@ -1,8 +1,9 @@
-"""Two runs at once in one workdir: the second is refused, whatever became of the first."""
+"""A workdir is one run's: a second one at once is refused, whatever became of the first."""
 
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -111,3 +112,18 @@ def test_file_system_without_locks_gets_a_warning(
 def test_bucket_has_no_lock() -> None:
     with Workdir("gs://bucket/run").held():
         pass
+
+
+def test_more_epochs_end_what_says_that_the_run_is_finished(tmp_path: Path) -> None:
+    """Else a kill right after it would leave a run that passes for a finished one of so many."""
+    workdir = Workdir(tmp_path)
+    run = {"recipe": {"epochs": 2, "seed": 0}, "data": {"classes": ["cat"]}}
+    workdir.claim(run, {"step": 0})
+    workdir.report.write_text("")
+    workdir.claim(run, {"step": 5})
+    assert workdir.report.exists()
+    workdir.claim({**run, "recipe": {"epochs": 3, "seed": 0}}, {"step": 9})
+    assert not workdir.report.exists()
+    config = json.loads(workdir.config.read_text())
+    assert (workdir.epochs(), config["recipe"]) == (3, {"epochs": 3, "seed": 0})
+    assert [start["step"] for start in config["resumed"]] == [5, 9]

@@ -22,11 +22,16 @@ def describe(config: TrainConfig, manifest: Manifest) -> dict[str, dict[str, Any
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Returns a phrase for each setting in which two identities differ; none: the same run."""
+    """Returns a phrase for each setting in which two identities differ; none: the same run.
+
+    A run of more epochs is the same run, going on.
+    """
     there = {"recipe": with_defaults(before.get("recipe", {})), "data": before.get("data", {})}
     return [
         f"{name}: {there[part].get(name)} there, {value} here"
+        f"{' (it may only grow)' if name == 'epochs' else ''}"
         for part in there
         for name, value in now[part].items()
         if there[part].get(name) != value
+        and not (name == "epochs" and there[part].get(name) < value)
     ]

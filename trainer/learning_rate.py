@@ -1,5 +1,6 @@
 """The learning rate: a pure function of the step, so a run that resumes goes on with it exactly."""
 
+import dataclasses
 from typing import TypeAlias
 
 import keras
@@ -32,3 +33,25 @@ def create_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule | flo
 def rate_of_step(schedule: Schedule | float, step: int) -> float:
     """The learning rate of a step, the first of which is 0."""
     return schedule if isinstance(schedule, float) else float(schedule(step))
+
+
+def describe_growth(config: TrainConfig, epochs: int, *, step: int, steps_per_epoch: int) -> str:
+    """Says what it means for the learning rate that a run has more epochs now.
+
+    Args:
+        config: Of the run, as it goes on.
+        epochs: How many it was asked for before.
+        step: The next one; the run's first is 0.
+        steps_per_epoch: Batches in an epoch.
+    """
+    grown = f"Epochs grow from {epochs} to {config.epochs}:"
+    if config.learning_rate_schedule == "constant":
+        return f"{grown} the run ends as if it had been started with {config.epochs}."
+    shorter = dataclasses.replace(config, epochs=epochs)
+    before, now = (
+        rate_of_step(create_schedule(each, steps_per_epoch), step) for each in (shorter, config)
+    )
+    return (
+        f"{grown} the learning rate now falls to 0 with the last of these, so that it goes on at "
+        f"{now:.3g} where it was {before:.3g}. A run started with {config.epochs} ends elsewhere."
+    )

@@ -69,13 +69,19 @@ flags.DEFINE_string(
     "At most so many images go through the model at once on each replica: the update stays that of "
     "the whole batch, and needs less memory. auto: as many as fit. Unset: a replica's share.",
 )
-flags.DEFINE_integer("epochs", _DEFAULT.epochs, "Times through the data.", lower_bound=1)
+flags.DEFINE_integer(
+    "epochs",
+    _DEFAULT.epochs,
+    "Times through the data. May grow: a run that is finished or was stopped then goes on.",
+    lower_bound=1,
+)
 flags.DEFINE_float("learning_rate", _DEFAULT.learning_rate, "Of the optimizer.")
 flags.DEFINE_enum(
     "learning_rate_schedule",
     _DEFAULT.learning_rate_schedule,
     SCHEDULES,
-    "How the learning rate goes on after the warm-up; cosine ends at 0 with the last epoch.",
+    "How the learning rate goes on after the warm-up; cosine ends at 0 with the last epoch, and if "
+    "--epochs grows, goes on as if it had been so long from the start.",
 )
 flags.DEFINE_float(
     "warmup_epochs", _DEFAULT.warmup_epochs, "The learning rate grows linearly in these first."
@@ -257,11 +263,16 @@ def start(config: TrainConfig, stop: StopSignals, cluster: Cluster | None) -> di
 
 
 def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
-    """Returns metrics.json if the workdir holds this very run, finished."""
+    """Returns metrics.json if the workdir holds this very run, with no epoch left to train."""
     workdir = Workdir(config.workdir)
     if not workdir.is_finished():
         return None
     workdir.check(identity.describe(config, read_manifest(config.data_dir)))
+    epochs, done = workdir.epochs(), workdir.epochs_done()
+    if epochs != config.epochs:  # It has grown since.
+        if done == epochs:
+            return None
+        print(f"More epochs change nothing: the run stopped early, after {done} of {epochs}.")
     print(f"The run in {config.workdir} is finished: there is nothing left to train.")
     return read_json(workdir.metrics)
 

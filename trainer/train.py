@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from cli.progress import Progress
+from cli.progress import Progress as ProgressBar
 from tfrecords.manifest import read_manifest
 from trainer import (
     callbacks,
@@ -28,7 +28,7 @@ from trainer import (
     provenance,
     report,
 )
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import Checkpoints, Progress
 from trainer.cluster import Cluster
 from trainer.config import TrainConfig
 from trainer.counting import Counting
@@ -36,7 +36,7 @@ from trainer.display import Display
 from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
 from trainer.examples import index_together, labels_of, shuffle_window
 from trainer.figures import figures_of_nothing
-from trainer.learning_rate import Schedule, create_schedule, rate_of_step
+from trainer.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.loss import create_loss
 from trainer.model import build_model, create_optimizer, for_inference
 from trainer.predictions import Prediction
@@ -108,6 +108,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         progress = checkpoints.restore(model)
         if not progress.step:
             load_weights(model, config.weights)
+    say_growth(config, workdir, progress, train_split)
     features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
     of_all = {
@@ -131,6 +132,20 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         workers=workers,
         features=features,
     )
+
+
+def say_growth(
+    config: TrainConfig, workdir: Workdir, progress: Progress, train_split: Split
+) -> None:
+    """Says what goes on where a run is given more epochs than it had."""
+    epochs = workdir.epochs()
+    if epochs is None or epochs == config.epochs:
+        return
+    steps = steps_per_epoch(config, train_split)
+    growth = describe_growth(config, epochs, step=progress.step, steps_per_epoch=steps)
+    if progress.stops_early(config.early_stopping_patience):
+        growth = "More epochs change nothing: the run has stopped early."
+    print(growth, flush=True)
 
 
 def create_model(
@@ -299,7 +314,7 @@ def predict_split(
 ) -> np.ndarray:
     """What the model says of a split, in the order of its shards."""
     count, batch_size = split.num_examples, run.config.batch_size
-    with Progress(count, "photographs", title="validation") as progress:
+    with ProgressBar(count, "photographs", title="validation") as progress:
         return evaluation.predict_split(
             run.model,
             split,

@@ -76,12 +76,16 @@ class Workdir:
         """Makes the folder this run's, once nothing stands in the way of its first step.
 
         Args:
-            run: Its identity, which never changes.
+            run: Its identity, of which only the number of epochs may have grown.
             start: Of this start: machine, versions and flags, which may.
         """
         if self.config.exists():
             before = read_json(self.config)
-            write_json(self.config, {**before, "resumed": [*before.get("resumed", []), start]})
+            if self.epochs() != run["recipe"]["epochs"]:
+                self.report.unlink(missing_ok=True)  # It stands for a run that is finished.
+            recipe = {**before["recipe"], "epochs": run["recipe"]["epochs"]}
+            resumed = [*before.get("resumed", []), start]
+            write_json(self.config, {**before, "recipe": recipe, "resumed": resumed})
             return
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.classes, run["data"]["classes"])
@@ -102,6 +106,14 @@ class Workdir:
                 f"The workdir holds no trained model. Received: {self.root}. "
                 "Train one with `python -m trainer.main --workdir=...`."
             )
+
+    def epochs(self) -> int | None:
+        """How many epochs the run was asked for so far; None where there is none yet."""
+        return read_json(self.config)["recipe"]["epochs"] if self.config.exists() else None
+
+    def epochs_done(self) -> int:
+        """How many rows history.csv has, one an epoch."""
+        return len(self.history.read_text().splitlines()) - 1 if self.history.exists() else 0
 
     @property
     def diverged(self) -> epath.Path:
