@@ -55,7 +55,5 @@ def _photograph(root: Path, path: Path, label: int) -> Photograph:
 
 def _id_of(name: str) -> int:
     """A folder gives no ids: 63 bits of the name's hash, so that others' names do not matter."""
-    return (
-        int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big")
-        >> 1
-    )
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
