@@ -1,16 +1,25 @@
 """The zoo: each kind of bad input ends `data_prep.build` with one clear line and nothing lost."""
 
+import html
+import io
 import json
+import os
 import shutil
+import struct
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.build import build as build_dataset
+from data_prep.config import BuildConfig
 from tests import coco_folder, miniature
 from tests.coco_folder import instances, write
+from tfrecords.manifest import read_manifest
 
 Break = Callable[[Path], object]
 
@@ -136,6 +145,16 @@ def export(name: str, content: object) -> Break:
     return break_it
 
 
+def png() -> bytes:
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(out, "PNG")
+    return out.getvalue()
+
+
+BAD_EXIF = b"\0\0\0\x07eXIf\0\x08\0\x02\x01\x12\0" + struct.pack(
+    ">I", zlib.crc32(b"eXIf\0\x08\0\x02\x01\x12\0")
+)
 NUL_IN_A_PATH = json.dumps(instances()).replace("1.jpg", "\\u0000")
 
 BUILD = {
@@ -301,6 +320,75 @@ def test_few_bad_photographs_are_listed_and_left_out(tmp_path: Path) -> None:
     }
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert sum(sum(counts.values()) for counts in manifest["counts"].values()) == 9
+
+
+def in_its_place(make: Callable[[Path], object]) -> Break:
+    """Puts something else where a photograph was."""
+
+    def break_it(root: Path) -> None:
+        without_file(root)
+        make(root / "train2017" / "1.jpg")
+
+    return break_it
+
+
+LONG_NAME = f"{'x' * 300}.jpg"
+
+
+def name_too_long(root: Path) -> None:
+    content = instances(30)
+    write(root, content)
+    content["images"][29]["file_name"] = LONG_NAME
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+
+
+# What is no end of a build that allows for bad photographs, its report's pictures included.
+BAD_PHOTOGRAPHS = {
+    "first 20 bytes of a JPEG": (with_file(coco_folder.jpeg(1)[:20]), "not an image"),
+    "truncated PNG": (with_file(png()[:-99]), "cannot be opened: image file is truncated"),
+    "PNG with half an EXIF": (with_file(png()[:33] + BAD_EXIF + png()[33:]), "cannot be opened: "),
+    "HEIC or no HEIC": (with_file(b"\0\0\0\x18ftypheic" + bytes(99)), ""),
+    "name too long": (name_too_long, "cannot be read: File name too long"),
+    "link to itself": (in_its_place(lambda p: p.symlink_to(p)), "cannot be read: Too many levels"),
+    "pipe": (in_its_place(os.mkfifo), "cannot be read: not a regular file"),
+    "endless device": (in_its_place(lambda p: p.symlink_to("/dev/zero")), "cannot be read: not a"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PHOTOGRAPHS)
+def test_bad_photograph_is_listed_and_left_out(name: str, tmp_path: Path, capfd) -> None:
+    break_it, reason = BAD_PHOTOGRAPHS[name]
+    break_it(tmp_path / "coco")
+    build_here(source="coco", coco_dir=str(tmp_path / "coco"), data_dir=str(tmp_path / "data"))
+    [line] = (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()
+    rejection = json.loads(line)
+    assert rejection["file"] == f"train2017/{LONG_NAME if 'long' in name else '1.jpg'}"
+    assert rejection["reason"].startswith(reason)
+    assert rejection["reason"] in html.unescape((tmp_path / "data" / "report.html").read_text())
+    assert capfd.readouterr().err == ""
+
+
+def build_here(**options: object) -> None:
+    """Builds in this process, which spares its start."""
+    build_dataset(
+        BuildConfig(classes=coco_folder.CLASSES, max_bad_fraction=0.1, num_workers=1, **options)
+    )
+
+
+def test_name_that_is_not_utf_8_is_shown_escaped(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / "folder" / coco_folder.CLASSES[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.jpg").write_bytes(coco_folder.jpeg(number))
+    (tmp_path / "folder" / "cat" / "0.jpg").rename(
+        tmp_path / "folder" / "cat" / os.fsdecode(b"caf\xe9.jpg")
+    )
+    data_dir = tmp_path / "data"
+    build_here(source="folder", folder_dir=str(tmp_path / "folder"), data_dir=str(data_dir))
+    [line] = (data_dir / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["file"] == r"cat/caf\xe9.jpg"
+    assert r"cat/caf\xe9.jpg" in (data_dir / "report.html").read_text()
+    assert sum(sum(c.values()) for c in read_manifest(data_dir).counts.values()) == 19
 
 
 def test_photograph_with_many_crops_is_rejected_once(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The dataset's report says what was built and what was not, and nothing of who built it."""
 
+import errno
 import html
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from data_prep import charts, rules
 from data_prep.build import build
 from data_prep.config import BuildConfig
 from tests.coco_folder import CLASSES, instances, jpeg, write
+from tfrecords import originals
 
 
 def content() -> dict[str, object]:
@@ -177,3 +180,15 @@ def test_every_rule_is_put_into_words() -> None:
         *(re.findall(r'(?:dropped|strays)\["(\w+)"\]', p.read_text()) for p in sources)
     )
     assert used == set(rules.RULES)
+
+
+def test_report_gets_along_without_photographs(tmp_path: Path, monkeypatch) -> None:
+    """They may go, or their disk, once the last shard is there."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(originals, "read_original", fail)
+    page = page_of(broken(tmp_path / "coco"), tmp_path / "data")
+    assert "nothing to show" in page
+    assert "data:image/jpeg" not in page

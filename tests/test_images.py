@@ -1,14 +1,16 @@
 """Whatever a photograph is, an example holds an upright RGB or grey JPEG of it."""
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image
+from PIL import AvifImagePlugin, Image, ImageFile, features
 
 from data_prep.near_duplicates import fingerprint
 from tests.miniature import environment
@@ -209,6 +211,129 @@ def test_jpeg_with_a_flaw_that_viewers_pass_over_is_used() -> None:
 def test_unusable_photograph_says_why(photograph, reason) -> None:
     with pytest.raises(UnusableImageError, match=reason):
         store_jpeg(photograph, 64)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    crc = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+def with_marker(jpeg: bytes, marker: bytes) -> bytes:
+    """Puts a marker among the pixels, close to their end."""
+    return jpeg[:-60] + marker + jpeg[-60:]
+
+
+PNG = encode(corner((200, 200)), "PNG")
+NOISE = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)))
+FLAWED = {
+    # What TensorFlow passes over is kept, though libjpeg warns of it.
+    "bytes before the end": (NOISE[:-2] + b"noise" + NOISE[-2:], True),
+    "bytes behind the end": (NOISE + b"noise", True),
+    # What it refuses is not, though others decode it.
+    "a comment longer than the file": (with_marker(NOISE, b"\xff\xfe\xfe\xe3"), False),
+    "an end in the middle": (with_marker(NOISE, b"\xff\xd9"), True),
+    "tables, an end, and the image": (NOISE[:158] + b"\xff\xd9" + NOISE, False),
+}
+
+
+@pytest.mark.parametrize("name", FLAWED)
+def test_flawed_jpeg_keeps_its_bytes_where_tensorflow_decodes_it(name: str) -> None:
+    import tensorflow as tf
+
+    photograph, is_kept = FLAWED[name]
+    stored = store_jpeg(photograph, 0)
+    assert (stored == photograph) == is_kept
+    assert images.decode_stored(stored).shape == tf.io.decode_jpeg(stored, channels=3).shape
+    if not is_kept:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            tf.io.decode_jpeg(photograph, channels=3)
+        with pytest.raises(UnusableImageError, match="TensorFlow cannot decode it"):
+            images.decode_stored(photograph)
+
+
+@pytest.mark.parametrize(
+    ("photograph", "reason"),
+    [
+        (PNG[:-40], "cannot be opened: image file is truncated"),  # Pillow decodes it for EXIF.
+        (PNG[:33] + chunk(b"eXIf", b"\0\x08\0\x02\x01\x12") + PNG[33:], "cannot be opened: "),
+        (encode(corner(), "AVIF")[:-40], "cannot be decoded: "),
+        (encode(corner(), "WEBP")[:-40], "cannot be opened: could not create decoder object"),
+        (encode(corner())[:20], "not an image"),
+    ],
+)
+def test_whatever_a_plugin_raises_is_a_reason(photograph, reason) -> None:
+    for take in (images.decode, images.stored_size, lambda p: store_jpeg(p, 64)):
+        if take is images.stored_size and "decoded" in reason:
+            continue  # The header is well.
+        with pytest.raises(UnusableImageError, match=f"^{reason}"):
+            take(photograph)
+
+
+@pytest.mark.parametrize("stage", ["getexif", "load", "convert"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("two\nlines \x1b of it"), "RuntimeError: two lines of it"),
+        (OSError("of <_io.BytesIO object at 0x7f0a> it"), "of it"),
+        (KeyError(-1), "KeyError: -1"),
+        (AssertionError(), "AssertionError"),
+        (MemoryError(), "not enough memory"),
+        (ValueError("x" * 5000), "x" * 200),
+    ],
+)
+def test_reason_is_one_short_line(stage, error, reason, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    photograph = encode(Image.new("P", (16, 16)), "GIF")
+    for kind in (Image.Image, ImageFile.ImageFile):
+        monkeypatch.setattr(kind, stage, fail)
+    with pytest.raises(UnusableImageError) as raised:
+        store_jpeg(photograph, 64)
+    assert str(raised.value).partition(": ")[2] == reason
+
+
+def test_interrupt_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store_jpeg(PNG, 64)
+
+
+def heif(*brands: bytes) -> bytes:
+    """The first box of a HEIC or AVIF, and nothing else."""
+    content = b"ftyp" + brands[0] + bytes(4) + b"".join(brands)
+    return struct.pack(">I", 4 + len(content)) + content + bytes(99)
+
+
+@pytest.mark.parametrize("brands", [(b"heic", b"mif1"), (b"mif1", b"heic"), (b"msf1", b"hevc")])
+def test_heic_without_its_extra_names_it(brands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UnusableImageError, match=r"^HEIC needs the extra \[heic\]: `pip install"):
+        store_jpeg(heif(*brands), 64)
+
+
+def test_avif_that_pillow_cannot_read_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
+    monkeypatch.setattr(features, "check", lambda _: False)
+    with pytest.raises(UnusableImageError, match=r"^AVIF needs the extra \[heic\]: `pip install"):
+        store_jpeg(encode(corner(), "AVIF"), 64)
+
+
+def test_heic_and_avif_come_out_upright() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra [heic]")
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = corner().transpose(Image.Transpose.ROTATE_90)
+    pillow_heif.from_pillow(turned).save(out, exif=exif.tobytes(), quality=90)
+    for photograph in (out.getvalue(), encode(turned, "AVIF", exif=exif)):
+        found = pixels(store_jpeg(photograph, 256))
+        assert found.shape == (32, 48, 3)
+        assert found[4:12, 4:20, 0].min() > 200
+        assert found[20:, :, 0].max() < 60
 
 
 def test_decompression_bomb_is_refused_before_it_is_decoded() -> None:

@@ -166,6 +166,27 @@ def test_photograph_that_changes_during_the_build_stops_it(task: ShardTask) -> N
     assert not shard(task).exists()
 
 
+def test_photograph_that_could_not_be_read_is_tried_again(task: ShardTask, monkeypatch) -> None:
+    whole = Path.open
+
+    def read(path: Path, *arguments: object, **options: object) -> object:
+        if path.name == "0.jpg":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read)
+    rejections = build_shard(task).rejections
+    assert Rejection("0.jpg", "cannot be read: Input/output error") in rejections
+    monkeypatch.undo()
+    assert build_shard(task).rejections == [Rejection("1.jpg", "not an image")]
+
+
+def test_installing_a_decoder_builds_the_shards_that_need_it_anew(task: ShardTask) -> None:
+    """Others stay: their digest does not know of it."""
+    assert changed(task, decoder="pillow-heif missing").inputs_digest != task.inputs_digest
+    assert b'"decoder"' not in msgspec.json.encode(task)
+
+
 def test_photograph_with_another_stamp_and_the_same_content_is_no_change(task: ShardTask) -> None:
     elsewhere = changed(task, stamp=Stamp(1, 1))  # As another machine may see it.
     assert elsewhere.inputs_digest == task.inputs_digest

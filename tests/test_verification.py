@@ -91,6 +91,11 @@ def cut(data_dir: Path) -> None:
     (data_dir / TRAIN).write_bytes((data_dir / TRAIN).read_bytes()[:-5])
 
 
+def unending(jpeg: bytes) -> bytes:
+    """Puts a comment that is longer than the file among the last pixels."""
+    return jpeg[:-60] + b"\xff\xfe\xfe\xe3" + jpeg[-60:]
+
+
 def change_info(data_dir: Path) -> None:
     path = data_dir / "dataset_info.json"
     path.write_text(path.read_text().replace('"8"', '"7"'))
@@ -127,6 +132,10 @@ DAMAGE = {
         lambda d: rewrite(d, VAL, [with_image(r, coco_folder.jpeg(99)[:-99])
                                    for r in records(d / VAL)[:1]] + records(d / VAL)[1:]),
         f"{VAL}: record 0 at byte 0: cannot be decoded", False),
+    "image of which TensorFlow misses a part": (
+        lambda d: rewrite(d, VAL, [with_image(r, unending(schema.parse_example(r).image))
+                                   for r in records(d / VAL)]),
+        f"{VAL}: record 0 at byte 0: TensorFlow cannot decode it", False),
     "no example": (lambda d: rewrite(d, VAL, [b"\xff\xff"] * 2), "not a tf.train.Example", False),
     "empty example": (lambda d: rewrite(d, VAL, [b""] * 2), "not one image, image/fil", False),
     "label beyond the classes": (

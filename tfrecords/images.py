@@ -7,6 +7,8 @@ JPEGs, nearly all there is, go through libjpeg-turbo and those of OpenCV's ways 
 do not depend on the processor; any other format is decoded by Pillow.
 """
 
+import contextlib
+import ctypes
 import io
 import logging
 import warnings
@@ -41,9 +43,19 @@ _REDUCED = 2  # A JPEG decoded at a fraction of its size stays so many times lar
 ENCODING = 4  # Raised with every change that stores other bytes for the same photograph.
 
 cv2.setNumThreads(1)  # Photographs are shared out over processes; one is too small to share.
-# Of odd metadata and sizes Pillow warns, of others it logs: all of them are judged here.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+def _silence_pillow() -> None:
+    """What is odd about a file is judged here: Pillow warns, or logs, or lets libtiff print it."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    pillow = ctypes.CDLL(Image.core.__file__)
+    with contextlib.suppress(AttributeError):  # A Pillow without libtiff.
+        pillow.TIFFSetErrorHandler(None)
+        pillow.TIFFSetWarningHandler(None)
+
+
+_silence_pillow()
 
 
 def encoding() -> str:

@@ -12,7 +12,8 @@ from PIL import Image
 Channels = Literal["RGB", "RGBX"]
 """Of decoded pixels: libjpeg-turbo and OpenCV are quicker with four than with three, by a tenth."""
 
-_START_OF_IMAGE, _START_OF_SCAN = b"\xff\xd8", b"\xff\xda"  # The latter: of the pixels.
+_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+_START_OF_SCAN = b"\xff\xda"  # Of the pixels.
 # Of EXIF and XMP, and of colour profiles and further images.
 _METADATA = {b"\xff\xe1", b"\xff\xe2"}
 _LOSSLESS = {b"\xff\xc3", b"\xff\xcb"}  # Which TensorFlow's libjpeg does not know.
@@ -78,8 +79,9 @@ def decode_remains(photograph: bytes, max_pixels: int) -> npt.NDArray[np.uint8] 
 
 
 def is_known_to_tensorflow(photograph: bytes) -> bool:
-    """Whether the process of compression is one that TensorFlow decodes."""
-    return _LOSSLESS.isdisjoint(_markers(photograph))
+    """Whether its kind is one that TensorFlow decodes: no lossless one, no tables before it."""
+    found = list(_markers(photograph))
+    return found[-1:] == [_START_OF_SCAN] and _LOSSLESS.isdisjoint(found)
 
 
 def ends_in_time(photograph: bytes) -> bool:
@@ -101,7 +103,7 @@ def ends_in_time(photograph: bytes) -> bool:
 
 
 def _markers(photograph: bytes) -> Iterator[bytes]:
-    """Yields the markers before the pixels, and that of the pixels; passes over strays."""
+    """Yields the markers up to that of the pixels, or of an end before; passes over strays."""
     start = 2
     while (start := photograph.find(b"\xff", start)) >= 0:
         marker = photograph[start : start + 2]
@@ -109,7 +111,7 @@ def _markers(photograph: bytes) -> Iterator[bytes]:
             start += 1
             continue
         yield marker
-        if marker == _START_OF_SCAN:
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
             return
         length = int.from_bytes(photograph[start + 2 : start + 4], "big")
         start += 2 if marker[1] in _ALONE else 2 + max(length, 2)

@@ -42,8 +42,8 @@ def rejecting(what: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """The message on one short line; an error that has none for a person also says its type."""
-    message = " ".join(_ADDRESS.sub("", str(error)).split())
-    message = "".join(c for c in message if c.isprintable())[:_LONGEST_REASON]
+    message = "".join(c if c.isprintable() else " " for c in _ADDRESS.sub("", str(error)))
+    message = " ".join(message.split())[:_LONGEST_REASON]
     phrased = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
     if isinstance(error, phrased) and message:
         return message
