@@ -33,17 +33,17 @@ import numpy as np
 from absl import flags
 
 from benchmarks import photographs
-from cli import command
+from cli import command, paths
 from trainer.config import CACHE_FEATURES, PRECISIONS
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made; or --coco_dir.")
-flags.DEFINE_string("coco_dir", None, "A COCO folder, of whose photographs others are made.")
+paths.define("data_dir", None, "What data_prep.build made; or --coco_dir.")
+paths.define("coco_dir", None, "A COCO folder, of whose photographs others are made.")
 flags.DEFINE_integer("photographs", 4352, "How many are made of --coco_dir's.", lower_bound=64)
-flags.DEFINE_string("log", None, "Where the figures are noted, a line each.", required=True)
-flags.DEFINE_string("outputs", None, "Where what the processes print is kept; unset: nowhere.")
-flags.DEFINE_string("weights", "none", "As trainer.main takes it: the speed is the same.")
+paths.define("log", None, "Where the figures are noted, a line each.", required=True)
+paths.define("outputs", None, "Where what the processes print is kept; unset: nowhere.")
+paths.define("weights", "none", "As trainer.main takes it: the speed is the same.")
 flags.DEFINE_integer("num_gpus", 1, "0: the CPU.", lower_bound=0, upper_bound=1)
 flags.DEFINE_integer("epochs", 4, "Of a training; the first is not counted.", lower_bound=2)
 flags.DEFINE_list("precisions", list(PRECISIONS), "As trainer.main's --precision takes them.")

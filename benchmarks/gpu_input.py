@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 from absl import flags
 
-from cli import command
+from cli import command, paths
 from trainer import input_pipeline, train
 from trainer.config import TrainConfig
 from trainer.examples import shuffle_window
@@ -22,8 +22,8 @@ from trainer.run import Run
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_string("cache_dir", None, "Where the features are, or go; unset: a temporary folder.")
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+paths.define("cache_dir", None, "Where the features are, or go; unset: a temporary folder.")
 flags.DEFINE_integer("batch_size", 256, "Photographs in a batch.", lower_bound=1)
 flags.DEFINE_integer("batches", 60, "How many are timed.", lower_bound=1)
 flags.DEFINE_integer("num_gpus", 1, "0: the CPU.", lower_bound=0, upper_bound=1)

@@ -10,17 +10,20 @@ import json
 import time
 from typing import Any
 
+from trainer import keras_settings
+
 _shards: list[tuple[float, int]] = []
 """When a shard of features was there, and how many are in it."""
 
 
 def _note_shards() -> None:
     """Has the cache's progress tell when what was done."""
+    keras_settings.import_keras()
     from trainer import feature_cache
 
     class Noted(feature_cache.Progress):
-        def add(self, count: int, now: float | None = None) -> None:
-            super().add(count, now)
+        def add(self, count: int) -> None:
+            super().add(count)
             _shards.append((time.perf_counter(), count))
 
     vars(feature_cache)["Progress"] = Noted
