@@ -79,11 +79,25 @@ class _Parser(flags.ArgumentParser):
         self._schemes = schemes
 
     def parse(self, argument: str) -> str:
-        return expand(argument, self._schemes)
+        return _expand_text(argument, self._schemes)
 
 
 class _ListParser(flags.ListParser):
     """Takes several."""
 
     def parse(self, argument: str | list[str]) -> list[str]:
-        return [expand(path) for path in super().parse(argument)]
+        return [_expand_text(path) for path in super().parse(argument)]
+
+
+def _expand_text(path: str, schemes: Sequence[str] = ()) -> str:
+    """As `expand`, for a path that is written into files too: their text is UTF-8.
+
+    Raises:
+        ValueError: also if its name is not.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise ValueError(f"must be UTF-8. Received: {shown}. Rename the folder.") from None
+    return expand(path, schemes)

@@ -156,7 +156,15 @@ def fetch_photographs(
 
 
 def _missing(photographs: Sequence[Photograph]) -> list[Photograph]:
-    return [p for p in {p.path: p for p in photographs}.values() if not Path(p.path).exists()]
+    return [p for p in {p.path: p for p in photographs}.values() if not _may_be_there(p.path)]
+
+
+def _may_be_there(path: str) -> bool:
+    """Whether there is a file, or a name that no file can have: no download mends it."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # A name that is too long, say.
+        return True
 
 
 def _refuse_unmeasured(missing: Sequence[Photograph]) -> None:

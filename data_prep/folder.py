@@ -1,8 +1,9 @@
 """Reads one folder per class, below `train/` and `val/` where they exist (cs231n's layout)."""
 
 import mimetypes
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.config import ALL_CLASSES
@@ -76,19 +77,26 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, but not below what systems leave there."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(map(_is_junk, _between(folder, path))):
-            yield path
+    """Everything below a folder that is no folder, but not below what systems leave there.
+
+    What cannot be read, a link to nowhere or a pipe, is found to be so where it is opened.
+
+    Raises:
+        OSError: if a folder's files cannot be listed.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not _is_junk(Path(name))]
+        yield from (Path(parent, name) for name in names)
 
 
-def _between(folder: Path, path: Path) -> Sequence[Path]:
-    return path.parents[: len(path.relative_to(folder).parts) - 1]
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _holds_photographs(folder: Path) -> bool:
     """Whether there are some in it, not only in folders below."""
-    return any(path.is_file() and _may_be_photograph(path) for path in folder.iterdir())
+    _, _, names = next(os.walk(folder, onerror=_raise))
+    return any(_may_be_photograph(Path(name)) for name in names)
 
 
 def _is_junk(folder: Path) -> bool:

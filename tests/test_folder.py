@@ -63,6 +63,17 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     assert read(tmp_path / "b", *files).dropped == {"beside_the_splits": 1}
 
 
+def test_what_cannot_be_opened_is_left_to_be_rejected(tmp_path: Path) -> None:
+    """A link to nowhere, or to itself, was put there as a photograph."""
+    for name in ("cat/1.jpg", "dog/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "cat" / "3.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "dog" / "4.jpg").symlink_to("4.jpg")
+    names = [p.name for p in read(tmp_path).photographs]
+    assert names == ["cat/1.jpg", "cat/3.jpg", "dog/2.jpg", "dog/4.jpg"]
+
+
 def test_splits_and_classes_side_by_side_are_refused(tmp_path: Path) -> None:
     files = ("train/cat/1.jpg", "test/dog/2.jpg", "unsorted/3.jpg")
     with pytest.raises(ValueError, match=r"side by side. Received: test, train, .* unsorted"):

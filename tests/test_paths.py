@@ -107,3 +107,9 @@ def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_it
         env={**environment(), "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.stdout.startswith("~/photo.jpg must be a path of this machine. Received: http://")
+
+
+def test_path_that_no_text_can_hold_is_refused_with_a_line() -> None:
+    """A dataset's manifest and a run's config write it down."""
+    with pytest.raises(ValueError, match=r"must be UTF-8. Received: /data/caf\\xe9"):
+        paths._Parser(()).parse("/data/caf\udce9")
