@@ -1,17 +1,11 @@
 """Puts a training run on machines: `python -m launch.run --backend=... -- TRAINER FLAGS`."""
 
-import dataclasses
-import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-
 from absl import flags
 
 from cli import command, paths
-from launch import gcp, k8s, sky, slurm, trainer_flags
+from launch import gcp
 from launch.config import BACKENDS, LaunchConfig
-from launch.job import Job
-from launch.trainer_flags import TrainerFlags
+from launch.planning import plan
 
 FLAGS = flags.FLAGS
 
@@ -109,13 +103,6 @@ flags.DEFINE_string(
     "k8s: where pods see it; unset: the folder that --data_dir and --workdir share.",
 )
 
-_DESCRIBE: Mapping[str, Callable[[LaunchConfig, TrainerFlags, Path], Job]] = {
-    "gcp": gcp.describe,
-    "sky": sky.describe,
-    "slurm": slurm.describe,
-    "k8s": k8s.describe,
-}
-
 
 def main(arguments: list[str]) -> None:
     """Describes the job that the flags ask for, and submits it."""
@@ -128,35 +115,6 @@ def main(arguments: list[str]) -> None:
     if config.write_to:
         job.write()
     print(job.describe(), end="")
-
-
-def plan(config: LaunchConfig, arguments: Sequence[str]) -> Job:
-    """Returns the job; nothing is written or started.
-
-    Args:
-        config: Where it runs.
-        arguments: What stands behind `--`.
-
-    Raises:
-        FlagsError: if the trainer, or the backend, would refuse them.
-    """
-    if config.build_tasks:
-        config = _named(config, "build")
-        return slurm.describe_build(config, arguments, _folder(config))
-    trainer = trainer_flags.parse(arguments)
-    trainer_flags.check_replicas(trainer.config, num_nodes=config.num_nodes, gpus=config.gpus)
-    config = _named(config, trainer.config.workdir)
-    return _DESCRIBE[config.backend](config, trainer, _folder(config))
-
-
-def _named(config: LaunchConfig, workdir: str) -> LaunchConfig:
-    """The same run has the same name, which clouds and Kubernetes can bear."""
-    last = re.sub(r"[^a-z0-9]+", "-", Path(workdir).name.lower()).strip("-")
-    return dataclasses.replace(config, name=config.name or f"animals-{last}"[:40].rstrip("-"))
-
-
-def _folder(config: LaunchConfig) -> Path:
-    return Path(config.write_to or f"jobs/{config.name}").absolute()
 
 
 def run() -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cli.command import FlagsError
-from launch import run, source
+from launch import planning, source
 from launch.config import BACKENDS, LaunchConfig
 from launch.job import Job
 from tests.miniature import REPOSITORY, python
@@ -28,7 +28,7 @@ TRICKY = '--weights=gs://b/it\'s a "$HOME" `file`.h5'
 def planned(backend: str, *flags: str, **options: object) -> Job:
     if backend == "k8s":
         options = {"image": IMAGE, **options}
-    return run.plan(LaunchConfig(backend=backend, **options), flags or BUCKET)
+    return planning.plan(LaunchConfig(backend=backend, **options), flags or BUCKET)
 
 
 def command_of(job: Job, *start: str) -> list[str]:

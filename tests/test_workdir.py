@@ -45,9 +45,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_second_run_is_refused_in_one_line_before_tensorflow_loads(tmp_path: Path) -> None:
+def test_second_run_is_refused_in_one_line(dataset: Path, tmp_path: Path) -> None:
     with held(tmp_path) as (process, _):
-        done = miniature.train(f"--data_dir={tmp_path}/data", f"--workdir={tmp_path}")
+        done = miniature.train(f"--data_dir={dataset}", f"--workdir={tmp_path}")
         assert names(tmp_path) == [".lock"]
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
