@@ -23,6 +23,7 @@ import pytest
 
 from data_prep import runners
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, build_shard
+from tests import from_pipes
 from tests.coco_folder import jpeg
 from tests.miniature import environment
 from tfrecords import naming
@@ -36,7 +37,8 @@ import msgspec
 
 from cli import command
 from data_prep import runners
-from data_prep.shards import ShardTask, build_shard
+from data_prep.shards import ShardTask
+from tests.from_pipes import build_shard
 
 
 def main(arguments):
@@ -137,7 +139,7 @@ def test_failure_in_a_worker_is_the_failure_of_the_run(tmp_path: Path) -> None:
 def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
     made = tasks(tmp_path, 2, pipes=True)
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        running = thread.submit(list, runners.run(build_shard, made, 2))
+        running = thread.submit(list, runners.run(from_pipes.build_shard, made, 2))
         pipes = open_pipes(made)
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         # The pool may only see it once another shard ends, so let that one end.
