@@ -43,7 +43,7 @@ from data_prep.config import (
 )
 from data_prep.photographs import Rejection, Source
 from data_prep.selection import Selection
-from data_prep.shards import ShardResult, ShardTask, build_shard, finished
+from data_prep.shards import ShardResult, ShardTask, build_shard, finished, was_built_alike
 from data_prep.tolerance import check_rejections
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
@@ -241,13 +241,18 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
     with lock.hold(_state_dir(data_dir)):
         files.remove_incomplete(data_dir)
         planned = _plan(config, source or draw_source(config, data_dir))
+        had_dataset = False
         if config.commit_only:
             results = _finished_shards(planned.tasks, config)
         else:
-            commit.uncommit(data_dir)
+            had_dataset = _uncommit(data_dir, planned.tasks)
             commit.prepare()
             results = _build_shards(planned.tasks, config)
-        return planned, _commit(planned, results)
+        try:
+            return planned, _commit(planned, results)
+        except ValueError as error:
+            gone = f" The dataset that was in {data_dir} is not complete any more."
+            raise ValueError(f"{error}{gone if had_dataset else ''}") from error
 
 
 def build_share(config: BuildConfig) -> list[ShardResult]:
@@ -266,7 +271,7 @@ def build_share(config: BuildConfig) -> list[ShardResult]:
             share = planned.tasks[config.task_index :: config.num_tasks]
         for task in share:
             files.remove_incomplete(data_dir, task.file)
-        commit.uncommit(data_dir)
+        _uncommit(data_dir, share)
         return _build_shards(share, config)
 
 
@@ -298,9 +303,25 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
     return config, source
 
 
+def _uncommit(data_dir: Path, tasks: Sequence[ShardTask]) -> bool:
+    """Takes away what says that a dataset is complete, unless none of its bytes will change.
+
+    Returns:
+        Whether there was such a dataset, which there is no more.
+    """
+    if all(map(was_built_alike, tasks)):
+        return False
+    had_dataset = (data_dir / naming.MANIFEST).exists()
+    commit.uncommit(data_dir)
+    return had_dataset
+
+
 def _check_is_folder(data_dir: Path) -> None:
-    if data_dir.exists() and not data_dir.is_dir():
-        raise ValueError(f"data_dir is not a directory. Received: {data_dir}.")
+    there = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(
+            f"data_dir is not a directory. Received: {data_dir}, where {there} is a file."
+        )
 
 
 def _state_dir(data_dir: Path) -> Path:
@@ -321,7 +342,7 @@ def _plan(config: BuildConfig, source: Source) -> Plan:
     tasks = plan.plan_shards(
         config, selected.candidates, selected.digests, selected.splits_of, seen
     )
-    identity.check_source(config, tasks)
+    identity.check_source(config, selected.source.classes, tasks)
     return Plan(config, source, selected, tasks)
 
 
@@ -338,7 +359,7 @@ def _commit(planned: Plan, results: list[ShardResult]) -> Manifest:
         results,
         source=selected.source,
         classes=classes,
-        options=dataclasses.asdict(config),
+        options=identity.recorded(config),
         dropped=selected.dropped,
         rejections=unusable,
         conflicting=selected.conflicting,
@@ -364,6 +385,15 @@ def read_source(config: BuildConfig) -> Source:
     """Reads the photographs that the config names."""
     if config.download and not config.dry_run:
         _download_source(config)
+    try:
+        return _read_what_is_there(config)
+    except ValueError as error:
+        if config.download and config.dry_run:
+            raise ValueError(f"{error} A --dry_run fetches nothing.") from error
+        raise
+
+
+def _read_what_is_there(config: BuildConfig) -> Source:
     if config.source == "folder":
         return folder.read_folders(str(config.folder_dir), config.wanted)
     if config.annotations:

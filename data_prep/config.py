@@ -72,6 +72,8 @@ class BuildConfig:
     def __post_init__(self) -> None:
         self._check("data_dir", bool(self.data_dir), "must name a directory")
         self._check_source()
+        if [name.lower() for name in self.wanted] == ["all"]:
+            self._fill_in(classes=ALL_CLASSES)
         if self.classes is None:
             self._fill_in(classes=ALL_CLASSES if self.source == "folder" else COCO_ANIMALS)
         self._check_choice("label_policy", LABEL_POLICIES)
@@ -128,7 +130,8 @@ class BuildConfig:
             )
             raise ValueError(
                 "A dataset has one source: --coco_dir or --annotations and --images_dir, or "
-                f"--folder_dir, or --source=synthetic. Received: source={self.source}, {received}."
+                f"--folder_dir, or --source=synthetic. Received: source={self.source or 'unset'}, "
+                f"{received}."
             )
         self._check_places()
 

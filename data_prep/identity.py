@@ -21,6 +21,17 @@ _MACHINE_OPTIONS = frozenset(
 )  # fmt: skip
 
 
+_FILES = (
+    naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES, naming.REPORT, naming.ATTRIBUTION,
+    naming.REJECTED, naming.NEAR_DUPLICATES, naming.LICENSE,
+)  # fmt: skip
+
+
+def recorded(config: BuildConfig) -> dict[str, Any]:
+    """Returns every option, as the manifest keeps them: a source's place wherever it is read."""
+    return {name: _place(name, value) for name, value in dataclasses.asdict(config).items()}
+
+
 def check_options(config: BuildConfig) -> None:
     """Refuses a folder that holds a dataset of other options, before any photograph is read.
 
@@ -34,35 +45,45 @@ def check_options(config: BuildConfig) -> None:
     if manifest is None:
         _refuse_foreign(data_dir)
     else:
-        _refuse(config, _differences(manifest.options, _options(config), but=SOURCE_PATHS))
+        _refuse(config, _differences(manifest.options, recorded(config), but=SOURCE_PATHS))
 
 
-def check_source(config: BuildConfig, tasks: Sequence[ShardTask]) -> None:
-    """Refuses a folder whose dataset was made from other photographs.
+def check_source(config: BuildConfig, classes: Sequence[str], tasks: Sequence[ShardTask]) -> None:
+    """Refuses a folder whose dataset was made from other photographs, or of other classes.
 
     A source that has only moved makes the same shards, and is no other one.
 
+    Args:
+        config: Of the build.
+        classes: Of the dataset to be.
+        tasks: Its shards.
+
     Raises:
-        ValueError: with the places of both.
+        ValueError: with the places or the classes of both, or if the manifest cannot be read.
     """
-    manifest = None if config.overwrite else _read(Path(config.data_dir))
-    if manifest is None:
+    data_dir = Path(config.data_dir)
+    if config.overwrite or not (data_dir / naming.MANIFEST).exists():
         return
-    moved = _differences(manifest.options, _options(config), only=SOURCE_PATHS)
-    if moved and not all(map(shards.was_built_alike, tasks)):
-        _refuse(config, moved)
+    if all(map(shards.was_built_alike, tasks)):
+        return
+    manifest = _read(data_dir)
+    if manifest is None:
+        raise ValueError(
+            f"The data_dir holds a dataset whose {naming.MANIFEST} cannot be read, with other "
+            f"shards than this one. Received: data_dir={config.data_dir}. Take another --data_dir, "
+            "or replace it with --overwrite."
+        )
+    there = {**manifest.options, "classes": manifest.classes}
+    here = {**recorded(config), "classes": classes}
+    _refuse(config, _differences(there, here, only=("classes", *SOURCE_PATHS)))
 
 
 def _read(data_dir: Path) -> Manifest | None:
     """The manifest of a complete dataset; None where there is none, or none that can be read."""
     try:
         return read_manifest(data_dir)
-    except ValueError:  # Its digests vouch for nothing any more: a build mends that.
+    except ValueError:
         return None
-
-
-def _options(config: BuildConfig) -> dict[str, Any]:
-    return dataclasses.asdict(config)
 
 
 def _differences(
@@ -74,11 +95,21 @@ def _differences(
 ) -> list[str]:
     """A phrase for each option that differs; one that an older version did not know does not."""
     names = [name for name in only or here if name not in (*_MACHINE_OPTIONS, *but)]
-    return [
-        f"{name}: {_said(there[name])} there, {_said(here[name])} here"
+    pairs = {
+        name: (_said(_place(name, there[name])), _said(here[name]))
         for name in names
-        if name in there and _said(there[name]) != _said(here[name])
-    ]
+        if name in there
+    }
+    return [f"{name}: {a} there, {b} here" for name, (a, b) in pairs.items() if a != b]
+
+
+def _place(name: str, value: Any) -> Any:
+    """A source's path from the root on, links followed; anything else as it is."""
+    if name not in SOURCE_PATHS or not value:
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(str(Path(path).resolve()) for path in value)
+    return str(Path(value).resolve())
 
 
 def _said(value: Any) -> str:
@@ -96,11 +127,13 @@ def _refuse(config: BuildConfig, differences: Sequence[str]) -> None:
 
 
 def _refuse_foreign(data_dir: Path) -> None:
-    """Refuses files of TFDS that no build of this project has left there."""
-    is_own = (data_dir / naming.BUILD_STATE).exists()
-    if not is_own and (data_dir / naming.DATASET_INFO).exists():
+    """Refuses a folder in which something else has left files of the names that a build writes."""
+    if (data_dir / naming.BUILD_STATE).exists():
+        return
+    foreign = [name for name in _FILES if (data_dir / name).exists()]
+    if foreign:
         raise ValueError(
-            "The data_dir holds a dataset that this command did not make. Received: "
-            f"data_dir={data_dir}, with {naming.DATASET_INFO} and no {naming.MANIFEST}. Take "
-            "another --data_dir, or replace it with --overwrite."
+            "The data_dir holds files that this command did not make and would write over. "
+            f"Received: data_dir={data_dir}, with {', '.join(foreign)}. Take another --data_dir, "
+            "or replace them with --overwrite."
         )

@@ -11,8 +11,30 @@ from data_prep.labels import Candidate
 from data_prep.photographs import Photograph, Rejection, Source
 from data_prep.plan import Digest
 from data_prep.tolerance import check_rejections
+from tfrecords.schema import Box
 
 _MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
+
+
+Doubt = tuple[str, Box | None]
+"""A photograph's content, and which part of it."""
+
+
+class Found(NamedTuple):
+    """An example to be whose photograph is there.
+
+    Attributes:
+        candidate: With its label.
+        content: Hex digest of its photograph's bytes.
+    """
+
+    candidate: Candidate
+    content: str
+
+    @property
+    def shown(self) -> Doubt:
+        """What it shows, whatever its label and its file."""
+        return self.content, self.candidate.crop
 
 
 class Selection(NamedTuple):
@@ -28,6 +50,7 @@ class Selection(NamedTuple):
         dropped: {rule: number of photographs or instances that it left out}.
         rejections: Of photographs that cannot be had, and of boxes.
         conflicting: Of photographs that stand under two labels.
+        doubtful: What those show.
         rare: Classes that were left out, with how many photographs they have, in words.
     """
 
@@ -40,6 +63,7 @@ class Selection(NamedTuple):
     dropped: Counter[str]
     rejections: list[Rejection]
     conflicting: list[Rejection]
+    doubtful: frozenset[Doubt]
     rare: str = ""
 
 
@@ -69,14 +93,16 @@ def select(config: BuildConfig, source: Source) -> Selection:
     if not rare:
         _check_sizes(config, found.photographs)
         return found
-    again = _select(config, rest)  # What stood beside a rare class may be one of a single class.
+    # What stood beside a rare class may be one of a single class, but no label that another
+    # contradicted is right because the other's class is gone.
+    again = _select(config, rest, found)
     if gone := len(source.photographs) - len(rest.photographs):
         again.dropped["rare_class"] = gone
     _check_sizes(config, again.photographs)
     return again._replace(rare=words)
 
 
-def _select(config: BuildConfig, source: Source) -> Selection:
+def _select(config: BuildConfig, source: Source, before: Selection | None = None) -> Selection:
     candidates, dropped = labels.choose(
         source.photographs,
         policy=config.label_policy,
@@ -86,22 +112,18 @@ def _select(config: BuildConfig, source: Source) -> Selection:
     dropped.update(source.dropped)
     if source.bad_boxes:
         dropped["box_outside_or_empty"] = len(source.bad_boxes)
-    _check_every_class(config, Counter(c.label for c in candidates), source.classes, dropped)
+    _check_every_class(config, source, Counter(c.label for c in candidates), dropped)
     photographs = [candidate.photograph for candidate in candidates]
-    unfetched = _download(config, photographs)
-    check_rejections(config, unfetched, photographs)
-    digests, missing = plan.digest_photographs(candidates)
-    known = {rejection.file for rejection in unfetched}
-    rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
-    if not (config.dry_run and config.download):  # They are not fetched yet.
-        check_rejections(config, rejections, photographs)
-    candidates = [c for c in candidates if c.photograph.path in digests]
-    contents = [digests[c.photograph.path].content for c in candidates]
-    conflicting = _conflicts(config, candidates, contents, source.classes)
+    digests, unusable = _digest(config, candidates, photographs)
+    found = [
+        Found(c, digests[c.photograph.path].content)
+        for c in candidates
+        if c.photograph.path in digests
+    ]
+    found, conflicting, doubtful = _without_conflicts(config, found, source.classes, before)
     if conflicting:
         dropped["two_labels"] = len(conflicting)
-        kept = [place for place in range(len(candidates)) if place not in conflicting]
-        candidates, contents = [candidates[k] for k in kept], [contents[k] for k in kept]
+    candidates, contents = _columns(found)
     return Selection(
         source=source,
         candidates=candidates,
@@ -110,29 +132,61 @@ def _select(config: BuildConfig, source: Source) -> Selection:
         digests=digests,
         photographs=photographs,
         dropped=dropped,
-        rejections=rejections,
-        conflicting=list(dict.fromkeys(conflicting.values())),
+        rejections=source.bad_boxes + unusable,
+        conflicting=list(dict.fromkeys(conflicting)),
+        doubtful=doubtful,
     )
 
 
+def _columns(found: Sequence[Found]) -> tuple[list[Candidate], list[str]]:
+    return [each.candidate for each in found], [each.content for each in found]
+
+
+def _digest(
+    config: BuildConfig, candidates: Sequence[Candidate], photographs: Sequence[Photograph]
+) -> tuple[Mapping[str, Digest], list[Rejection]]:
+    """Returns {path: digest} of what is on disk or was fetched, and what cannot be had."""
+    unfetched = _download(config, photographs)
+    check_rejections(config, unfetched, photographs)
+    digests, missing = plan.digest_photographs(candidates)
+    known = {rejection.file for rejection in unfetched}
+    unusable = unfetched + [rejection for rejection in missing if rejection.file not in known]
+    if not (config.dry_run and config.download):  # They are not fetched yet.
+        check_rejections(config, unusable, photographs)
+    return digests, unusable
+
+
+def _without_conflicts(
+    config: BuildConfig, found: list[Found], classes: Sequence[str], before: Selection | None
+) -> tuple[list[Found], list[Rejection], frozenset[Doubt]]:
+    """Leaves out what stands under two labels, also under that of a class that is left out.
+
+    Returns:
+        What is certain, a rejection for each of the others, and what those show.
+    """
+    known = before.doubtful if before else frozenset()
+    found = [each for each in found if each.shown not in known]
+    places = _conflicts(config, found, classes)
+    conflicting = [*(before.conflicting if before else ()), *places.values()]
+    certain = [each for place, each in enumerate(found) if place not in places]
+    return certain, conflicting, known | {found[place].shown for place in places}
+
+
 def _conflicts(
-    config: BuildConfig,
-    candidates: Sequence[Candidate],
-    contents: Sequence[str],
-    classes: Sequence[str],
+    config: BuildConfig, found: Sequence[Found], classes: Sequence[str]
 ) -> dict[int, Rejection]:
-    """Returns the candidates to leave out, {place: why}."""
+    """Returns what is to be left out, {place: why}."""
     if config.conflicts == "keep":
         return {}
-    found = conflicts.find(candidates, contents, classes)
-    if found and config.conflicts == "error":
-        first = next(iter(found.values()))
+    places = conflicts.find(*_columns(found), classes)
+    if places and config.conflicts == "error":
+        first = next(iter(places.values()))
         raise ValueError(
-            f"{len(found)} examples are of photographs that stand under two labels. Received: "
+            f"{len(places)} examples are of photographs that stand under two labels. Received: "
             f"{first.file}: {first.reason}. Mend the labels, or leave such photographs out with "
             "--conflicts=drop."
         )
-    return found
+    return places
 
 
 def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:
@@ -162,14 +216,16 @@ def _check_sizes(config: BuildConfig, photographs: Sequence[Photograph]) -> None
 
 
 def _check_every_class(
-    config: BuildConfig, counts: Counter[int], classes: Sequence[str], dropped: Mapping[str, int]
+    config: BuildConfig, source: Source, counts: Counter[int], dropped: Mapping[str, int]
 ) -> None:
     """Refuses classes without any example before a file is opened for the others."""
-    empty = [name for label, name in enumerate(classes) if not counts[label]]
-    if empty and (not config.takes_all_classes or len(empty) == len(classes)):
+    empty = [name for label, name in enumerate(source.classes) if not counts[label]]
+    if empty and (not config.takes_all_classes or len(empty) == len(source.classes)):
+        bad = [f"; the first: {box.file}: {box.reason}" for box in source.bad_boxes[:1]]
         raise ValueError(
-            f"No example is left for {', '.join(empty)}. {_left_out(dropped)} Take fewer "
-            "--classes, or loosen --label_policy or --min_area."
+            f"No example is left for {', '.join(empty)}. {_left_out(dropped)[:-1]}{''.join(bad)}. "
+            "Mend what is wrong with them, take fewer --classes, or loosen --label_policy or "
+            "--min_area."
         )
 
 

@@ -33,7 +33,9 @@ def of_dataset(
         *_left_out(manifest.dropped, selection),
     ]
     if manifest.rejected:
-        lines.append(f"Rejected: {manifest.rejected} photographs; {data_dir / naming.REJECTED}")
+        lines.append(
+            f"With a flaw: {manifest.rejected} photographs, listed in {data_dir / naming.REJECTED}"
+        )
     lines += _splits(manifest.counts)
     if manifest.near_duplicates:
         lines.append(

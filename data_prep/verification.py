@@ -46,7 +46,7 @@ def verify(
     findings += [finding for report in reports for finding in report.findings]
     if not quick:
         findings += [*_wrong_counts(manifest, reports), *_leaks(manifest, reports)]
-        findings += _conflicts(manifest, reports)
+        findings += [*_conflicts(manifest, reports), *_other_names(data_dir, manifest)]
     return findings
 
 
@@ -95,6 +95,23 @@ def _stale_tfds(data_dir: Path, manifest: Manifest) -> Iterator[str]:
                 yield (
                     f"{naming.DATASET_INFO}: {split} has (examples of each shard, bytes) "
                     f"{found.get(split)}, the manifest says {expected.get(split)}"
+                )
+
+
+def _other_names(data_dir: Path, manifest: Manifest) -> Iterator[str]:
+    """Where TFDS would call the classes otherwise than the manifest."""
+    for path in (data_dir / name for name in naming.CLASS_NAMES):
+        try:
+            names = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            yield f"{path.name}: missing"
+        except (OSError, UnicodeDecodeError) as error:
+            yield f"{path.name}: cannot be read: {error}"
+        else:
+            if names != manifest.classes:
+                yield (
+                    f"{path.name}: its classes are {', '.join(names) or 'none'}, the manifest's "
+                    f"{', '.join(manifest.classes)}"
                 )
 
 

@@ -156,6 +156,22 @@ def test_source_split_is_kept(tmp_path) -> None:
     }
 
 
+def test_copies_that_a_source_has_in_two_splits_are_said_and_can_be_left_out(tmp_path) -> None:
+    coco = coco_folder.write(tmp_path / "coco", coco_folder.instances(12), name="train2017")
+    coco_folder.write(tmp_path / "coco", coco_folder.instances(4), name="val2017")  # The same.
+    assert build(config(coco, tmp_path / "data")).near_duplicates == 4
+    manifest = build(config(coco, tmp_path / "other", drop_near_duplicates=True))
+    assert (manifest.num_examples("train"), manifest.num_examples("val")) == (8, 4)
+    assert manifest.near_duplicates == 0
+
+
+def test_build_that_fails_says_that_it_took_a_dataset_with_it(coco, tmp_path) -> None:
+    build(config(coco, tmp_path / "data"))
+    (coco / "train2017" / "1.jpg").write_text("<html>")
+    with pytest.raises(ValueError, match=r"dataset that was in .* is not complete any more"):
+        build(config(coco, tmp_path / "data"))
+
+
 @pytest.mark.parametrize(
     ("policy", "min_area", "counts", "dropped"),
     [

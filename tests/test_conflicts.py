@@ -88,3 +88,27 @@ def test_copies_with_one_label_and_crops_with_two_are_no_conflict(tmp_path: Path
     shutil.copy(coco / "train2017" / "2.jpg", coco / "train2017" / "4.jpg")
     build(config({"coco_dir": str(coco)}, tmp_path / "data", label_policy="crop"))
     assert read_manifest(tmp_path / "data").dropped == {}
+
+
+def test_nearly_the_same_crop_under_two_labels_is_a_conflict(tmp_path: Path) -> None:
+    content = coco_folder.instances(12)
+    content["annotations"].append(
+        {"id": 99, "image_id": 1, "category_id": 17, "bbox": [4, 4, 16, 12.5], "area": 150}
+    )
+    coco = coco_folder.write(tmp_path / "coco", content)
+    manifest = build(config({"coco_dir": str(coco)}, tmp_path / "data", label_policy="crop"))
+    assert manifest.dropped == {"two_labels": 2}
+
+
+def test_contradicted_label_stays_out_though_the_other_class_is_left_out(tmp_path: Path) -> None:
+    """A doubtful cat is no certain one because the rest of the doubt was too rare to keep."""
+    class_folders(tmp_path / "animals")
+    (tmp_path / "animals" / "unsure").mkdir()
+    shutil.copy(tmp_path / "animals" / "cat" / "2.jpg", tmp_path / "animals" / "unsure")
+    given = {"folder_dir": str(tmp_path / "animals"), "data_dir": str(tmp_path / "data")}
+    manifest = build(BuildConfig(num_workers=1, **given))
+    assert manifest.classes == ["cat", "dog"]
+    assert manifest.dropped == {"two_labels": 4, "rare_class": 1}
+    named = (tmp_path / "data" / "rejected.jsonl").read_text()
+    assert "cat/2.jpg" in named
+    assert "unsure/2.jpg" in named

@@ -70,12 +70,54 @@ def test_dataset_of_an_older_version_is_built_again_as_it_was(coco, tmp_path) ->
     assert build(config(coco, tmp_path / "data", split_by="hash")).digest == manifest.digest
 
 
-def test_what_tfds_has_made_is_not_written_over(coco, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["dataset_info.json", "report.html", "LICENSE", "manifest.json"])
+def test_files_of_others_are_not_written_over(name, coco, tmp_path) -> None:
+    """TFDS's own dataset, a run's workdir, a project's folder."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "dataset_info.json").write_text("{}")
-    with pytest.raises(ValueError, match="did not make"):
+    (tmp_path / "data" / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"would write over. Received: .*with {name}"):
         build(config(coco, tmp_path / "data"))
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["dataset_info.json"]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [name]
+
+
+def test_same_relative_path_elsewhere_is_another_source(coco, tmp_path, monkeypatch) -> None:
+    coco_folder.write(tmp_path / "other" / "coco", coco_folder.instances(22))
+    monkeypatch.chdir(tmp_path)
+    before = build(config(Path("coco"), tmp_path / "data"))
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"coco_dir: .*/coco there, .*/other/coco here"):
+        build(config(Path("coco"), tmp_path / "data"))
+    monkeypatch.chdir(tmp_path / "other" / "coco")
+    assert build(config(Path("../../coco"), tmp_path / "data")).digest == before.digest
+
+
+def test_other_classes_in_the_same_place_are_another_dataset(tmp_path) -> None:
+    animals, data_dir = tmp_path / "animals", tmp_path / "data"
+    for number in range(12):
+        (animals / ("cat", "dog")[number % 2]).mkdir(parents=True, exist_ok=True)
+        path = animals / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        path.write_bytes(coco_folder.jpeg(number))
+    build(BuildConfig(folder_dir=str(animals), data_dir=str(data_dir), num_workers=1))
+    (animals / "dog").rename(animals / "ape")
+    with pytest.raises(ValueError, match="classes: cat,dog there, ape,cat here"):
+        build(BuildConfig(folder_dir=str(animals), data_dir=str(data_dir), num_workers=1))
+
+
+def test_damaged_manifest_does_not_give_the_dataset_away(coco, tmp_path) -> None:
+    before = build(config(coco, tmp_path / "data"))
+    (tmp_path / "data" / "manifest.json").write_text('{"version')
+    other = coco_folder.write(tmp_path / "other", coco_folder.instances(22))
+    with pytest.raises(ValueError, match="cannot be read, with other shards"):
+        build(config(other, tmp_path / "data"))
+    assert build(config(coco, tmp_path / "data")).digest == before.digest  # It is mended.
+
+
+def test_task_that_comes_again_leaves_a_finished_dataset_finished(coco, tmp_path) -> None:
+    for index in range(2):
+        build_share(config(coco, tmp_path / "data", task_index=index, num_tasks=2))
+    before = build(config(coco, tmp_path / "data", commit_only=True))
+    build_share(config(coco, tmp_path / "data", task_index=0, num_tasks=2))
+    assert read_manifest(tmp_path / "data").digest == before.digest
 
 
 def test_nothing_is_created_before_the_source_is_read(tmp_path) -> None:

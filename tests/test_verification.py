@@ -181,6 +181,17 @@ def test_crops_of_one_photograph_in_two_splits_leak(policy, split_by, leaks, dat
     assert len(found) == leaks
 
 
+@pytest.mark.parametrize("name", naming.CLASS_NAMES)
+@pytest.mark.parametrize(("names", "says"), [("dog\ncat\n", "its classes are dog, cat"),
+                                             (None, "missing")])  # fmt: skip
+def test_classes_that_tfds_would_call_otherwise_are_found(name, names, says, data_dir) -> None:
+    (data_dir / name).unlink()
+    if names:
+        (data_dir / name).write_text(names)
+    [finding] = findings(data_dir)
+    assert finding.startswith(f"{name}: {says}")
+
+
 def test_several_workers_find_the_same(data_dir: Path) -> None:
     flip(0.5)(data_dir)
     cut(data_dir)

@@ -6,8 +6,11 @@ REJECTED = "rejected.jsonl"
 NEAR_DUPLICATES = "near_duplicates.jsonl"
 ATTRIBUTION = "attribution.csv"
 REPORT = "report.html"
-DATASET_INFO = "dataset_info.json"  # This one and the next are TFDS's names.
+DATASET_INFO = "dataset_info.json"  # This one and the next two are TFDS's names.
 FEATURES = "features.json"
+LICENSE = "LICENSE"
+# TFDS's too: the classes of `label` and of `objects`, a line each.
+CLASS_NAMES = ("label.labels.txt", "objects-label.labels.txt")
 BUILD_STATE = ".build"  # What a later build needs to know of each finished shard.
 FINGERPRINTS = "fingerprints.json"  # In there: of photographs, by content.
 
