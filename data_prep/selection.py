@@ -85,8 +85,9 @@ def select(config: BuildConfig, source: Source) -> Selection:
     if rare and not config.takes_all_classes:
         raise ValueError(
             f"A class has fewer photographs than --min_examples={config.fewest_examples}, or none "
-            f"to train on. Received: {words}. {_left_out(found.dropped)} Take fewer --classes, or "
-            "loosen what leaves photographs out."
+            f"to train on. Received: {words}. {_left_out(found.dropped)}"
+            f"{''.join(f' The first of two labels: {_named(r)}.' for r in found.conflicting[:1])} "
+            "Take fewer --classes, or loosen what leaves photographs out."
         )
     rest = rare_classes.leave_out(source, rare) if rare else source
     _check_several(rest.classes, words, config)
@@ -221,12 +222,16 @@ def _check_every_class(
     """Refuses classes without any example before a file is opened for the others."""
     empty = [name for label, name in enumerate(source.classes) if not counts[label]]
     if empty and (not config.takes_all_classes or len(empty) == len(source.classes)):
-        bad = [f"; the first: {box.file}: {box.reason}" for box in source.bad_boxes[:1]]
+        bad = [f"; the first: {_named(box)}" for box in source.bad_boxes[:1]]
         raise ValueError(
             f"No example is left for {', '.join(empty)}. {_left_out(dropped)[:-1]}{''.join(bad)}. "
             "Mend what is wrong with them, take fewer --classes, or loosen --label_policy or "
             "--min_area."
         )
+
+
+def _named(rejection: Rejection) -> str:
+    return f"{rejection.file}: {rejection.reason}"
 
 
 def _left_out(dropped: Mapping[str, int]) -> str:
