@@ -86,7 +86,7 @@ def select(config: BuildConfig, source: Source) -> Selection:
         raise ValueError(
             f"A class has fewer photographs than --min_examples={config.fewest_examples}, or none "
             f"to train on. Received: {words}. {_left_out(found.dropped)}"
-            f"{''.join(f' The first of two labels: {_named(r)}.' for r in found.conflicting[:1])} "
+            f"{''.join(f' The first: {_named(r)}.' for r in found.conflicting[:1])} "
             "Take fewer --classes, or loosen what leaves photographs out."
         )
     rest = rare_classes.leave_out(source, rare) if rare else source
