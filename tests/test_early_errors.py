@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -46,6 +47,13 @@ def inputs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(root / "data", root / "without_val")
     del manifest["counts"]["val"]
     (root / "without_val" / "manifest.json").write_text(json.dumps(manifest))
+    for name, file in (("cut_model", "model.keras"), ("cut_classes", "classes.json"),
+                       ("cut_config", "config.json")):  # fmt: skip
+        write_run(root / name, root / "data")
+        (root / name / file).write_text("{}" if file.endswith("json") else "")
+    (root / "linked").symlink_to("data")
+    shutil.copytree(root / "data", root / "other_data")
+    (root / "weights").mkdir()
     (root / "text.h5").write_text("<html>")
     with h5py.File(root / "others.h5", "w") as file:
         file.attrs["layer_names"] = ["dense"]
@@ -63,7 +71,8 @@ def write_run(workdir: Path, data_dir: Path, **data: object) -> None:
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(described))
     (workdir / "classes.json").write_text(json.dumps(described["data"]["classes"]))
-    (workdir / "model.keras").write_text("a model")
+    with zipfile.ZipFile(workdir / "model.keras", "w") as file:
+        file.writestr("a model", "")
 
 
 TRAIN = ("trainer.main", "--data_dir=data", "--workdir=new", "--weights=none")
@@ -87,6 +96,18 @@ EARLY = {
     "weights to try": (*TRAIN, "--weights=nowhere.h5", "--dry_run", 1, "no such file"),
     "another run": (*TRAIN, "--workdir=run", "--epochs=3", 1, "epochs: 20 there, 3 here"),
     "run on other data": (*TRAIN, "--workdir=others", 1, "classes: ['apple', 'pear'] there"),
+    "weights in a folder": (*TRAIN, "--weights=weights", 1, "weights: a folder, and no file. Give"),
+    "misspelt weights": (*TRAIN, "--weights=Imagenet", 1, "did you mean --weights=imagenet?"),
+    "weights of a run": (*TRAIN, "--weights=run/model.keras", 1, "a run's model is not taken"),
+    # Where it goes.
+    "among the data": (*TRAIN, "--workdir=data/run", 2, "must not go among the files of its data"),
+    "over the data": (*TRAIN, "--workdir=linked/", 2, "workdir=linked/, data_dir=data. Name a"),
+    "over other data": (*TRAIN, "--workdir=other_data", 1, "The workdir holds a dataset"),
+    "over a file": (*TRAIN, "--workdir=text.h5", 1, "workdir=text.h5, and text.h5 is a file."),
+    "below a file": (*TRAIN, "--workdir=text.h5/a/b", 1, "and text.h5 is a file. Name another"),
+    "nowhere": (*TRAIN, "--workdir=", 2, "must name a directory. Received: workdir=''"),
+    "no settings": (*TRAIN, "--workdir=cut_config", 1, "it has no recipe.epochs. Received: cut_"),
+    "data in a file": (*TRAIN, "--data_dir=text.h5", 1, "no manifest.json. Received: data_dir="),
     # What is evaluated.
     "no run": (*EVALUATE, "--workdir=nowhere", 1, "there is no classes.json. Received: nowhere"),
     "no model": (*EVALUATE, "--workdir=untrained", 1, "no trained model. Received: untrained"),
@@ -97,11 +118,20 @@ EARLY = {
     "name with a slash": (*EVALUATE, "--name=a/b", 2, "must be a plain name"),
     "name of a parent": (*EVALUATE, "--name=..", 2, "must be a plain name"),
     "no name": (*EVALUATE, "--name=", 2, "must be a plain name"),
+    "a file as run": (*EVALUATE, "--workdir=text.h5", 1, "is no classes.json. Received: text.h5"),
+    "damaged model": (*EVALUATE, "--workdir=cut_model", 1, "The trained model is damaged: it is"),
+    "damaged classes": (*EVALUATE, "--workdir=cut_classes", 1, "a list of the classes' names."),
     # What is predicted.
     "no run to ask": (*PREDICT, "--workdir=nowhere", "photograph.jpg", 1, "is no config.json"),
     "no model to ask": (*PREDICT, "--workdir=untrained", "photograph.jpg", 1, "no trained model"),
     "no photograph": (*PREDICT, "nowhere.jpg", 1, "nowhere.jpg: No such file or directory"),
     "text as photograph": (*PREDICT, "text.h5", 1, "text.h5: not an image"),
+    "damaged settings": (*PREDICT, "--workdir=cut_config", "photograph.jpg", 1,
+                         "it has no data.image_size. Received: cut_config/config.json"),
+    "folder": (*PREDICT, "data", 1, "data: Is a directory. Give data/* for the photographs in it."),
+    "plot as JPEG": (*PREDICT, "--plot=x.jpg", "photograph.jpg", 2, "must be the name of a PNG"),
+    "plot below a file": (*PREDICT, "--plot=text.h5/x.png", "photograph.jpg", 1,
+                          "The folder of --plot cannot be made: "),
     "nothing to look at": (*PREDICT, 2, "At least one image is needed"),
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def read_manifest(data_dir: epath.PathLike) -> Manifest:
     path = epath.Path(data_dir) / naming.MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"No complete dataset: there is no {naming.MANIFEST}. Received: data_dir={data_dir}. "
             "Build one with `python -m data_prep.build --data_dir=...`."
