@@ -63,9 +63,12 @@ def inputs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write_run(workdir: Path, data_dir: Path, **data: object) -> None:
+def write_run(workdir: Path, data_dir: Path, patience: int | None = None, **data: object) -> None:
     """Writes what a command looks at before it loads the model."""
-    config = TrainConfig(data_dir=str(data_dir), workdir=str(workdir), weights="none")
+    config = TrainConfig(
+        data_dir=str(data_dir), workdir=str(workdir), weights="none",
+        early_stopping_patience=patience,
+    )  # fmt: skip
     described = identity.describe(config, read_manifest(data_dir))
     described["data"] |= data
     workdir.mkdir()
@@ -118,6 +121,7 @@ EARLY = {
     "name with a slash": (*EVALUATE, "--name=a/b", 2, "must be a plain name"),
     "name of a parent": (*EVALUATE, "--name=..", 2, "must be a plain name"),
     "no name": (*EVALUATE, "--name=", 2, "must be a plain name"),
+    "endless name": (*EVALUATE, f"--name={'x' * 300}", 1, "cannot be made: File name too long."),
     "a file as run": (*EVALUATE, "--workdir=text.h5", 1, "is no classes.json. Received: text.h5"),
     "damaged model": (*EVALUATE, "--workdir=cut_model", 1, "The trained model is damaged: it is"),
     "damaged classes": (*EVALUATE, "--workdir=cut_classes", 1, "a list of the classes' names."),
@@ -171,6 +175,7 @@ def write_figures(workdir: Path, name: str, **of_data: str) -> None:
 
 FIGURES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "of the same data": ({}, (), "was loaded"),
+    "of another model": ({"model_digest": "0123"}, (), "was loaded"),
     "of another split": ({"split": "test"}, (), "split: test there, val here"),
     "of another dataset": ({"dataset_digest": "0123"}, (), "dataset_digest: 0123 there, "),
     "to be replaced": ({"dataset_digest": "0123"}, ("--overwrite",), "was loaded"),
@@ -188,6 +193,26 @@ def test_figures_on_other_data_are_replaced_only_where_that_is_asked_for(
     monkeypatch.chdir(tmp_path)
     _, _, lines = python(*EVALUATE, f"--data_dir={inputs / 'data'}", "--name=mine", *flags)
     assert says in lines[-1]
+    replaces = "The figures in run/evaluations/mine are of an earlier model of"
+    assert any(line.startswith(replaces) for line in lines) == ("model_digest" in changes)
+
+
+@pytest.mark.parametrize("history", [None, "", "epoch,step\n1,"])
+@pytest.mark.parametrize("patience", [(), ("--early_stopping_patience=2",)])
+def test_damaged_history_does_not_pass_for_an_early_stop(
+    history: str | None, patience: tuple[str, ...], inputs: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    data = inputs / "data"
+    write_run(tmp_path / "run", data, patience=2 if patience else None)
+    for file in ("metrics.json", "report.html"):
+        (tmp_path / "run" / file).write_text("{}")
+    if history is not None:
+        (tmp_path / "run" / "history.csv").write_text(history)
+    _, stdout, _ = python(*TRAIN, f"--data_dir={data}", "--workdir=run", "--epochs=21", *patience)
+    assert "Loading TensorFlow" in stdout
+    assert "stopped early" not in stdout
 
 
 def test_run_that_goes_on_needs_its_first_weights_no_more(

@@ -1,6 +1,7 @@
 """The files of a run: each name once, and whose run the folder holds."""
 
 import contextlib
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,6 +116,11 @@ class Workdir:
                 f"{self.model}. Put a copy of it back; or remove it and start the run's training "
                 "command again, which writes it from the last checkpoint."
             )
+
+    def model_digest(self) -> str:
+        """Hex sha256 of the trained model's file."""
+        with self.model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def setting(self, part: str, name: str) -> Any:
         """Returns what config.json says of a name in one of its parts, `recipe` or `data`.
