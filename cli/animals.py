@@ -22,6 +22,8 @@ def run() -> None:
     """The console script: hands what stands behind the verb on to its command."""
     environment.prepare()
     verb, *rest = sys.argv[1:] or ["--help"]
+    if verb == "help" and rest and rest[0] in _VERBS:
+        verb, rest = rest[0], ["--help"]
     if verb in _HELP:
         print(_overview())
     elif verb in _VERSION:

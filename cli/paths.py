@@ -29,9 +29,9 @@ def define(
         default: Unexpanded.
         help: For a person.
         schemes: Those that the command serves, such as `gs`, beside this machine's own folders.
-        required: Whether the command does not start without it.
+        required: Whether the command does not start without it; an empty one is none.
     """
-    parser = _Parser(schemes)
+    parser = _Parser(schemes, required=name if required else None)
     flags.DEFINE(parser, name, default, help, serializer=flags.ArgumentSerializer(),
                  required=required)  # fmt: skip
 
@@ -75,10 +75,12 @@ def scheme_of(path: str) -> str | None:
 class _Parser(flags.ArgumentParser):
     """Takes one path."""
 
-    def __init__(self, schemes: tuple[str, ...]) -> None:
-        self._schemes = schemes
+    def __init__(self, schemes: tuple[str, ...], required: str | None = None) -> None:
+        self._schemes, self._required = schemes, required
 
     def parse(self, argument: str) -> str:
+        if self._required and not argument:  # As `--workdir=$UNSET` gives it.
+            raise ValueError(f"must name a directory. Received: {self._required}=''.")
         return _expand_text(argument, self._schemes)
 
 

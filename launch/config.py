@@ -31,6 +31,9 @@ _BACKENDS_OF = {
     "mount": ("k8s",),
 }
 _INSTEAD = {("slurm", "max_hours"): "Slurm has --time_limit."}
+_TIME_LIMIT = re.compile(
+    r"\d+(:\d+(:\d+)?)?|\d+-\d+(:\d+(:\d+)?)?|infinite|unlimited", re.ASCII | re.IGNORECASE
+)
 _CPUS_PER_GPU = 8  # They decode JPEGs, at some 1,000 images a second each.
 
 
@@ -93,6 +96,11 @@ class LaunchConfig:
             raise ValueError(
                 "name must be lower-case letters, digits and dashes, at most 40, and begin with a "
                 f"letter, as clouds and Kubernetes want it. Received: name={self.name!r}."
+            )
+        if not _TIME_LIMIT.fullmatch(self.time_limit):
+            raise ValueError(
+                "time_limit must be as Slurm has it, such as 90 (minutes), 24:00:00, 2-12 (days, "
+                f"hours) or 2-12:30:00. Received: time_limit={self.time_limit!r}."
             )
         if self.max_hours is not None and not 0.01 <= self.max_hours <= 2880:
             raise ValueError(

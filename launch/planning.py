@@ -1,6 +1,7 @@
 """Makes a job of a launch: which backend describes it, and what it is called. No flags here."""
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,9 +39,16 @@ def plan(config: LaunchConfig, arguments: Sequence[str]) -> Job:
 
 
 def _named(config: LaunchConfig, workdir: str) -> LaunchConfig:
-    """The same run has the same name, which clouds and Kubernetes can bear."""
-    last = re.sub(r"[^a-z0-9]+", "-", Path(workdir).name.lower()).strip("-")
-    return dataclasses.replace(config, name=config.name or f"animals-{last}"[:40].rstrip("-"))
+    """The same run has the same name, which clouds and Kubernetes can bear.
+
+    Where letters of the workdir's name are lost, its digest tells it from others.
+    """
+    last = Path(workdir).absolute().name
+    parts = ["animals", *re.findall(r"[a-z0-9]+", last.lower())]
+    if not last.isascii() or len(parts) == 1:
+        digest = hashlib.sha256(last.encode(errors="surrogateescape")).hexdigest()[:8]
+        parts = ["-".join(parts)[:31].rstrip("-"), digest]
+    return dataclasses.replace(config, name=config.name or "-".join(parts)[:40].rstrip("-"))
 
 
 def _folder(config: LaunchConfig) -> Path:

@@ -78,7 +78,9 @@ flags.DEFINE_integer(
     "cpus", _DEFAULT.cpus, "slurm, k8s: cores of each node; unset: 8 for each GPU.", lower_bound=1
 )
 flags.DEFINE_string("partition", _DEFAULT.partition, "slurm: unset: the cluster's default.")
-flags.DEFINE_string("time_limit", _DEFAULT.time_limit, "slurm: of each start of the job.")
+flags.DEFINE_string(
+    "time_limit", _DEFAULT.time_limit, "slurm: of each start of the job, as 24:00:00."
+)
 paths.define(
     "python", _DEFAULT.python, "slurm: the Python on the nodes that has this project installed."
 )

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.command import PREEMPTED, FlagsError
+from cli.command import PREEMPTED
+from launch import build_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render
 from launch.trainer_flags import TrainerFlags
@@ -37,25 +38,19 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
 
     Args:
         config: Of the launch.
-        arguments: The flags of data_prep.build, which itself refuses wrong ones, within seconds.
+        arguments: The flags of data_prep.build.
         folder: Where the files go.
 
     Raises:
-        FlagsError: if the flags share the shards out themselves, or are none.
+        FlagsError: if the build would refuse them, or if they share the shards out themselves.
     """
-    taken = ("--num_tasks", "--task_index", "--commit_only")
-    for argument in arguments:
-        if not argument.startswith("--") or argument.partition("=")[0] in taken:
-            raise FlagsError(
-                "Behind -- stand flags of data_prep.build as --name=value, without "
-                f"{', '.join(taken)}. Received: {argument!r}."
-            )
+    num_tasks = config.build_tasks or 1
     values = {
         **_values(config, folder),
         "flags": [
-            f"--num_tasks={config.build_tasks}",
+            f"--num_tasks={num_tasks}",
             f"--num_workers={config.cpus_of_node}",
-            *arguments,
+            *build_flags.parse(arguments, num_tasks),
         ],
     }
     script = f"{folder}/build.sbatch"
@@ -63,7 +58,7 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
         folder=folder,
         files={"build.sbatch": render("slurm_build.sbatch", values)},
         commands=(
-            ("sbatch", f"--array=0-{int(config.build_tasks or 1) - 1}", script),
+            ("sbatch", f"--array=0-{num_tasks - 1}", script),
             # Once all jobs of this name have ended, well or not: it says what is missing.
             ("sbatch", "--dependency=singleton", script),
         ),

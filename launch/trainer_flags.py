@@ -1,28 +1,14 @@
-"""The flags of `trainer.main`, checked before anything is paid for and without TensorFlow.
-
-Every field of `TrainConfig` is a flag of the trainer, so the record is all that is needed here.
-"""
+"""The flags of `trainer.main`, checked before anything is paid for and without TensorFlow."""
 
 import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from absl import flags
-
-from cli import command, paths
+from cli import paths
 from cli.command import FlagsError
+from launch.command_flags import CommandFlags
 from trainer.config import TrainConfig
 
-_DEFINE: Mapping[type, Callable[..., Any]] = {
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-}
 # Of the flags that are paths: those that the trainer reads.
 _SCHEMES: Mapping[str, tuple[str, ...]] = {
     "data_dir": paths.BUCKETS,
@@ -127,37 +113,12 @@ def parse(arguments: Sequence[str]) -> TrainerFlags:
     Raises:
         FlagsError: if one is unknown or wrong, with the nearest name.
     """
-    values = _define()
+    read = CommandFlags("The trainer", "trainer.main", TrainConfig, arguments)
     try:
-        _, *rest = values(["trainer.main", *command.read_flagfiles(values, arguments)])
-    except flags.UnrecognizedFlagError as error:
-        raise _unknown(error.flagname, values) from None
-    except flags.Error as error:
-        raise FlagsError(f"The trainer would refuse its flags: {error}") from None
-    if rest:
-        raise FlagsError(
-            f"Behind -- stand the trainer's flags alone, as --name=value. Received: {rest[0]!r}."
-        )
-    options: dict[str, Any] = {
-        field.name: values[field.name].value for field in dataclasses.fields(TrainConfig)
-    }
-    for name in ("data_dir", "workdir"):
-        if not options[name]:
-            received = " ".join(arguments) or "nothing"
-            raise FlagsError(f"The trainer needs --{name}. Received behind --: {received}.")
-    try:
-        config = TrainConfig(**options)
+        config = TrainConfig(**read.options())
     except ValueError as error:
-        raise FlagsError(f"The trainer would refuse its flags: {error}") from error
-    others = [
-        values[name].serialize()
-        for name in (*options, "verbosity")
-        if values[name].present and name not in ("data_dir", "workdir")
-    ]
-    for flag in others:
-        if not flag.isprintable():
-            raise FlagsError(f"A job file has no place for such a character. Received: {flag!r}.")
-    return TrainerFlags(config=config, others=tuple(others))
+        raise read.refusal(error) from error
+    return TrainerFlags(config=config, others=tuple(read.given(without=("data_dir", "workdir"))))
 
 
 def check_replicas(config: TrainConfig, *, num_nodes: int, gpus: int) -> None:
@@ -179,30 +140,3 @@ def check_replicas(config: TrainConfig, *, num_nodes: int, gpus: int) -> None:
         config.check_replicas(num_nodes * replicas)
     except ValueError as error:
         raise FlagsError(str(error)) from error
-
-
-def _unknown(name: str, values: flags.FlagValues) -> FlagsError:
-    nearest = difflib.get_close_matches(name.removeprefix("no"), list(values), n=1, cutoff=0.4)
-    hint = f" Did you mean --{nearest[0]}?" if nearest else ""
-    return FlagsError(
-        f"The trainer has no flag --{name}.{hint} `python -m trainer.main --help` lists all."
-    )
-
-
-def _define() -> flags.FlagValues:
-    """Defines the flags apart from this command's own, which has some of the same names."""
-    values = flags.FlagValues()
-    hints = typing.get_type_hints(TrainConfig)
-    for field in dataclasses.fields(TrainConfig):
-        required = field.default is dataclasses.MISSING
-        _DEFINE[_plain(hints[field.name])](
-            field.name, None if required else field.default, "", flag_values=values
-        )
-    flags.DEFINE_integer("verbosity", 0, "absl's own.", flag_values=values)
-    return values
-
-
-def _plain(hint: Any) -> type:
-    """`int` and `int | None` are both int."""
-    [kind] = [k for k in (typing.get_args(hint) or [hint]) if k is not types.NoneType]
-    return kind

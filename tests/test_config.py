@@ -101,3 +101,32 @@ def test_machine_may_change_on_resume_and_the_recipe_may_not() -> None:
 def test_config_cannot_be_changed_after_it_was_checked(config) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 1
+
+
+@pytest.mark.parametrize(
+    ("workdir", "data_dir", "is_refused"),
+    [
+        ("data", "data", True),
+        ("data/", "./data", True),
+        ("data/run", "data", True),
+        ("a/../data/run", "data", True),
+        ("link/run", "data", True),
+        ("data", "link", True),
+        ("gs://b/data/", "gs://b/data", True),
+        ("gs://b/data/run", "gs://b/data", True),
+        ("data_2", "data", False),
+        ("run", "run/data", False),  # No file of a run has the name of a folder of data.
+        ("gs://b/data_2", "gs://b/data", False),
+        ("data", "gs://b/data", False),
+    ],
+)
+def test_run_does_not_go_among_the_files_of_its_dataset(
+    workdir: str, data_dir: str, is_refused: bool, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("data")
+    if is_refused:
+        with pytest.raises(ValueError, match="must not go among the files of its dataset"):
+            TrainConfig(data_dir=data_dir, workdir=workdir)
+    else:
+        TrainConfig(data_dir=data_dir, workdir=workdir)

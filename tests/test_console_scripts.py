@@ -59,6 +59,7 @@ def test_script_and_verb_show_their_own_flags_and_the_version(script: str, insta
     assert run(installed, script, "-h").stdout == shown.stdout
     verb = script.removeprefix("animals-")
     as_verb = run(installed, "animals", verb, "--help")
+    assert run(installed, "animals", "help", verb).stdout == as_verb.stdout
     assert as_verb.stdout == shown.stdout.replace(f"Usage: {script} ", f"Usage: animals {verb} ")
     for command in ((script,), ("animals", verb), ("animals",)):
         version = run(installed, *command, "--version")

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -46,6 +47,13 @@ def inputs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(root / "data", root / "without_val")
     del manifest["counts"]["val"]
     (root / "without_val" / "manifest.json").write_text(json.dumps(manifest))
+    for name, file in (("cut_model", "model.keras"), ("cut_classes", "classes.json"),
+                       ("cut_config", "config.json")):  # fmt: skip
+        write_run(root / name, root / "data")
+        (root / name / file).write_text("{}" if file.endswith("json") else "")
+    (root / "linked").symlink_to("data")
+    shutil.copytree(root / "data", root / "other_data")
+    (root / "weights").mkdir()
     (root / "text.h5").write_text("<html>")
     with h5py.File(root / "others.h5", "w") as file:
         file.attrs["layer_names"] = ["dense"]
@@ -55,15 +63,19 @@ def inputs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write_run(workdir: Path, data_dir: Path, **data: object) -> None:
+def write_run(workdir: Path, data_dir: Path, patience: int | None = None, **data: object) -> None:
     """Writes what a command looks at before it loads the model."""
-    config = TrainConfig(data_dir=str(data_dir), workdir=str(workdir), weights="none")
+    config = TrainConfig(
+        data_dir=str(data_dir), workdir=str(workdir), weights="none",
+        early_stopping_patience=patience,
+    )  # fmt: skip
     described = identity.describe(config, read_manifest(data_dir))
     described["data"] |= data
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(described))
     (workdir / "classes.json").write_text(json.dumps(described["data"]["classes"]))
-    (workdir / "model.keras").write_text("a model")
+    with zipfile.ZipFile(workdir / "model.keras", "w") as file:
+        file.writestr("a model", "")
 
 
 TRAIN = ("trainer.main", "--data_dir=data", "--workdir=new", "--weights=none")
@@ -87,6 +99,18 @@ EARLY = {
     "weights to try": (*TRAIN, "--weights=nowhere.h5", "--dry_run", 1, "no such file"),
     "another run": (*TRAIN, "--workdir=run", "--epochs=3", 1, "epochs: 20 there, 3 here"),
     "run on other data": (*TRAIN, "--workdir=others", 1, "classes: ['apple', 'pear'] there"),
+    "weights in a folder": (*TRAIN, "--weights=weights", 1, "weights: a folder, and no file. Give"),
+    "misspelt weights": (*TRAIN, "--weights=Imagenet", 1, "did you mean --weights=imagenet?"),
+    "weights of a run": (*TRAIN, "--weights=run/model.keras", 1, "a run's model is not taken"),
+    # Where it goes.
+    "among the data": (*TRAIN, "--workdir=data/run", 2, "must not go among the files of its data"),
+    "over the data": (*TRAIN, "--workdir=linked/", 2, "workdir=linked/, data_dir=data. Name a"),
+    "over other data": (*TRAIN, "--workdir=other_data", 1, "The workdir holds a dataset"),
+    "over a file": (*TRAIN, "--workdir=text.h5", 1, "workdir=text.h5, and text.h5 is a file."),
+    "below a file": (*TRAIN, "--workdir=text.h5/a/b", 1, "and text.h5 is a file. Name another"),
+    "nowhere": (*TRAIN, "--workdir=", 2, "must name a directory. Received: workdir=''"),
+    "no settings": (*TRAIN, "--workdir=cut_config", 1, "it has no recipe.epochs. Received: cut_"),
+    "data in a file": (*TRAIN, "--data_dir=text.h5", 1, "no manifest.json. Received: data_dir="),
     # What is evaluated.
     "no run": (*EVALUATE, "--workdir=nowhere", 1, "there is no classes.json. Received: nowhere"),
     "no model": (*EVALUATE, "--workdir=untrained", 1, "no trained model. Received: untrained"),
@@ -97,11 +121,21 @@ EARLY = {
     "name with a slash": (*EVALUATE, "--name=a/b", 2, "must be a plain name"),
     "name of a parent": (*EVALUATE, "--name=..", 2, "must be a plain name"),
     "no name": (*EVALUATE, "--name=", 2, "must be a plain name"),
+    "endless name": (*EVALUATE, f"--name={'x' * 300}", 1, "cannot be made: File name too long."),
+    "a file as run": (*EVALUATE, "--workdir=text.h5", 1, "is no classes.json. Received: text.h5"),
+    "damaged model": (*EVALUATE, "--workdir=cut_model", 1, "The trained model is damaged: it is"),
+    "damaged classes": (*EVALUATE, "--workdir=cut_classes", 1, "a list of the classes' names."),
     # What is predicted.
     "no run to ask": (*PREDICT, "--workdir=nowhere", "photograph.jpg", 1, "is no config.json"),
     "no model to ask": (*PREDICT, "--workdir=untrained", "photograph.jpg", 1, "no trained model"),
     "no photograph": (*PREDICT, "nowhere.jpg", 1, "nowhere.jpg: No such file or directory"),
     "text as photograph": (*PREDICT, "text.h5", 1, "text.h5: not an image"),
+    "damaged settings": (*PREDICT, "--workdir=cut_config", "photograph.jpg", 1,
+                         "it has no data.image_size. Received: cut_config/config.json"),
+    "folder": (*PREDICT, "data", 1, "data: Is a directory. Give data/* for the photographs in it."),
+    "plot as JPEG": (*PREDICT, "--plot=x.jpg", "photograph.jpg", 2, "must be the name of a PNG"),
+    "plot below a file": (*PREDICT, "--plot=text.h5/x.png", "photograph.jpg", 1,
+                          "The folder of --plot cannot be made: "),
     "nothing to look at": (*PREDICT, 2, "At least one image is needed"),
 }  # fmt: skip
 
@@ -141,6 +175,7 @@ def write_figures(workdir: Path, name: str, **of_data: str) -> None:
 
 FIGURES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "of the same data": ({}, (), "was loaded"),
+    "of another model": ({"model_digest": "0123"}, (), "was loaded"),
     "of another split": ({"split": "test"}, (), "split: test there, val here"),
     "of another dataset": ({"dataset_digest": "0123"}, (), "dataset_digest: 0123 there, "),
     "to be replaced": ({"dataset_digest": "0123"}, ("--overwrite",), "was loaded"),
@@ -158,6 +193,26 @@ def test_figures_on_other_data_are_replaced_only_where_that_is_asked_for(
     monkeypatch.chdir(tmp_path)
     _, _, lines = python(*EVALUATE, f"--data_dir={inputs / 'data'}", "--name=mine", *flags)
     assert says in lines[-1]
+    replaces = "The figures in run/evaluations/mine are of an earlier model of"
+    assert any(line.startswith(replaces) for line in lines) == ("model_digest" in changes)
+
+
+@pytest.mark.parametrize("history", [None, "", "epoch,step\n1,"])
+@pytest.mark.parametrize("patience", [(), ("--early_stopping_patience=2",)])
+def test_damaged_history_does_not_pass_for_an_early_stop(
+    history: str | None, patience: tuple[str, ...], inputs: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    data = inputs / "data"
+    write_run(tmp_path / "run", data, patience=2 if patience else None)
+    for file in ("metrics.json", "report.html"):
+        (tmp_path / "run" / file).write_text("{}")
+    if history is not None:
+        (tmp_path / "run" / "history.csv").write_text(history)
+    _, stdout, _ = python(*TRAIN, f"--data_dir={data}", "--workdir=run", "--epochs=21", *patience)
+    assert "Loading TensorFlow" in stdout
+    assert "stopped early" not in stdout
 
 
 def test_run_that_goes_on_needs_its_first_weights_no_more(

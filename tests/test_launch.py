@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cli.command import FlagsError
+from data_prep.config import BuildConfig
 from launch import planning, source
 from launch.config import BACKENDS, LaunchConfig
 from launch.job import Job
@@ -132,6 +133,7 @@ def test_wrong_trainer_flag_costs_nothing(flags: tuple[str, ...], says: str) -> 
         (("--backend=gcp", "--", *BUCKET, "--weights=s3://b/w.h5"), 2, "would refuse --weights"),
         ((), 2, "--backend must be given"),
         (("--backend=slurm", "--build_tasks=2", "--", "--num_tasks=3"), 2, "--num_tasks=3"),
+        (("--backend=slurm", "--time_limit=banana", "--", *BUCKET), 2, "as Slurm has it"),
         (("--backend=gcp", "--", *BUCKET), 1, "no gcloud on the PATH"),
         (("--backend=sky", "--", *BUCKET), 1, "no sky on the PATH"),
         (("--backend=slurm", "--", *BUCKET), 1, "no sbatch on the PATH"),
@@ -151,15 +153,100 @@ def test_one_line_and_the_right_code(
     assert [path.name for path in tmp_path.iterdir()] == ["git"]
 
 
-def test_every_flag_of_the_trainer_is_known_here() -> None:
+BUILD = ("--data_dir=d", "--coco_dir=c")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--clases=cat,dog",), "The build has no flag --clases. Did you mean --classes?"),
+        (("--data_dir=gs://b/d",), "refuse --data_dir, which must be a path of this machine."),
+        (("--coco_dir=s3://b/c",), "The build would refuse --coco_dir, which must be a path"),
+        (("--coco_dir=", "--annotations=a.json,gs://b/c.json", "--images_dir=i"), "Received: gs:"),
+        (("--val_fraction=2",), "val_fraction must be between 0 and 1"),
+        (("--num_shards=few",), "--num_shards=few"),
+        (("--folder_dir=f",), "A dataset has one source"),
+        (("--data_dir=c/d",), "must not go among the photographs"),
+        (("--data_dir=",), "The build needs --data_dir. Received behind --: "),
+        (("--runner=beam",), "Beam shares the shards out by itself"),
+        (("cat",), "Behind -- stand flags of data_prep.build alone"),
+        (("--commit_only",), "without --num_tasks, --task_index, --commit_only. Received: "),
+        (("--salt=a\nb",), "no place for such a character"),
+    ],
+)
+def test_wrong_flag_of_a_build_is_said_before_it_is_submitted(
+    flags: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(FlagsError) as error:
+        planned("slurm", *BUILD, *flags, build_tasks=2)
+    assert says in str(error.value)
+
+
+def test_flags_of_a_build_reach_the_nodes_with_paths_that_mean_the_same(tmp_path: Path) -> None:
+    flagfile = tmp_path / "mine.flags"
+    flagfile.write_text("--min_area=0.1\n")
+    script = planned(
+        "slurm", "--data_dir=~/d", "--annotations=a.json,/b.json", "--images_dir=../i",
+        "--coco_dir=", "--classes=\"cat, wild\",dog", f"--flagfile={flagfile}", build_tasks=2,
+    ).files["build.sbatch"]  # fmt: skip
+    array = script[script.index("FLAGS=(") : script.index("\n)\n") + 3]
+    bash = f'{array}printf "%s\\n" "${{FLAGS[@]}}"'
+    done = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True)
+    here = Path.cwd()
+    assert sorted(done.stdout.splitlines()) == sorted(
+        ["--num_tasks=2", "--num_workers=8", f"--data_dir={Path.home()}/d", "--coco_dir=",
+         f"--annotations={here}/a.json,/b.json", f"--images_dir={here}/../i", "--min_area=0.1",
+         '--classes="cat, wild",dog']
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("workdir", "name"),
+    [
+        ("gs://b/runs/First_1/", "animals-first-1"),
+        ("gs://b/猫", "animals-a810bf84"),
+        ("gs://b/犬", "animals-1e82f9b0"),
+        ("gs://b/猫-1", "animals-1-06b34312"),
+        ("gs://b/" + "é1" * 40, "animals-1-1-1-1-1-1-1-1-1-1-1-1-2d4324b9"),
+        ("gs://b/" + "a" * 40, "animals-" + "a" * 32),
+    ],
+)
+def test_job_is_called_as_its_workdir_and_as_no_other(workdir: str, name: str) -> None:
+    job = planned("sky", "--data_dir=gs://b/data", f"--workdir={workdir}")
+    assert job.folder.name == name
+    LaunchConfig(backend="sky", name=job.folder.name)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_run_among_the_files_of_its_dataset_is_refused_on_every_backend(backend: str) -> None:
+    with pytest.raises(FlagsError, match="must not go among the files of its dataset"):
+        planned(backend, "--data_dir=gs://b/data", "--workdir=gs://b/data/run")
+
+
+@pytest.mark.parametrize(
+    "time_limit",
+    ["90", "90:30", "24:00:00", "2-12", "2-12:30", "2-12:30:00", "UNLIMITED"],
+)  # fmt: skip
+def test_time_limit_is_what_slurm_takes(time_limit: str) -> None:
+    script = planned("slurm", time_limit=time_limit).files["train.sbatch"]
+    assert f"#SBATCH --time={time_limit}\n" in script
+    for wrong in (f"{time_limit}h", f"-{time_limit}", f"{time_limit}:", "", "1:2:3:4", "1-"):
+        with pytest.raises(ValueError, match="as Slurm has it"):
+            LaunchConfig(backend="slurm", time_limit=wrong)
+
+
+@pytest.mark.parametrize(
+    ("module", "config"), [("trainer.main", TrainConfig), ("data_prep.build", BuildConfig)]
+)
+def test_every_flag_of_the_command_is_known_here(module: str, config: type) -> None:
     code = (
-        "from absl import flags; import trainer.main; "
-        "print(*(f.name for f in flags.FLAGS.get_key_flags_for_module('trainer.main')))"
+        f"from absl import flags; import {module}; "
+        f"print(*(f.name for f in flags.FLAGS.get_key_flags_for_module('{module}')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    fields = {field.name for field in dataclasses.fields(config)}
     assert set(done.stdout.split()) <= fields
 
 
@@ -292,7 +379,7 @@ def test_scripts_are_clean_to_shellcheck(name: str, tmp_path: Path) -> None:
     else:
         options = {"build_tasks": 4} if name == "array" else {"gpus": 1}
         flags = (
-            ["--source=coco", "--classes=it's"]
+            ["--data_dir=d", "--coco_dir=c", "--classes=it's,dog"]
             if name == "array"
             else [*BUCKET, "--weights=gs://b/it's.h5"]
         )

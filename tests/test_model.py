@@ -4,6 +4,7 @@ import pytest
 
 from trainer import model as models
 from trainer.config import PRECISIONS, TrainConfig
+from trainer.workdir import Workdir, write_json
 
 
 def count(weights: list[keras.Variable]) -> int:
@@ -69,3 +70,12 @@ def test_same_seed_gives_the_same_head() -> None:
     kernels = [model.get_layer("dense").get_weights()[0] for model in (one, two, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_model_of_another_number_of_classes_than_its_names_is_refused(tmp_path) -> None:
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "model.keras")
+    write_json(tmp_path / "classes.json", ["cat", "dog"])
+    assert models.load_model(Workdir(tmp_path)).output_shape == (None, 2)
+    write_json(tmp_path / "classes.json", ["cat", "dog", "emu"])
+    with pytest.raises(ValueError, match=r"with 2 outputs, classes.json with 3 names"):
+        models.load_model(Workdir(tmp_path))

@@ -100,7 +100,7 @@ def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_it
     code = (
         "from trainer import predict; "
         "jpegs, errors = predict.read_photographs(['~/photo.jpg', 'http://h/x.jpg'], '.'); "
-        "print(*jpegs, errors['http://h/x.jpg'])"
+        "[(name, _)], [(_, said)] = jpegs, errors; print(name, said)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
@@ -113,3 +113,14 @@ def test_path_that_no_text_can_hold_is_refused_with_a_line() -> None:
     """A dataset's manifest and a run's config write it down."""
     with pytest.raises(ValueError, match=r"must be UTF-8. Received: /data/caf\\xe9"):
         paths._Parser(()).parse("/data/caf\udce9")
+
+
+@pytest.mark.parametrize(("required", "parsed"), [("workdir", None), (None, "")])
+def test_empty_path_is_none_where_one_is_required(required: str | None, parsed: str | None) -> None:
+    """`--workdir=$UNSET` is not the folder that the command is started in."""
+    parser = paths._Parser((), required=required)
+    if required:
+        with pytest.raises(ValueError, match=r"must name a directory\. Received: workdir=''"):
+            parser.parse("")
+    else:
+        assert parser.parse("") == parsed

@@ -64,8 +64,8 @@ def only_stix(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("cat", "cat", [fonts.OWN]),
         ("قطة", "قطة", [fonts.OWN]),
         ("\u1d81 cat", "\u1d81 cat", [fonts.OWN, "STIXGeneral"]),  # Only this one has it.
-        ("a 猫", r"a \u732b", [fonts.OWN]),  # No font has it: no box, no warning.
-        ("🦁", r"\U0001f981", [fonts.OWN]),
+        ("a 猫", r"a \u{732b}", [fonts.OWN]),  # No font has it: no box, no warning.
+        ("🦁0.jpg", r"\u{1f981}0.jpg", [fonts.OWN]),
         ("two\nlines", r"two\nlines", [fonts.OWN]),
         ("cat\U000e0100", "cat", [fonts.OWN]),  # A variation of a letter, nothing by itself.
     ],
@@ -75,6 +75,19 @@ def test_letters_come_from_a_font_that_has_them_or_are_spelt(
 ) -> None:
     assert fonts.spell(text) == spelt
     assert fonts.families([fonts.spell(text)]) == families
+
+
+@pytest.mark.parametrize("label", [None, 0])
+def test_title_stands_from_left_to_right_whatever_its_script(
+    label: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.set_title", lambda _, title, **__: titles.append(title)
+    )
+    plots._picture([prediction("قطة 1.jpg", label=label)], CLASSES, top_k=1)
+    [title] = titles
+    assert all(line.startswith("\u200e") for line in title.splitlines())
 
 
 def test_wide_names_are_cut_to_the_same_width() -> None:

@@ -6,7 +6,6 @@ learning rate is a function of the step too, and when to stop early one of the h
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from etils import epath
 
 from tfrecords import files
 from trainer import identity
+from trainer.history import Row, best_row, stops_early
 
 _NAME = "step-{:08d}.npz"
 _PATTERN = re.compile(r"step-(\d{8,})\.npz")
@@ -53,23 +53,17 @@ class Progress:
         return batch
 
     @property
-    def best(self) -> dict[str, float] | None:
+    def best(self) -> Row | None:
         """The row of the lowest val_loss, the earliest of equals; None before the first epoch."""
-        return min(self.history, key=_val_loss, default=None)
+        return best_row(self.history)
 
     def stops_early(self, patience: int | None) -> bool:
         """Whether the last `patience` epochs were no better than the best one; None: never."""
-        if patience is None or self.best is None:
-            return False
-        return len(self.history) - self.best["epoch"] >= patience
+        return stops_early(self.history, patience)
 
     def awaits_row(self, steps_per_epoch: int) -> bool:
         """Whether all steps of an epoch are done, and its validation and its row are not."""
         return self.step == steps_per_epoch * (len(self.history) + 1)
-
-
-def _val_loss(row: Mapping[str, float]) -> float:
-    return math.inf if math.isnan(row["val_loss"]) else row["val_loss"]
 
 
 class Checkpoints:

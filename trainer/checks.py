@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from tfrecords import naming
 from tfrecords.manifest import Manifest, read_manifest
 from trainer import identity
 from trainer.config import TrainConfig
@@ -16,10 +17,11 @@ def check_run(config: TrainConfig) -> Manifest:
 
     Raises:
         ValueError: if the dataset is missing, incomplete, of one class, or without what the flags
-            ask for, or if the workdir holds another run.
+            ask for, or if the workdir holds another run or a dataset, or can be no folder.
         WeightsError: if the run starts from a file that cannot be VGG16's weights.
     """
     manifest = read_manifest(config.data_dir)
+    check_place(config.workdir)
     if len(manifest.classes) < 2:
         raise ValueError(
             "A classifier needs two classes or more. Received: "
@@ -40,6 +42,26 @@ def check_run(config: TrainConfig) -> Manifest:
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
         check_path(config.weights)
     return manifest
+
+
+def check_place(path: epath.PathLike) -> None:
+    """Refuses a workdir that can be no folder, or that is a dataset's.
+
+    Raises:
+        ValueError: if so.
+    """
+    workdir = epath.Path(path)
+    there = next((place for place in (workdir, *workdir.parents) if place.exists()), workdir)
+    if there.exists() and not there.is_dir():
+        raise ValueError(
+            f"The workdir must be a folder, or not there yet. Received: workdir={path}, and "
+            f"{there} is a file. Name another --workdir."
+        )
+    if (workdir / naming.MANIFEST).exists():
+        raise ValueError(
+            "The workdir holds a dataset, whose report the run's would replace. Received: "
+            f"workdir={path}, with {naming.MANIFEST}. Name another --workdir."
+        )
 
 
 def check_shards(data_dir: epath.PathLike, manifest: Manifest, split: str) -> None:
@@ -63,9 +85,14 @@ def check_trained(workdir: Workdir) -> list[str]:
     """Returns the names of the classes of a trained run.
 
     Raises:
-        ValueError: if the workdir holds none.
+        ValueError: if the workdir holds none, or if what it holds is damaged.
     """
     classes = read_json(workdir.classes)
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(
+            f"The file is not what a run writes: a list of the classes' names. Received: "
+            f"{workdir.classes}. Put a copy of it back; config.json has them too."
+        )
     workdir.require_model()
     return classes
 

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 HEADS = ("flatten", "gap")
@@ -71,6 +72,7 @@ class TrainConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        self._check_folders()
         for name in (
             "batch_size", "epochs", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
             "early_stopping_patience", "data_ram_mib", "cache_views", "rendezvous_timeout_s",
@@ -142,6 +144,15 @@ class TrainConfig:
         if self.num_gpus == 0:  # How many GPUs there are shows only on the machine that trains.
             self.check_replicas(self.cpu_replicas)
 
+    def _check_folders(self) -> None:
+        """A run among the files of a dataset would write over them: both have a report.html."""
+        if self.data_dir and self.workdir and _lies_in(self.workdir, self.data_dir):
+            raise ValueError(
+                "The run must not go among the files of its dataset. Received: "
+                f"workdir={self.workdir}, data_dir={self.data_dir}. Name a --workdir outside "
+                "--data_dir."
+            )
+
     def _check_cache(self) -> None:
         """Other features make another run: whether they are taken must not be left to a machine."""
         rounded = self.cache_dtype not in (None, "float32")
@@ -192,6 +203,13 @@ class TrainConfig:
     def _check(self, name: str, holds: bool, expectation: str) -> None:
         if not holds:
             raise ValueError(f"{name} {expectation}. Received: {name}={getattr(self, name)!r}.")
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder or below it, through whatever links; of buckets, by its name."""
+    if "://" in path or "://" in folder:
+        return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
 def with_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def evaluate(
     """Returns, and writes, the figures of a run on a split; every example counts once.
 
     They go to WORKDIR/evaluations/NAME, as `metrics.json` and `predictions.csv`: the run's own
-    metrics.json stays as it is.
+    metrics.json stays as it is. They name the model that they are of by its file's digest.
 
     Args:
         workdir: Of the trained run.
@@ -71,7 +71,7 @@ def evaluate(
 
     Raises:
         ValueError: if there is no such run, dataset or split, if their classes differ, or if NAME
-            holds figures on other data.
+            holds figures on other data, or can be no folder.
     """
     from tfrecords.manifest import read_manifest
     from trainer import checks, figures
@@ -86,8 +86,11 @@ def evaluate(
     checks.check_shards(data_dir, manifest, split_name)
     folder = run_files.evaluation(name or f"{split_name}-{manifest.digest[:8]}")
     of_data = {"split": split_name, "dataset_digest": manifest.digest}
+    model_digest = run_files.model_digest()
     if not overwrite:
         _refuse_other_data(folder, of_data)
+        _say_other_model(folder, model_digest)
+    _make(folder)
 
     _say(f"Evaluating {workdir} on {split.num_examples:,} photographs of {split_name}.")
     _say("Loading TensorFlow and the model ...")
@@ -100,8 +103,8 @@ def evaluate(
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, split.num_examples, batch_size)
         probabilities = evaluation.predict_split(model, split, batch_size, [counting])
-    content = {**evaluation.figures_of(probabilities, split), **of_data}
-    folder.mkdir(parents=True, exist_ok=True)
+    of_model = {"model_digest": model_digest}
+    content = {**evaluation.figures_of(probabilities, split), **of_data, **of_model}
     evaluation.write_predictions(folder / "predictions.csv", probabilities, split)
     write_json(folder / "metrics.json", content)  # Last: it says that all is there.
     _say(f"{figures.in_words(content)} Written to {folder}.")
@@ -110,10 +113,8 @@ def evaluate(
 
 def _refuse_other_data(folder: epath.Path, of_data: Mapping[str, str]) -> None:
     """Refuses a folder that holds figures on another split or dataset."""
-    from trainer.workdir import read_json
-
     path = folder / "metrics.json"
-    there = read_json(path) if path.exists() else of_data
+    there = _figures(folder) or of_data
     differences = [
         f"{key}: {there.get(key)} there, {value} here"
         for key, value in of_data.items()
@@ -124,6 +125,41 @@ def _refuse_other_data(folder: epath.Path, of_data: Mapping[str, str]) -> None:
             f"The name stands for figures on other data. Received: {path}; "
             f"{'; '.join(differences)}. Take another --name, or replace them with --overwrite."
         )
+
+
+def _say_other_model(folder: epath.Path, digest: str) -> None:
+    """Says that figures are replaced of which the model has been trained further since."""
+    before = (_figures(folder) or {}).get("model_digest", digest)
+    if before != digest:
+        _say(f"The figures in {folder} are of an earlier model of this run, and are replaced.")
+
+
+def _figures(folder: epath.Path) -> dict[str, Any] | None:
+    """Returns the figures that stand in a folder; None where there are none.
+
+    Raises:
+        ValueError: if they are damaged.
+    """
+    from trainer.workdir import read_json
+
+    path = folder / "metrics.json"
+    content = read_json(path) if path.exists() else None
+    return content if isinstance(content, dict) else None
+
+
+def _make(folder: epath.Path) -> None:
+    """Makes the folder of the figures: that it cannot be is said before the work.
+
+    Raises:
+        ValueError: if so.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"The folder of the figures cannot be made: {error.strerror}. Received: {folder}. "
+            "Take another --name."
+        ) from error
 
 
 def _say(line: str) -> None:

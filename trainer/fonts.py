@@ -14,7 +14,7 @@ OWN = "DejaVu Sans"  # Comes with matplotlib.
 def spell(text: str) -> str:
     r"""Returns a text in which every letter can be drawn.
 
-    A letter that no font has, or that would end the line, becomes its number, as in `\u732b`: a
+    A letter that no font has, or that would end the line, becomes its number, as in `\u{732b}`: a
     box would look like any other. A mark that shows nothing by itself is left out then.
     """
     return "".join(
@@ -49,7 +49,8 @@ def width(text: str) -> int:
 def _number(letter: str) -> str:
     if unicodedata.category(letter) in ("Cf", "Mn"):
         return ""
-    return letter.encode("unicode_escape").decode()
+    # In braces: what follows in the name may be a digit.
+    return rf"\u{{{ord(letter):x}}}" if ord(letter) > 0xFF else ascii(letter)[1:-1]
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from absl import flags
 
 from cli import command, paths
 from tfrecords.manifest import Manifest, read_manifest
-from trainer import identity, keras_settings, preemption
+from trainer import history, identity, keras_settings, preemption
 from trainer.checks import check_run
 from trainer.cluster import Cluster, find_cluster, without_proxies
 from trainer.config import (
@@ -234,7 +234,7 @@ def main(arguments: list[str]) -> None:
             figures = start(config, stop, cluster)
     if figures is not None:
         print(in_words(figures))
-        print(f"Report: {config.workdir}/report.html")
+        print(f"Report: {Workdir(config.workdir).report}")
 
 
 def announce(config: TrainConfig, manifest: Manifest) -> None:
@@ -268,11 +268,14 @@ def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
     if not workdir.is_finished():
         return None
     workdir.check(identity.describe(config, read_manifest(config.data_dir)))
-    epochs, done = workdir.epochs(), workdir.epochs_done()
+    epochs = workdir.epochs()
     if epochs != config.epochs:  # It has grown since.
-        if done == epochs:
+        rows = history.read(workdir.history)
+        if not rows or not history.stops_early(rows, config.early_stopping_patience):
+            return None  # Also where the file is damaged: the checkpoint has the rows.
+        if len(rows) == epochs:
             return None
-        print(f"More epochs change nothing: the run stopped early, after {done} of {epochs}.")
+        print(f"More epochs change nothing: the run stopped early, after {len(rows)} of {epochs}.")
     print(f"The run in {config.workdir} is finished: there is nothing left to train.")
     return read_json(workdir.metrics)
 

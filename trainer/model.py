@@ -11,7 +11,7 @@ from trainer.dropout import PerExampleDropout
 from trainer.exact_model import ExactModel
 from trainer.learning_rate import Schedule
 from trainer.winograd import WinogradConv2D
-from trainer.workdir import Workdir
+from trainer.workdir import Workdir, read_json
 
 DROPOUT = 0.5
 
@@ -151,10 +151,18 @@ def load_model(workdir: Workdir) -> keras.Model:
     """Loads the trained model of a run.
 
     Raises:
-        ValueError: if the run has none yet.
+        ValueError: if the run has none yet, or one of other classes than it says.
     """
     workdir.require_model()
-    return keras.models.load_model(str(workdir.model), compile=False)
+    model = keras.models.load_model(str(workdir.model), compile=False)
+    num_outputs, num_classes = model.output_shape[-1], len(read_json(workdir.classes))
+    if num_outputs != num_classes:
+        raise ValueError(
+            "The model and the names of its classes do not belong together. Received: "
+            f"{workdir.model} with {num_outputs} outputs, {workdir.classes.name} with "
+            f"{num_classes} names. Put the run's own files back."
+        )
+    return model
 
 
 def create_optimizer(

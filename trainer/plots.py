@@ -76,7 +76,8 @@ def _picture(predictions: Sequence[Prediction], names: Sequence[str], top_k: int
 def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -> None:
     axes.imshow(prediction.image)
     axes.set_anchor("N")  # So that the titles of a row stand on one line.
-    title, colour = shorten(fonts.spell(epath.Path(prediction.name).name)), INK
+    name = shorten(fonts.spell(epath.Path(prediction.name).name))
+    title, colour = f"{_LEFT_TO_RIGHT}{name}", INK
     if prediction.label is not None and prediction.is_wrong:
         truth, said = names[prediction.label], names[prediction.said]
         title, colour = f"{title}\n{_LEFT_TO_RIGHT}{truth}, taken for {said}", WRONG

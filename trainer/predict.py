@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 _BATCH_SIZE = 32
+_MOST_DRAWN = 60  # Of more, a picture takes minutes and is too high for most viewers.
 
 paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, required=True)
 flags.DEFINE_integer("top_k", 5, "How many classes to name for each image.", lower_bound=1)
@@ -28,10 +30,12 @@ def main(arguments: list[str]) -> None:
     """Predicts for each image; one that cannot be read gets a line of its own."""
     if not arguments:
         raise command.FlagsError("At least one image is needed. Received: none.")
+    if FLAGS.plot:
+        check_plot(FLAGS.plot)
     if len(arguments) > _BATCH_SIZE:
         _say(f"Reading {len(arguments):,} photographs ...")
     jpegs, errors = read_photographs(arguments, FLAGS.workdir)
-    for path, reason in errors.items():
+    for path, reason in errors:
         _say(f"Error: {path}: {reason}")
     predictions, classes = predict(jpegs, FLAGS.workdir)
     lines = _json_lines if FLAGS.format == "json" else _text_lines
@@ -41,44 +45,82 @@ def main(arguments: list[str]) -> None:
         sys.stdout.flush()
     finally:  # `| head`, which breaks the pipe, must not cost the picture.
         if FLAGS.plot and predictions:
-            from trainer.plots import draw_predictions
-
-            draw_predictions(predictions, classes, FLAGS.plot, FLAGS.top_k)
+            draw(predictions, classes, FLAGS.plot, FLAGS.top_k)
     if errors:
         sys.exit(command.FAILED)
 
 
+def check_plot(plot: str) -> None:
+    """Makes the folder of the picture: that it cannot be drawn there is said before the work.
+
+    Raises:
+        FlagsError: if its name is not that of a PNG, or if it is a folder.
+        ValueError: if its folder cannot be made.
+    """
+    path = Path(plot)
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise command.FlagsError(
+            f"plot must be the name of a PNG, as in photographs.png. Received: plot={plot!r}"
+            f"{', a folder' if path.is_dir() else ''}."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"The folder of --plot cannot be made: {error.strerror}. Received: plot={plot}. Name "
+            "another one."
+        ) from error
+
+
+def draw(
+    predictions: Sequence["Prediction"], classes: Sequence[str], plot: str, top_k: int
+) -> None:
+    """Draws the photographs with their bars, the first of them where they are too many."""
+    from trainer.plots import draw_predictions
+
+    if len(predictions) > _MOST_DRAWN:
+        _say(f"The picture shows the first {_MOST_DRAWN} of {len(predictions):,}.")
+    draw_predictions(predictions[:_MOST_DRAWN], classes, plot, top_k)
+
+
 def read_photographs(
     photographs: Sequence[str], workdir: str
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Reads photographs as a build would have stored them: {path: JPEG}, {path: what is wrong}.
+) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]]]:
+    """Reads photographs as a build would have stored them: (name, JPEG), (name, what is wrong).
 
-    The paths are as `originals.shown` shows them, so that they can be printed.
+    In the order in which they are given, one that is given twice also twice. The names are the
+    paths as `originals.shown` shows them, so that they can be printed: two may look the same.
     """
     from tfrecords import images, originals
     from tfrecords.unusable import UnusableImageError
-    from trainer.workdir import Workdir, read_json
+    from trainer.workdir import Workdir
 
-    image_size = read_json(Workdir(workdir).config)["data"]["image_size"]
-    jpegs, errors = {}, {}
+    image_size = Workdir(workdir).setting("data", "image_size")
+    jpegs, errors = [], []
     for path in photographs:
+        name = originals.shown(path)
         try:
             photograph = originals.read_original(paths.expand(path))
-            jpegs[originals.shown(path)] = images.store_jpeg(photograph, image_size)
+            jpegs.append((name, images.store_jpeg(photograph, image_size)))
         except UnusableImageError as error:
-            errors[originals.shown(path)] = f"{error}. Give a photograph, such as a JPEG or a PNG."
+            errors.append((name, f"{error}. Give a photograph, such as a JPEG or a PNG."))
+        except IsADirectoryError as error:
+            what = f"{name.rstrip('/')}/* for the photographs in it"
+            errors.append((name, f"{error.strerror}. Give {what}."))
         except OSError as error:
-            errors[originals.shown(path)] = f"{error.strerror}. Give the path of a photograph."
+            errors.append((name, f"{error.strerror}. Give the path of a photograph."))
         except ValueError as error:  # Of its path.
-            errors[originals.shown(path)] = str(error)
+            errors.append((name, str(error)))
     return jpegs, errors
 
 
-def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], list[str]]:
+def predict(
+    jpegs: Sequence[tuple[str, bytes]], workdir: str
+) -> tuple[list["Prediction"], list[str]]:
     """Returns a prediction for each photograph, and the names of the classes.
 
     Args:
-        jpegs: {name: the JPEG that an example would hold}.
+        jpegs: Of each photograph its name and the JPEG that an example would hold.
         workdir: Of the trained run.
 
     Raises:
@@ -102,7 +144,7 @@ def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], 
     from trainer.predictions import Prediction
 
     model = load_model(run_files)
-    squares = np.stack([decode_square(jpeg).numpy() for jpeg in jpegs.values()])
+    squares = np.stack([decode_square(jpeg).numpy() for _, jpeg in jpegs])
     with Progress(len(squares), "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, len(squares), _BATCH_SIZE)
         probabilities = model.predict(
@@ -110,7 +152,7 @@ def predict(jpegs: dict[str, bytes], workdir: str) -> tuple[list["Prediction"], 
         )
     return [
         Prediction(name, tf.io.decode_jpeg(jpeg, channels=3).numpy(), row)
-        for (name, jpeg), row in zip(jpegs.items(), probabilities, strict=True)
+        for (name, jpeg), row in zip(jpegs, probabilities, strict=True)
     ], classes
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # TensorFlow's seconds of import are for who loads the weight
 # then its bias: the same for every container that the numbers come in.
 IMAGENET_DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 
+_NAMES = ("imagenet", "none")  # What is no path.
 _KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{_KERAS_FILE}"
 _KERAS_MD5 = "6d6bbae143d832006294945121d1f1fc"
@@ -76,7 +77,7 @@ def check_path(weights: str) -> None:
     Raises:
         WeightsError: if there is no such file, or if it does not hold VGG16's ImageNet weights.
     """
-    if weights in ("imagenet", "none"):
+    if weights in _NAMES:
         return
     try:
         arrays = _read_layers(Path(weights))
@@ -133,7 +134,7 @@ def _find(weights: str) -> tuple[list[np.ndarray], str]:
 def _nothing_found(weights: str, tried: Sequence[str]) -> WeightsError:
     return WeightsError(
         f"No VGG16 weights could be loaded. Received: weights={weights}. Tried {'; '.join(tried)}. "
-        "Give the path of Keras's own file with --weights=PATH."
+        "Give the path of Keras's own file, an .h5, with --weights=PATH."
     )
 
 
@@ -146,8 +147,14 @@ def _check(arrays: Sequence[np.ndarray]) -> None:
 
 
 def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError("a folder, and no file")
     if not path.is_file():
-        raise FileNotFoundError("no such file")
+        meant = path.name.lower()
+        hint = f"; did you mean --weights={meant}?" if meant in _NAMES else ""
+        raise FileNotFoundError(f"no such file{hint}")
+    if path.suffix == ".keras":
+        raise WeightsError("a run's model is not taken here")
 
 
 def _read_h5(path: Path) -> list[np.ndarray]:

@@ -1,7 +1,9 @@
 """The files of a run: each name once, and whose run the folder holds."""
 
 import contextlib
+import hashlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,8 @@ class Workdir:
         """
         if not self.config.exists():
             return
+        self.setting("recipe", "epochs")
+        self.setting("data", "digest")
         differences = identity.differences(read_json(self.config), run)
         if differences:
             raise ValueError(
@@ -99,21 +103,43 @@ class Workdir:
         """Refuses a folder without a trained model.
 
         Raises:
-            ValueError: if there is none yet.
+            ValueError: if there is none yet, or if its file is damaged.
         """
         if not self.model.exists():
             raise ValueError(
                 f"The workdir holds no trained model. Received: {self.root}. "
                 "Train one with `python -m trainer.main --workdir=...`."
             )
+        if not _is_zip(self.model):
+            raise ValueError(
+                f"The trained model is damaged: it is no zip file, as Keras's are. Received: "
+                f"{self.model}. Put a copy of it back; or remove it and start the run's training "
+                "command again, which writes it from the last checkpoint."
+            )
+
+    def model_digest(self) -> str:
+        """Hex sha256 of the trained model's file."""
+        with self.model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def setting(self, part: str, name: str) -> Any:
+        """Returns what config.json says of a name in one of its parts, `recipe` or `data`.
+
+        Raises:
+            ValueError: if there is no run, or if it does not say.
+        """
+        content = read_json(self.config)
+        settings = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(settings, dict) or name not in settings:
+            raise ValueError(
+                f"The file is not what a run writes: it has no {part}.{name}. Received: "
+                f"{self.config}. Put a copy of it back, or take another --workdir."
+            )
+        return settings[name]
 
     def epochs(self) -> int | None:
         """How many epochs the run was asked for so far; None where there is none yet."""
-        return read_json(self.config)["recipe"]["epochs"] if self.config.exists() else None
-
-    def epochs_done(self) -> int:
-        """How many rows history.csv has, one an epoch."""
-        return len(self.history.read_text().splitlines()) - 1 if self.history.exists() else 0
+        return self.setting("recipe", "epochs") if self.config.exists() else None
 
     @property
     def diverged(self) -> epath.Path:
@@ -137,6 +163,12 @@ def _refusal(path: Path) -> str:
     )
 
 
+def _is_zip(path: epath.Path) -> bool:
+    """Whether a file ends as a zip does: one that is cut off, or empty, does not."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(file)
+
+
 def write_json(path: epath.Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes a JSON file, all of it or nothing."""
     files.write_atomically(path, json.dumps(content, indent=2) + "\n")
@@ -150,10 +182,10 @@ def read_json(path: epath.Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"The workdir holds no trained run: there is no {path.name}. Received: {path.parent}. "
             "Train one with `python -m trainer.main --workdir=...`."
         ) from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"The file is damaged: {error}. Received: {path}.") from error

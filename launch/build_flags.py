@@ -1,0 +1,63 @@
+"""The flags of `data_prep.build`, checked before an array of its tasks is submitted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from cli import paths
+from cli.command import FlagsError
+from data_prep.config import SOURCE_PATHS, BuildConfig
+from launch.command_flags import CommandFlags
+
+_LIST = flags.CsvListSerializer(",")
+_TAKEN = ("num_tasks", "task_index", "commit_only")  # The job says which task is which.
+
+
+def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
+    """Returns the flags for nodes that see this machine's folders, under the same paths.
+
+    Args:
+        arguments: What stands behind `--`.
+        num_tasks: How many share the shards out.
+
+    Raises:
+        FlagsError: if the build would refuse them, or if they share the shards out themselves.
+    """
+    read = CommandFlags("The build", "data_prep.build", BuildConfig, arguments)
+    given = read.given()
+    for flag in given:
+        if flag.removeprefix("--").removeprefix("no").partition("=")[0] in _TAKEN:
+            taken = ", ".join(f"--{name}" for name in _TAKEN)
+            raise FlagsError(
+                "Behind -- stand flags of data_prep.build as --name=value, without "
+                f"{taken}. Received: {flag!r}."
+            )
+    options = read.options()
+    absolute = {
+        name: _absolute(name, options[name])
+        for name in ("data_dir", *SOURCE_PATHS)
+        if options[name]  # `--coco_dir=` stands for none.
+    }
+    try:
+        BuildConfig(**options | absolute | {"num_tasks": num_tasks, "task_index": 0})
+    except ValueError as error:
+        raise read.refusal(error) from error
+    return [*map(_flag, absolute.items()), *read.given(without=absolute)]
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """One path, or several: the nodes need not start in this folder."""
+    if isinstance(value, tuple):
+        return tuple(_absolute(name, path) for path in value)
+    try:
+        return str(Path(paths.expand(value)).absolute())
+    except ValueError as error:
+        raise FlagsError(f"The build would refuse --{name}, which {error}") from None
+
+
+def _flag(option: tuple[str, Any]) -> str:
+    name, value = option
+    text = _LIST.serialize(list(value)) if isinstance(value, tuple) else value
+    return f"--{name}={text}"
