@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from cli.progress import Progress
+from data_prep import layouts
 from data_prep.config import ANIMALS_URL, COCO_URL
 from data_prep.downloader import Downloader, UnavailableError
 from data_prep.photographs import Photograph, Rejection
@@ -22,12 +23,14 @@ ANIMALS_ARCHIVE = "coco-animals.zip"
 
 
 def fetch_annotations(downloader: Downloader, coco_dir: str, mirror: str | None) -> None:
-    """Fetches COCO's own annotations, unless the folder holds annotations.
+    """Fetches COCO's own annotations, unless the folder holds annotations, of whatever tool.
 
     Raises:
         RuntimeError: if the archive cannot be had.
         ValueError: if it is not what it should be.
     """
+    if layouts.is_export(coco_dir):
+        return
     folder = Path(coco_dir) / "annotations"
     url = f"{(mirror or COCO_URL).rstrip('/')}/{COCO_ARCHIVE}"
 
@@ -160,9 +163,13 @@ def _missing(photographs: Sequence[Photograph]) -> list[Photograph]:
 
 
 def _may_be_there(path: str) -> bool:
-    """Whether there is a file, or a name that no file can have: no download mends it."""
+    """Whether there is a file, or a name that no file can have: no download mends it.
+
+    An empty file is none: a disk that was full has left it.
+    """
     try:
-        return Path(path).exists()
+        there = Path(path)
+        return there.exists() and not (there.is_file() and there.stat().st_size == 0)
     except (OSError, ValueError):  # A name that is too long, say.
         return True
 

@@ -80,7 +80,7 @@ class Downloader:
     def fetch(
         self, url: str, path: Path, check: Callable[[Path], None], *, is_shown: bool = False
     ) -> None:
-        """Fetches one file, unless it is there.
+        """Fetches one file, unless it is there and not empty.
 
         Args:
             url: Of the file.
@@ -92,7 +92,7 @@ class Downloader:
             UnavailableError: if the server does not give it.
             RuntimeError: if the server cannot be reached.
         """
-        if path.exists():
+        if path.exists() and path.stat().st_size > 0:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")

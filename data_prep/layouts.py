@@ -112,6 +112,12 @@ class Layout(NamedTuple):
     files: list[AnnotationFile]
 
 
+def is_export(coco_dir: str) -> bool:
+    """Whether a folder holds a tool's annotations elsewhere than where COCO's own would be."""
+    root = Path(coco_dir)
+    return bool(_label_studio(root).files or _roboflow(root).files)
+
+
 def recognise(coco_dir: str) -> Layout:
     """Finds the annotation files of a folder.
 

@@ -14,5 +14,6 @@ RULES = {
     "two_labels": "photographs that stand under two labels (--conflicts)",
     "no_photograph_by_name": "files that are no photographs, by their names",
     "beside_the_splits": "files in folders beside train, val and test",
+    "in_no_class_folder": "photographs in no class folder",
     "rare_class": "photographs of classes with fewer than --min_examples",
 }

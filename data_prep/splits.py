@@ -20,12 +20,11 @@ def settle(split_by: str, photographs: Sequence[Photograph]) -> str:
         photographs: Of the whole source.
 
     Raises:
-        ValueError: if a source has splits but not for all photographs, or none to train on where
-            its splits are asked for.
+        ValueError: if a source has splits but not for all photographs, or several of them but
+            none to train on.
     """
     found = Counter(photograph.source_split for photograph in photographs)
-    has_splits = found["train"] > 0 and len(found) > 1
-    if split_by == "hash" or (split_by == "auto" and not has_splits):
+    if split_by == "hash" or (split_by == "auto" and len(found) < 2):  # One keeps nothing apart.
         return "hash"
     if found[""] or not found["train"]:
         homeless = next((p.file for p in photographs if not p.source_split), "")

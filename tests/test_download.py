@@ -15,6 +15,7 @@ import pytest
 
 from data_prep import download
 from data_prep.downloader import Downloader, Patience, UnavailableError
+from data_prep.photographs import Photograph
 from tests import miniature
 from tests.bad_server import BadServer, serving
 from tests.coco_folder import instances, jpeg
@@ -100,6 +101,30 @@ def test_finished_part_is_not_fetched_again(server, downloader, tmp_path) -> Non
     fetch(downloader, server, tmp_path / "1.jpg")
     assert server.sent == 0
     assert (tmp_path / "1.jpg").read_bytes() == PHOTOGRAPH
+
+
+def test_empty_file_is_fetched_again(server, downloader, tmp_path) -> None:
+    """A disk that was full leaves one."""
+    path = tmp_path / "1.jpg"
+    path.write_bytes(b"")
+    photograph = Photograph(str(path), "1.jpg", 1, "", (640, 480), (), download_url="/1.jpg")
+    options = {"mirror": server.url, "num_downloads": 1, "max_failures": 0}
+    for _ in range(2):
+        failures = download.fetch_photographs(downloader, [photograph], folder=tmp_path, **options)
+        assert failures == []
+        assert path.read_bytes() == PHOTOGRAPH
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["result.json", "train/_annotations.coco.json"])
+def test_annotations_are_not_fetched_into_a_tools_export(
+    name, server, downloader, tmp_path
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    download.fetch_annotations(downloader, str(tmp_path), server.url)
+    assert server.requests == []
+    assert not (tmp_path / "annotations").exists()
 
 
 def test_unreachable_server_is_named_at_once(downloader, waits, tmp_path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from data_prep import folder
 from data_prep.photographs import Source
+from data_prep.rules import RULES
 
 
 def read(root: Path, *files: str, classes: tuple[str, ...] = ("cat", "dog")) -> Source:
@@ -45,6 +46,22 @@ def read(root: Path, *files: str, classes: tuple[str, ...] = ("cat", "dog")) -> 
         (["cat/1", "dog/2.jpg_large", "dog/3.webp", "dog/4.HEIC"],
          {"cat/1": ("cat", ""), "dog/2.jpg_large": ("dog", ""), "dog/3.webp": ("dog", ""),
           "dog/4.HEIC": ("dog", "")}),
+        # Splits may lie in the classes, and be albums where there is only one of them.
+        (["cat/train/1.jpg", "cat/val/2.jpg", "dog/train/3.jpg", "dog/test/4.jpg"],
+         {"cat/train/1.jpg": ("cat", "train"), "cat/val/2.jpg": ("cat", "val"),
+          "dog/train/3.jpg": ("dog", "train"), "dog/test/4.jpg": ("dog", "test")}),
+        (["cat/train/1.jpg", "dog/train/2.jpg"],
+         {"cat/train/1.jpg": ("cat", ""), "dog/train/2.jpg": ("dog", "")}),
+        # Albums below a class are its own, whatever they are called.
+        (["cat/2020/1.jpg", "cat/2021/2.jpg", "dog/2020/3.jpg", "dog/images/4.jpg"],
+         {"cat/2020/1.jpg": ("cat", ""), "cat/2021/2.jpg": ("cat", ""),
+          "dog/2020/3.jpg": ("dog", ""), "dog/images/4.jpg": ("dog", "")}),
+        # Sidecars, videos, half downloads and backups are no photographs.
+        (["cat/1.jpg", "dog/2.jpg", *(f"cat/{name}" for name in (
+            "1.AAE", "1.xmp", "1.npy", "a.npz", "1.lnk", "Zb.info", ".nomedia", "x.nomedia",
+            "2.jpg.part", "2.crdownload", "1.jpg.bak", "ehthumbs_vista.db", "1.tmp", "1.jpg~",
+            "README", "LICENSE", "1.MOV", "1.mp4"))],
+         {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
         # Other classes are left out.
         (["cat/1.jpg", "dog/2.jpg", "cow/3.jpg"],
          {"cat/1.jpg": ("cat", ""), "dog/2.jpg": ("dog", "")}),
@@ -60,7 +77,70 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     files = ("cat/1.jpg", "cat/Thumbs.db", "dog/2.jpg", "dog/notes.txt", "cat/.DS_Store")
     assert read(tmp_path / "a", *files).dropped == {"no_photograph_by_name": 3}
     files = ("train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg", "extra/cat/4.jpg")
-    assert read(tmp_path / "b", *files).dropped == {"beside_the_splits": 1}
+    source = read(tmp_path / "b", *files, "dev/cat/5.jpg", "dev/dog/6.jpg", "labels/1.txt")
+    assert source.dropped == {"beside_the_splits": 3}
+    assert "passed over beside the splits: dev (2), extra (1)" in source.description
+    files = ("1.jpg", "list.txt", "Makefile", "train/2.jpg", "test/3.heic", "test/4.PNG")
+    source = read(tmp_path / "c", *files, "train/cat/5.jpg", "train/dog/6.jpg")
+    assert source.dropped == {"in_no_class_folder": 4}
+    source = read(tmp_path / "d", "1.jpg", "cat/2.jpg", "dog/3.jpg")
+    assert source.dropped == {"in_no_class_folder": 1}
+    assert set(source.dropped) <= set(RULES)
+
+
+def test_links_to_folders_are_followed_and_end(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    read(tmp_path / "other", "b1/1.jpg", "b1/more/2.jpg", classes=("b1",))
+    read(root, "cat/3.jpg", "cat/own/4.jpg", "dog/5.jpg")
+    for name, target in (
+        ("cat/a", tmp_path / "other" / "b1"),
+        ("cat/again", tmp_path / "other" / "b1"),
+        ("cat/aloft", root),
+        ("cat/loop", root / "cat"),
+        ("cat/own/loop", root / "cat" / "own"),
+        ("cat/aown", root / "cat" / "own"),
+        ("dog/loop", tmp_path / "other" / "loop"),
+    ):
+        (root / name).symlink_to(target)
+    (tmp_path / "other" / "loop").symlink_to("loop")
+    names = {p.name for p in read(root).photographs}
+    assert names == {
+        "cat/3.jpg", "cat/own/4.jpg", "cat/a/1.jpg", "cat/a/more/2.jpg", "dog/5.jpg", "dog/loop"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["dataset/cat/1.jpg", "dataset/dog/2.jpg", "other/3.jpg"], "--folder_dir={}/dataset"),
+        (["images/train/cat/1.jpg", "images/train/dog/2.jpg", "masks/train/cat/3.png"],
+         "--folder_dir={}/images"),
+        (["pets/train/cat/1.jpg", "pets/train/dog/2.jpg", "masks/3.jpg"], "--folder_dir={}/pets"),
+        (["pets/train/cat/1.jpg", "pets/val/cat/2.jpg"], "--folder_dir={}/pets"),
+        (["pets/cat/1.jpg", "pets/dog/2.jpg"], "pets is no class: it holds no photographs but the "
+         "folders cat, dog. Received: folder_dir={}. Use --folder_dir={}/pets."),
+        (["train/images/cat/1.jpg", "train/images/dog/2.jpg", "val/images/cat/3.jpg"],
+         "train/images is no class: it holds no photographs but the folders cat, dog. Received: "
+         "folder_dir={}. Move them up one folder."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("classes", [("all",), ("cat", "dog")])
+def test_folder_that_a_dataset_lies_in_is_no_class(files, says, classes, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no class") as error:
+        read(tmp_path, *files, classes=classes)
+    assert says.replace("{}", str(tmp_path)) in str(error.value)
+
+
+def test_class_by_name_may_be_called_as_you_like(tmp_path: Path) -> None:
+    files = ("images/2020/1.jpg", "raw/2020/2.jpg")
+    names = {p.name for p in read(tmp_path, *files, classes=("images", "raw")).photographs}
+    assert names == set(files)
+
+
+def test_classes_with_splits_and_classes_without_are_refused(tmp_path: Path) -> None:
+    files = ("cat/train/1.jpg", "cat/val/2.jpg", "dog/3.jpg")
+    with pytest.raises(ValueError, match=r"Received: cat, .* beside dog"):
+        read(tmp_path, *files)
 
 
 def test_what_cannot_be_opened_is_left_to_be_rejected(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_splits_that_a_person_made_are_kept(splits, auto) -> None:
     ("split_by", "splits", "says"),
     [
         ("auto", ["train", "val", ""], "1 in no split, 1 in train, 1 in val"),
+        ("auto", ["val", "test"], "1 in test, 1 in val"),  # They would be mixed.
+        ("auto", ["val", ""], "1 in no split, 1 in val"),
         ("source", ["", ""], "2 in no split"),
         ("source", ["val", "test"], "1 in test, 1 in val"),
     ],
