@@ -1,6 +1,7 @@
 """Training runs of the miniature, each in a process of its own."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -262,6 +263,8 @@ def test_evaluate_counts_every_example_once_and_leaves_the_runs_own_figures(
         folder = uninterrupted / "evaluations" / f"{split}-{digest[:8]}"
         assert printed == json.loads((folder / "metrics.json").read_text())
         assert printed["num_examples"] == examples
+        model = (uninterrupted / "model.keras").read_bytes()
+        assert printed["model_digest"] == hashlib.sha256(model).hexdigest()
         assert sum(map(sum, printed["confusion_matrix"])) == examples
         with (folder / "predictions.csv").open() as file:
             rows = list(csv.DictReader(file))
