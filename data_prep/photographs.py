@@ -80,6 +80,7 @@ class Source(NamedTuple):
         description: What was recognised and where, for a person.
         kind: What was recognised: COCO, the tool that labelled it, class folders.
         doubts: What is suspicious of its boxes, so that no crops should be made of them.
+        bad_images: The photographs of which the source says nothing that makes sense.
     """
 
     classes: tuple[str, ...]
@@ -89,6 +90,7 @@ class Source(NamedTuple):
     description: str
     kind: str
     doubts: Sequence[str] = ()
+    bad_images: Sequence[Rejection] = ()
 
 
 def hashed_id(text: str) -> int:

@@ -92,7 +92,8 @@ def _select(config: BuildConfig, source: Source) -> Selection:
     check_rejections(config, unfetched, photographs)
     digests, missing = plan.digest_photographs(candidates)
     known = {rejection.file for rejection in unfetched}
-    rejections = source.bad_boxes + unfetched + [r for r in missing if r.file not in known]
+    rejections = [*source.bad_boxes, *source.bad_images, *unfetched]
+    rejections += [r for r in missing if r.file not in known]
     if not (config.dry_run and config.download):  # They are not fetched yet.
         check_rejections(config, rejections, photographs)
     candidates = [c for c in candidates if c.photograph.path in digests]
