@@ -188,7 +188,8 @@ BUILD = {
     "captions": (with_bytes(b'{"images": [], "annotations": [{"id": 1, "image_id": 1}]}'), (), 1,
                  "missing required field `category_id` - at `$.annotations[0]`"),
     "key missing": (changed(annotations=None), (), 1, "missing required field `annotations`"),
-    "inner key missing": (lambda r: write(r, without_id()), (), 1, "4.jpg: the image's id is no id: null"),
+    "inner key missing": (lambda r: write(r, without_id()), (), 1,
+                          "4.jpg: the image's id is no id: null"),
     "wrong type": (with_image(id=1.5), (), 1, "1.jpg: the image's id is no id: 1.5"),
     "no images": (changed(images=[]), (), 1, "No example is left for cat, dog"),
     "unknown class": (write, ("--classes=cat,dgo",), 1, "no class 'dgo'. Received: classes=dgo. "
@@ -228,7 +229,8 @@ BUILD = {
                           "train2017.json: ../../x.jpg: A file_name must stay inside the image "
                           "folder (image 1)"),
     "absolute path": (with_image(file_name="/etc/passwd.."), (), 1, "must stay inside"),
-    "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1, "\\x00: A file_name must stay inside"),
+    "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1,
+                      "\\x00: A file_name must stay inside"),
     "folder for annotations": (folder_for_annotations, (), 1, "Is a directory: "),
     "annotations elsewhere": (write, ("--coco_dir=", "--annotations=a.json", "--images_dir=."), 1,
                               "no such annotation file. Received: a.json"),
@@ -283,6 +285,9 @@ BUILD = {
     "arguments for no Beam": (write, ("--beam_args=--x=1",), 2, "are for --runner=beam"),
     "commit of nothing": (write, ("--commit_only",), 1, "Shards are missing"),
     "two sources": (write, ("--annotations=a.json",), 2, "in place of --coco_dir"),
+    "boxes of class folders": (write, ("--source=folder", "--coco_dir=", "--folder_dir=.",
+                               "--min_area=.5"), 2, "no boxes, which --min_area is about"),
+    "endless margin": (write, ("--crop_margin=inf",), 2, "crop_margin must be 0 or more"),
     "folder without a folder": (write, ("--source=folder", "--coco_dir="), 2, "needs --folder_dir"),
     "coco without a folder": (write, ("--coco_dir=",), 2, "source=coco needs --coco_dir"),
 }  # fmt: skip
