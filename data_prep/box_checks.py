@@ -67,7 +67,7 @@ def doubt_sizes(photographs: Iterable[Photograph], sizes: "Mapping[str, Sizes]")
     looked_at = [p for p in photographs if p.path in sizes and not p.drawn_as_shown]
     exchanged = [p for p in looked_at if _is_exchanged(p.size, sizes[p.path])]
     if not exchanged:
-        return None
+        return _doubt_shapes(looked_at, sizes)
     first = exchanged[0]
     (width, height), (annotated_width, annotated_height) = sizes[first.path].stored, first.size
     return (
@@ -76,6 +76,21 @@ def doubt_sizes(photographs: Iterable[Photograph], sizes: "Mapping[str, Sizes]")
         f"first: {first.file} has {width}x{height} pixels and is annotated as "
         f"{annotated_width}x{annotated_height}. Exchange the two in the annotations, or turn the "
         "photographs as they were when they were labelled."
+    )
+
+
+def _doubt_shapes(looked_at: Sequence[Photograph], sizes: "Mapping[str, Sizes]") -> str | None:
+    """Says how many photographs are annotated at a size of another shape than they have."""
+    others = [p for p in looked_at if _is_of_another_shape(p.size, sizes[p.path])]
+    if not others:
+        return None
+    first = others[0]
+    (width, height), (annotated_width, annotated_height) = sizes[first.path].stored, first.size
+    return (
+        f"{len(others)} of {len(looked_at)} photographs looked at are annotated at a size of "
+        f"another shape than they have: their boxes lie elsewhere. The first: {first.file} has "
+        f"{width}x{height} pixels and is annotated as {annotated_width}x{annotated_height}. Give "
+        "the photographs that were labelled, or their sizes in the annotations."
     )
 
 
@@ -115,6 +130,17 @@ def _with_slack(side: int) -> float:
 def _is_exchanged(annotated: tuple[int, int], sizes: "Sizes") -> bool:
     width, height = sizes.stored
     return annotated == (height, width) and annotated not in (sizes.stored, sizes.shown)
+
+
+def _is_of_another_shape(annotated: tuple[int, int], sizes: "Sizes") -> bool:
+    """Whether its aspect ratio is neither that of the pixels nor that as they are shown."""
+    if min(annotated) <= 0:
+        return False
+    return all(
+        abs(annotated[0] * height - annotated[1] * width)
+        > _SLACK * annotated[1] * width + max(*annotated, width, height)  # Rounded to a pixel.
+        for width, height in (sizes.stored, sizes.shown)
+    )
 
 
 def _shown(box: DrawnBox) -> str:

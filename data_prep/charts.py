@@ -16,6 +16,8 @@ from cli.page import ACCENT, INK, LINE, QUIET
 
 _WIDTH = 4.2  # Inches, at which a phone shows the text as large as the page's own.
 
+_TICK_SHARE = 0.08  # Of the axis's width, that a tick's text takes.
+
 
 class Axis(NamedTuple):
     """A quantity on a logarithmic scale.
@@ -55,7 +57,7 @@ def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = Non
     axes.set_xscale("log")
     if mark:
         axes.axvline(mark, color=INK, lw=1.2)
-    shown = {text: at for text, at in axis.ticks.items() if edges[0] < at <= edges[-1]}
+    shown = _apart(axis.ticks, edges[0], edges[-1])
     axes.set_xticks(list(shown.values()), list(shown))
     axes.minorticks_off()
     axes.set_xlabel(axis.label, fontsize=9.5, color=INK)
@@ -64,6 +66,16 @@ def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = Non
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.axhline(0, color=QUIET, linewidth=0.8)
     return figure
+
+
+def _apart(ticks: Mapping[str, float], low: float, high: float) -> dict[str, float]:
+    """Those within the range, without such as would be printed over the one before."""
+    shown: dict[str, float] = {}
+    for text, at in ticks.items():
+        is_near = shown and np.log(at / max(shown.values())) < _TICK_SHARE * np.log(high / low)
+        if low < at <= high and not is_near:
+            shown[text] = at
+    return shown
 
 
 def _edges(values: Sequence[float], per_octave: int) -> npt.NDArray[np.float64]:

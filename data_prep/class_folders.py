@@ -153,7 +153,7 @@ def files(folder: Path) -> Iterator[Path]:
         OSError: if a folder's files cannot be listed.
     """
     seen: set[str] = set()
-    waiting = [str(folder)]
+    waiting = [folder]
     while waiting:
         links = []
         for top in sorted(waiting):
@@ -161,12 +161,12 @@ def files(folder: Path) -> Iterator[Path]:
                 is_new = (real := os.path.realpath(parent)) not in seen
                 seen.add(real)
                 folders[:] = [f for f in folders if is_new and not junk.is_folder_of_none(Path(f))]
-                links += [path for f in folders if os.path.islink(path := os.path.join(parent, f))]
+                links += [path for f in folders if (path := Path(parent, f)).is_symlink()]
                 yield from (Path(parent, name) for name in names if is_new)
         waiting = [link for link in links if not _leads_up(link, folder)]
 
 
-def _leads_up(link: str, folder: Path) -> bool:
+def _leads_up(link: Path, folder: Path) -> bool:
     """Whether a link leads to what its own folder lies in."""
     return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
 

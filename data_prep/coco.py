@@ -11,10 +11,20 @@ import msgspec
 
 from data_prep import coco_file, layouts
 from data_prep.box_checks import DrawnBox, doubt_boxes
-from data_prep.coco_file import Annotation, Detections, Image, Label, Pixels, Unusable
+from data_prep.coco_file import (
+    Annotation,
+    BadImage,
+    Category,
+    Detections,
+    Image,
+    Label,
+    Pixels,
+    Unusable,
+)
 from data_prep.config import ALL_CLASSES
 from data_prep.layouts import AnnotationFile
 from data_prep.photographs import Photograph, Rejection, Source, check_classes, split_name
+from tfrecords import originals
 from tfrecords.schema import Box, Object
 
 if TYPE_CHECKING:
@@ -46,7 +56,7 @@ def read_annotations(files: Sequence[str], images_dir: str, classes: tuple[str, 
 def _read(
     tool: str, root: Path, files: Sequence[AnnotationFile], classes: tuple[str, ...]
 ) -> Source:
-    decoded = [(file, _decode(file.path, classes)) for file in files]
+    decoded = [(file, _without_copies(_decode(file.path, classes))) for file in files]
     known = {category.name: None for _, coco in decoded for category in coco.categories}
     if classes == ALL_CLASSES:
         classes = _classes_in_use(coco for _, coco in decoded)
@@ -55,22 +65,65 @@ def _read(
             raise ValueError(f"No annotation is of any of the categories. Received: {named}.")
     check_classes(classes, known, "COCO's annotations")
     photographs: list[Photograph] = []
+    bad_images: list[Rejection] = []
     bad_boxes: list[Rejection] = []
     doubts: list[str] = []
     dropped: Counter[str] = Counter()
+    num_merged = 0
     for file, coco in decoded:
         settled = file.settle([image.file_name for image in coco.images[:_NUM_TRIED]])
         _check_ids(file.path, coco)
-        _check_images(settled, coco.images)
+        coco = _without_strangers(settled, coco)
+        bad_images += _reject_images(file.path, coco.bad_images)
         dropped += _count_strays(coco)
         found = _photographs(root, settled, coco, classes, bad_boxes)
         of_id: dict[int | None, Photograph] = {p.image_id: p for p in found}
         bad_boxes += _reject(coco.unusable, of_id, file.path)
         doubts += _doubts(file.path, coco, of_id)
-        photographs += found
+        photographs, num_shared = _merge(photographs, found)
+        num_merged += num_shared
     names = ", ".join(str(file.path) for file in files)
     description = f"{tool}: {len(photographs)} photographs in {names}"
-    return Source(classes, photographs, bad_boxes, dropped, description, tool, doubts)
+    if num_merged:
+        description += f"; {num_merged} stand in two of these files, whose labels are joined"
+    return Source(classes, photographs, bad_boxes, dropped, description, tool, doubts, bad_images)
+
+
+def _merge(earlier: list[Photograph], found: Sequence[Photograph]) -> tuple[list[Photograph], int]:
+    """Joins what several files of one split say of one photograph, such as one file per class.
+
+    Returns:
+        All photographs, and how many of `found` are `earlier` ones.
+    """
+    places = {_place(photograph): index for index, photograph in enumerate(earlier)}
+    photographs = list(earlier)
+    for photograph in found:
+        index = places.get(_place(photograph))
+        if index is None:
+            photographs.append(photograph)
+        else:
+            photographs[index] = _join(photographs[index], photograph)
+    return photographs, len(earlier) + len(found) - len(photographs)
+
+
+def _place(photograph: Photograph) -> tuple[str, str, bool]:
+    return photograph.path, photograph.source_split, photograph.drawn_as_shown
+
+
+def _join(first: Photograph, second: Photograph) -> Photograph:
+    """One photograph with the instances and the labels of both; the same instance counts once."""
+    objects = first.objects + tuple(o for o in second.objects if o not in first.objects)
+    labels = {p.label for p in (first, second) if p.label is not None}
+    if labels:  # Of the whole photograph; a box of another class contradicts it.
+        labels |= {instance.label for instance in objects}
+    has_several = first.has_several_labels or second.has_several_labels or len(labels) > 1
+    return msgspec.structs.replace(
+        first,
+        size=second.size if first.size == _UNKNOWN else first.size,
+        objects=objects,
+        label=labels.pop() if len(labels) == 1 and not has_several else None,
+        has_several_labels=has_several,
+    )
 
 
 def _doubts(file: Path, coco: Detections, of_id: Mapping[int | None, Photograph]) -> Iterator[str]:
@@ -101,7 +154,7 @@ def _entries(coco: Detections) -> Iterable[Annotation | Label]:
 
 def _count_strays(coco: Detections) -> Counter[str]:
     """Counts the annotations that belong to nothing in their file."""
-    images = {image.id for image in coco.images}
+    images = {image.id for image in coco.images} | {bad.image_id for bad in coco.bad_images}
     categories = {category.id for category in coco.categories}
     strays: Counter[str] = Counter()
     for entry in _entries(coco):
@@ -146,18 +199,59 @@ def _check_ids(file: Path, coco: Detections) -> None:
             )
 
 
-def _check_images(file: AnnotationFile, images: list[Image]) -> None:
+_Named = TypeVar("_Named", Image, Category)
+
+
+def _without_copies(coco: Detections) -> Detections:
+    """Without the images and categories that the file repeats to the letter."""
+    return coco._replace(images=_distinct(coco.images), categories=_distinct(coco.categories))
+
+
+def _distinct(entries: Iterable[_Named]) -> list[_Named]:
+    first_of: dict[int, _Named] = {}
+    kept = []
+    for entry in entries:
+        first = first_of.setdefault(entry.id, entry)
+        if first is entry or first != entry:
+            kept.append(entry)
+    return kept
+
+
+def _without_strangers(file: AnnotationFile, coco: Detections) -> Detections:
+    """Takes the images that cannot be of this folder for bad ones.
+
+    Raises:
+        ValueError: if that leaves none.
+    """
+    faults = {image.id: fault for image in coco.images if (fault := _fault(file, image))}
+    if not faults:
+        return coco
+    strangers = [image for image in coco.images if image.id in faults]
+    if len(strangers) == len(coco.images):
+        first = strangers[0]
+        raise ValueError(
+            f"{faults[first.id]}. Received: {first.file_name!r} (image {first.id} of {file.path})."
+        )
+    found = [BadImage(image.file_name, faults[image.id], image.id) for image in strangers]
+    rest = [image for image in coco.images if image.id not in faults]
+    return coco._replace(images=rest, bad_images=[*coco.bad_images, *found])
+
+
+def _fault(file: AnnotationFile, image: Image) -> str:
+    """Why an image cannot be used; "" where it can."""
+    if not _stays_inside(file.file_name(image.file_name)):
+        return "A file_name must stay inside the image folder"
+    if not -(2**63) <= image.id < 2**63:
+        return "An image id must fit into 64 bits"
+    return ""
+
+
+def _reject_images(annotation_file: Path, images: Iterable[BadImage]) -> Iterator[Rejection]:
+    """Names the images that cannot be used, and the annotation file, where that is to be mended."""
     for image in images:
-        if not _stays_inside(file.file_name(image.file_name)):
-            raise ValueError(
-                "A file_name must stay inside the image folder. Received: "
-                f"{image.file_name!r} (image {image.id} of {file.path})."
-            )
-        if not -(2**63) <= image.id < 2**63:
-            raise ValueError(
-                "An image id must fit into 64 bits. "
-                f"Received: {image.id} (an image of {file.path})."
-            )
+        of_image = "" if image.image_id is None else f" (image {image.image_id})"
+        file = originals.shown(f"{annotation_file.name}: {image.name}")
+        yield Rejection(file, f"{image.reason}{of_image}")
 
 
 def _stays_inside(name: str) -> bool:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from data_prep.photographs import hashed_id
 Pixels = tuple[float, float, float, float]
 """A box as COCO has it: [x, y, width, height] in pixels of the annotated image."""
 
-_WHOLE = re.compile(r"([+-]?\d{1,18})(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"([+-]?\d{1,19})(\.0*)?", re.ASCII)
 _TRUTHS = {"true": True, "false": False}
 _LONGEST_SHOWN = 60
 
@@ -80,11 +80,19 @@ class Unusable(NamedTuple):
     category_id: int | None = None
 
 
+class BadImage(NamedTuple):
+    """An image that cannot be used, what to call it, and why; the id is None if unreadable."""
+
+    name: str
+    reason: str
+    image_id: int | None = None
+
+
 class Detections(NamedTuple):
     """What an annotation file holds.
 
     Attributes:
-        images: All.
+        images: Those that can be used.
         categories: All.
         annotations: Those with a box, without those of classes that were not asked for.
         licenses: All.
@@ -92,6 +100,7 @@ class Detections(NamedTuple):
         unusable: The annotations that cannot be used.
         source_ids: {image id: the file's own}, where that is text that is no number.
         contributor: Who made the file, or which tool, where it says so.
+        bad_images: The images that cannot be used.
     """
 
     images: list[Image]
@@ -102,6 +111,7 @@ class Detections(NamedTuple):
     unusable: list[Unusable]
     source_ids: dict[int, str]
     contributor: str
+    bad_images: Sequence[BadImage] = ()
 
 
 class _File(msgspec.Struct, kw_only=True):
@@ -117,12 +127,12 @@ class _Undecoded(_File, kw_only=True):
 
 class _LenientCategory(msgspec.Struct, gc=False):
     id: Any
-    name: str | int
+    name: str | int | None = None
 
 
 class _LenientImage(msgspec.Struct, gc=False):
-    id: Any
-    file_name: str
+    id: Any = None
+    file_name: Any = None
     width: Any = None
     height: Any = None
     license: Any = None
@@ -140,17 +150,18 @@ class _LenientAnnotation(msgspec.Struct, gc=False):
 
 
 class _LenientFile(msgspec.Struct, kw_only=True):
-    images: list[_LenientImage]
     categories: list[_LenientCategory] | None = None
     licenses: Any = None
     info: Any = None
 
 
 class _LenientUndecoded(_LenientFile, kw_only=True):
+    images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
 
 
 class _LenientParsed(_LenientFile, kw_only=True):
+    images: list[Any]
     annotations: list[Any]
 
 
@@ -202,14 +213,16 @@ def _contributor(info: Any) -> str:
 
 
 def _decode_leniently(content: bytes, classes: tuple[str, ...]) -> Detections:
-    file, entries = _parse(content)
+    file, image_entries, entries = _parse(content)
     source_ids: dict[int, str] = {}
-    images = [_image(entry, index, source_ids) for index, entry in enumerate(file.images)]
-    categories = [
-        Category(_required(entry.id, f"$.categories[{index}].id"), str(entry.name))
-        for index, entry in enumerate(file.categories or ())
-    ]
+    images, bad_images = _read_images(image_entries, source_ids)
+    categories, nameless = _read_categories(file.categories or ())
     found = _read_all(entries, _others(categories, classes))
+    for index, category_id in nameless.items():
+        if any(read.category_id == category_id for read in found):
+            raise msgspec.ValidationError(
+                f"Expected a name, got `null` - at `$.categories[{index}].name`"
+            )
     if file.categories is None:  # Last: captions, say, lack more than that.
         raise msgspec.ValidationError("Object missing required field `categories`")
     return Detections(
@@ -221,19 +234,66 @@ def _decode_leniently(content: bytes, classes: tuple[str, ...]) -> Detections:
         unusable=[read for read in found if isinstance(read, Unusable)],
         source_ids=source_ids,
         contributor=_contributor(file.info),
+        bad_images=bad_images,
     )
 
 
-def _parse(content: bytes) -> tuple[_LenientFile, Iterator[_LenientAnnotation | str]]:
-    """The file, and its annotations one by one; for what is none, what is wrong with it."""
+def _read_images(
+    entries: Iterable[_LenientImage | str], source_ids: dict[int, str]
+) -> tuple[list[Image], list[BadImage]]:
+    """Reads images, also such as cannot be used.
+
+    Raises:
+        msgspec.ValidationError: if there are some, and not one can be used.
+    """
+    images: list[Image] = []
+    bad: list[BadImage] = []
+    for index, entry in enumerate(entries):
+        read = _image(entry, index, source_ids)
+        if isinstance(read, Image):
+            images.append(read)
+        else:
+            bad.append(read)
+    if bad and not images:
+        raise msgspec.ValidationError(f"{bad[0].reason} - at `$.images[0]`")
+    return images, bad
+
+
+def _read_categories(
+    entries: Iterable[_LenientCategory],
+) -> tuple[list[Category], dict[int, int]]:
+    """Reads categories, and {position: id} of those without a name."""
+    categories: list[Category] = []
+    nameless: dict[int, int] = {}
+    for index, entry in enumerate(entries):
+        category_id = _required(entry.id, f"$.categories[{index}].id")
+        if entry.name is None:
+            nameless[index] = category_id
+        else:
+            categories.append(Category(category_id, str(entry.name)))
+    return categories, nameless
+
+
+def _parse(
+    content: bytes,
+) -> tuple[_LenientFile, Iterator[_LenientImage | str], Iterator[_LenientAnnotation | str]]:
+    """The file, its images and its annotations, one by one; of what is none, what is wrong."""
     try:
         file = msgspec.json.decode(content, type=_LenientUndecoded)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError as error:
         parsed = msgspec.convert(_parse_with_nan(content, error), _LenientParsed)
-        return parsed, _each(lambda a: msgspec.convert(a, _LenientAnnotation), parsed.annotations)
-    return file, _each(msgspec.json.Decoder(_LenientAnnotation).decode, file.annotations)
+        return (
+            parsed,
+            _each(lambda image: msgspec.convert(image, _LenientImage), parsed.images),
+            _each(lambda a: msgspec.convert(a, _LenientAnnotation), parsed.annotations),
+        )
+    return (
+        file,
+        _each(msgspec.json.Decoder(_LenientImage).decode, file.images),
+        _each(msgspec.json.Decoder(_LenientAnnotation).decode, file.annotations),
+    )
 
 
 def _parse_with_nan(content: bytes, error: msgspec.DecodeError) -> Any:
@@ -251,9 +311,10 @@ def _without_mask(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _each(
-    read: Callable[[Any], _LenientAnnotation], entries: Iterable[Any]
-) -> Iterator[_LenientAnnotation | str]:
+_Entry = TypeVar("_Entry", _LenientImage, _LenientAnnotation)
+
+
+def _each(read: Callable[[Any], _Entry], entries: Iterable[Any]) -> Iterator[_Entry | str]:
     for entry in entries:
         try:
             yield read(entry)
@@ -328,16 +389,26 @@ def _box(value: Any) -> Pixels | None:
     return None
 
 
-def _image(entry: _LenientImage, index: int, source_ids: dict[int, str]) -> Image:
-    place = f"$.images[{index}]"
-    image_id = _required(entry.id, f"{place}.id")
+def _image(entry: _LenientImage | str, index: int, source_ids: dict[int, str]) -> Image | BadImage:
+    place = f"images[{index}]"
+    if isinstance(entry, str):  # What is wrong with it.
+        return BadImage(place, entry)
+    image_id, name = _identity(entry.id), entry.file_name
+    if not isinstance(name, str) or not name:
+        return BadImage(place, f"file_name is no name: {_shown(name)}", image_id)
+    if image_id is None:
+        return BadImage(name, f"the image's id is no id: {_shown(entry.id)}")
+    width, height = _side(entry.width), _side(entry.height)
+    if width is None or height is None:
+        sides = f"{_shown(entry.width)} x {_shown(entry.height)}"
+        return BadImage(name, f"width and height are no whole numbers: {sides}", image_id)
     if isinstance(entry.id, str) and entry.id != str(image_id):
         source_ids[image_id] = entry.id
     return Image(
         id=image_id,
-        file_name=entry.file_name,
-        width=_side(entry.width, f"{place}.width"),
-        height=_side(entry.height, f"{place}.height"),
+        file_name=name,
+        width=width,
+        height=height,
         license=_identity(entry.license),
         flickr_url=_text(entry.flickr_url),
         coco_url=_text(entry.coco_url),
@@ -366,21 +437,16 @@ def _required(value: Any, place: str) -> int:
     return identity
 
 
-def _side(value: Any, place: str) -> int:
-    """Width or height in pixels; 0 where the file does not say."""
-    side = 0 if _is_missing(value) else _whole(value)
-    if side is None:
-        raise msgspec.ValidationError(
-            f"Expected a whole number of pixels, got `{_shown(value)}` - at `{place}`"
-        )
-    return side
+def _side(value: Any) -> int | None:
+    """Width or height in pixels; 0 where the file does not say, None where it is no number."""
+    return 0 if _is_missing(value) else _whole(value)
 
 
 def _whole(value: Any) -> int | None:
-    """A whole number, also as `1.0` or as text; None for anything else."""
+    """A whole number, also as `1.0` or as text of 63 bits; None for anything else."""
     if isinstance(value, str):
         match = _WHOLE.fullmatch(value)
-        return int(match[1]) if match else None
+        return number if match and abs(number := int(match[1])) < 2**63 else None
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,6 +1,7 @@
 """What a build is asked for: one frozen, validated record."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
@@ -86,7 +87,9 @@ class BuildConfig:
                      "num_downloads", "min_examples"):  # fmt: skip
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "must be 1 or more")
-        self._check("crop_margin", self.crop_margin >= 0, "must be 0 or more")
+        self._check(
+            "crop_margin", 0 <= self.crop_margin < math.inf, "must be 0 or more, and finite"
+        )
         self._check("image_size", self.image_size >= 0, "must be 0 (as it is) or more")
         self._check("classes", len(set(self.wanted)) == len(self.wanted) > 0,
                     "must name each class once")  # fmt: skip
@@ -149,6 +152,7 @@ class BuildConfig:
             )
         if self.source == "folder" and not self.folder_dir:
             raise ValueError("source=folder needs --folder_dir. Received none.")
+        self._check_boxless()
         for name in ("coco_dir", "images_dir", "folder_dir"):
             folder = getattr(self, name)
             if folder and Path(self.data_dir).resolve().is_relative_to(Path(folder).resolve()):
@@ -156,6 +160,16 @@ class BuildConfig:
                     "The dataset must not go among the photographs that it is made from. "
                     f"Received: data_dir={self.data_dir}, {name}={folder}. Name a --data_dir "
                     f"outside --{name}."
+                )
+
+    def _check_boxless(self) -> None:
+        """Refuses what class folders cannot heed: theirs are whole photographs."""
+        for name in ("label_policy", "min_area", "crop_margin"):
+            value = getattr(self, name)
+            if self.source == "folder" and value != getattr(type(self), name):
+                raise ValueError(
+                    f"Class folders have no boxes, which --{name} is about. Received: "
+                    f"{name}={value}. Leave it out."
                 )
 
     def _check_download(self) -> None:

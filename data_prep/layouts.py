@@ -6,6 +6,7 @@ https://labelstud.io/guide/export#COCO and https://roboflow.com/formats/coco-jso
 
 import functools
 import os
+import posixpath
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -47,7 +48,8 @@ class AnnotationFile(NamedTuple):
         if name.startswith("/") and not self.is_loose:
             return next((below for folder in self.folders if (below := _below(name, folder))), name)
         if not self.is_loose:
-            return name.removeprefix("./").removeprefix(self.prefix)
+            name = name.removeprefix("./").removeprefix(self.prefix)
+            return posixpath.normpath(name) if "/.." in name else name
         _, _, below_images = name.rpartition("images/")
         end = PurePosixPath(below_images or name)
         if any(_is_file(folder / end) for folder in self.folders) and ".." not in end.parts:

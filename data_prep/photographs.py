@@ -3,6 +3,8 @@
 import difflib
 import hashlib
 import re
+import sys
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -80,6 +82,7 @@ class Source(NamedTuple):
         description: What was recognised and where, for a person.
         kind: What was recognised: COCO, the tool that labelled it, class folders.
         doubts: What is suspicious of its boxes, so that no crops should be made of them.
+        bad_images: The photographs of which the source says nothing that makes sense.
     """
 
     classes: tuple[str, ...]
@@ -89,6 +92,7 @@ class Source(NamedTuple):
     description: str
     kind: str
     doubts: Sequence[str] = ()
+    bad_images: Sequence[Rejection] = ()
 
 
 def hashed_id(text: str) -> int:
@@ -114,6 +118,13 @@ def check_classes(wanted: Sequence[str], known: Collection[str], where: str) -> 
     Raises:
         ValueError: also for a name that TFDS, which keeps a name a line, would read as another.
     """
+    for first, second in spelled_alike(known):
+        print(
+            f"Warning: {where} has the classes {first!r} and {second!r}, which differ by their "
+            "spelling alone. Rename one if they are the same.",
+            file=sys.stderr,
+            flush=True,
+        )
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
@@ -122,8 +133,29 @@ def check_classes(wanted: Sequence[str], known: Collection[str], where: str) -> 
                 f"{where} has no class {name!r}. Received: classes={name}. {hint} --classes=all "
                 "takes every one."
             )
-        if name != name.strip() or not name or not name.isprintable():
+        if not _fits_a_line(name):
             raise ValueError(
-                "A class must have a name of printable characters, without blanks at its ends: "
+                "A class must have a name without line breaks, without control characters and "
+                "without blanks at its ends: "
                 f"TFDS keeps it on a line. Received: {name!r} in {where}. Rename it there."
             )
+
+
+def _fits_a_line(name: str) -> bool:
+    """Whether a line of a file can hold it. Joiners of Persian and emoji are no matter."""
+    return (
+        name == name.strip()
+        and name.splitlines() == [name]
+        and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    )
+
+
+def spelled_alike(names: Collection[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ by case, or by how their accents are written, alone."""
+    first_of: dict[str, str] = {}
+    pairs = []
+    for name in sorted(names):
+        spelled = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        if (first := first_of.setdefault(spelled, name)) != name:
+            pairs.append((first, name))
+    return pairs

@@ -115,7 +115,7 @@ def _select(config: BuildConfig, source: Source, before: Selection | None = None
         dropped["box_outside_or_empty"] = len(source.bad_boxes)
     _check_every_class(config, source, Counter(c.label for c in candidates), dropped)
     photographs = [candidate.photograph for candidate in candidates]
-    digests, unusable = _digest(config, candidates, photographs)
+    digests, unusable = _digest(config, source, candidates)
     found = [
         Found(c, digests[c.photograph.path].content)
         for c in candidates
@@ -144,14 +144,15 @@ def _columns(found: Sequence[Found]) -> tuple[list[Candidate], list[str]]:
 
 
 def _digest(
-    config: BuildConfig, candidates: Sequence[Candidate], photographs: Sequence[Photograph]
+    config: BuildConfig, source: Source, candidates: Sequence[Candidate]
 ) -> tuple[Mapping[str, Digest], list[Rejection]]:
     """Returns {path: digest} of what is on disk or was fetched, and what cannot be had."""
+    photographs = [candidate.photograph for candidate in candidates]
     unfetched = _download(config, photographs)
     check_rejections(config, unfetched, photographs)
     digests, missing = plan.digest_photographs(candidates)
     known = {rejection.file for rejection in unfetched}
-    unusable = unfetched + [rejection for rejection in missing if rejection.file not in known]
+    unusable = [*source.bad_images, *unfetched, *(r for r in missing if r.file not in known)]
     if not (config.dry_run and config.download):  # They are not fetched yet.
         check_rejections(config, unusable, photographs)
     return digests, unusable

@@ -51,6 +51,7 @@ def write(root: Path, content: Any = None, name: str = "train2017") -> Path:
     (root / "annotations" / f"instances_{name}.json").write_text(text)
     if isinstance(content, dict):
         for number, image in enumerate(content.get("images", [])):
-            if ".." not in image["file_name"]:
-                (root / name / image["file_name"]).write_bytes(jpeg(number))
+            file = (image or {}).get("file_name")
+            if file and ".." not in file:
+                (root / name / file).write_bytes(jpeg(number))
     return root

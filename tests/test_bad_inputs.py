@@ -188,8 +188,9 @@ BUILD = {
     "captions": (with_bytes(b'{"images": [], "annotations": [{"id": 1, "image_id": 1}]}'), (), 1,
                  "missing required field `category_id` - at `$.annotations[0]`"),
     "key missing": (changed(annotations=None), (), 1, "missing required field `annotations`"),
-    "inner key missing": (lambda r: write(r, without_id()), (), 1, "field `id` - at `$.images[3]`"),
-    "wrong type": (with_image(id=1.5), (), 1, "got `1.5` - at `$.images[0].id`"),
+    "inner key missing": (lambda r: write(r, without_id()), (), 1,
+                          "4.jpg: the image's id is no id: null"),
+    "wrong type": (with_image(id=1.5), (), 1, "1.jpg: the image's id is no id: 1.5"),
     "no images": (changed(images=[]), (), 1, "No example is left for cat, dog"),
     "unknown class": (write, ("--classes=cat,dgo",), 1, "no class 'dgo'. Received: classes=dgo. "
                       "Did you mean 'dog'?"),
@@ -200,7 +201,7 @@ BUILD = {
     "one image twice": (with_image(id=2), (), 1, "The image id 2 stands 2 times"),
     "one category twice": (changed(categories=[{"id": 17, "name": "cat"},
                            {"id": 17, "name": "dog"}]), (), 1, "category id 17 stands 2 times"),
-    "id of 65 bits": (with_image(id=2**64), (), 1, f"fit into 64 bits. Received: {2**64}"),
+    "id of 65 bits": (with_image(id=2**64), (), 1, f"fit into 64 bits (image {2**64})"),
     "all of nothing": (changed(annotations=[]), ("--classes=all",), 1, "No annotation is of any"),
     "only strays": (with_every_annotation(image_id=99), (), 1, "annotation_of_unknown_image: 10"),
     "only unknown categories": (with_every_annotation(category_id=99), (), 1,
@@ -223,10 +224,13 @@ BUILD = {
                         "they look like [x1, y1, x2, y2]"),
     "turned sizes to crop": (turned_sizes, ("--label_policy=crop",), 1, "10 of 10 photographs "
                              "looked at are annotated with width and height exchanged"),
-    "leaves the folder": (with_image(file_name="../../x.jpg"), (), 1, "must stay inside the image "
-                          "folder. Received: '../../x.jpg'"),
+    "leaves the folder": (with_image(file_name="../../x.jpg"), (), 1, "1 of 9 photographs are "
+                          "unusable, more than --max_bad_fraction=0.01. The first: instances_"
+                          "train2017.json: ../../x.jpg: A file_name must stay inside the image "
+                          "folder (image 1)"),
     "absolute path": (with_image(file_name="/etc/passwd.."), (), 1, "must stay inside"),
-    "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1, "Received: '\\x00' (image 1 of"),
+    "NUL in a path": (lambda r: write(r, NUL_IN_A_PATH), (), 1,
+                      "\\x00: A file_name must stay inside"),
     "folder for annotations": (folder_for_annotations, (), 1, "Is a directory: "),
     "annotations elsewhere": (write, ("--coco_dir=", "--annotations=a.json", "--images_dir=."), 1,
                               "no such annotation file. Received: a.json"),
@@ -281,6 +285,9 @@ BUILD = {
     "arguments for no Beam": (write, ("--beam_args=--x=1",), 2, "are for --runner=beam"),
     "commit of nothing": (write, ("--commit_only",), 1, "Shards are missing"),
     "two sources": (write, ("--annotations=a.json",), 2, "in place of --coco_dir"),
+    "boxes of class folders": (write, ("--source=folder", "--coco_dir=", "--folder_dir=.",
+                               "--min_area=.5"), 2, "no boxes, which --min_area is about"),
+    "endless margin": (write, ("--crop_margin=inf",), 2, "crop_margin must be 0 or more"),
     "folder without a folder": (write, ("--source=folder", "--coco_dir="), 2, "needs --folder_dir"),
     "coco without a folder": (write, ("--coco_dir=",), 2, "source=coco needs --coco_dir"),
 }  # fmt: skip

@@ -71,6 +71,17 @@ def test_exchanged_sizes(annotated, stored, shown, drawn_as_shown, is_doubted) -
         assert "train/1.jpg has 64x48 pixels and is annotated as 48x64" in doubt
 
 
+@pytest.mark.parametrize(
+    ("annotated", "is_doubted"), [((100, 100), True), ((32, 24), False), ((33, 24), False)]
+)
+def test_sizes_of_another_shape(annotated, is_doubted) -> None:
+    photograph = Photograph("/1.jpg", "1.jpg", 1, "", annotated, (), file="train/1.jpg")
+    doubt = doubt_sizes([photograph], {"/1.jpg": Sizes(WIDE, WIDE)})
+    assert bool(doubt) == is_doubted
+    if doubt:
+        assert "train/1.jpg has 64x48 pixels and is annotated as 100x100" in doubt
+
+
 def test_doubt_is_a_warning_but_for_crops(capsys: pytest.CaptureFixture[str]) -> None:
     for policy in ("single", "largest"):
         box_checks.warn_or_refuse(["Strange, 100 %.", None], policy)

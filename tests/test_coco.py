@@ -127,6 +127,35 @@ def test_files_are_read_together_each_with_its_split(tmp_path: Path) -> None:
     assert photographs[-1].path == str(tmp_path / "val2017" / "2.jpg")
 
 
+def write_beside(root: Path, content: dict[str, object], name: str) -> None:
+    """Writes an annotation file whose photographs lie in a folder with those of others."""
+    write(root, content, name)
+    shutil.copytree(root / name, root / "images", dirs_exist_ok=True)
+    shutil.rmtree(root / name)
+
+
+def test_files_of_one_class_each_are_joined(tmp_path: Path) -> None:
+    """The same photographs stand in both; one of them shows both classes."""
+    content = instances(4)
+    both = {"id": 9, "image_id": 1, "category_id": 17, "bbox": [0, 0, 4, 4], "area": 16}
+    for name, category in (("cats_train", 17), ("dogs_train", 18)):
+        of_class = [a for a in [*content["annotations"], both] if a["category_id"] == category]
+        write_beside(tmp_path, content | {"annotations": of_class}, name)
+    source = read(tmp_path)
+    assert [p.name for p in source.photographs] == [f"{i}.jpg" for i in range(1, 5)]
+    assert [len(p.objects) for p in source.photographs] == [2, 1, 1, 1]
+    assert "4 stand in two of these files" in source.description
+
+
+@pytest.mark.parametrize(("second", "listed"), [("b_train", 4), ("b_val", 8)])
+def test_what_two_files_of_a_split_repeat_counts_once(second, listed, tmp_path: Path) -> None:
+    for name in ("a_train", second):
+        write_beside(tmp_path, instances(4), name)
+    source = read(tmp_path)
+    assert len(source.photographs) == listed
+    assert [len(p.objects) for p in source.photographs] == [1] * listed
+
+
 def test_annotations_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = write(tmp_path) / "annotations" / "instances_train2017.json"
     path.write_text(BOM + path.read_text())
@@ -142,7 +171,8 @@ def test_annotations_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_file_name_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> None:
     content = instances()
     root = write(tmp_path, content)
-    content["images"][0]["file_name"] = name
+    for image in content["images"]:
+        image["file_name"] = name
     (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="must stay inside the image folder") as error:
         read(root)

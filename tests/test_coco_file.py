@@ -96,6 +96,10 @@ SAME = {
     "sizes NaN": each("images", width=NAN, height=NAN),
     "sizes that are blank": each("images", width="", height=""),
     "one size missing": one("images", width=None),
+    "an image repeated": lambda c: c["images"].append(dict(c["images"][0])),
+    "a category repeated": lambda c: c["categories"].append(dict(c["categories"][0])),
+    "a category without a name": lambda c: c["categories"].append({"id": 99, "name": None}),
+    "a path with a detour": one("images", file_name="./sub/../1.jpg"),
 }
 
 
@@ -190,6 +194,45 @@ def test_annotation_that_cannot_be_used_is_named_and_the_others_are(
     assert rejection.file == without_box.file
 
 
+def without_first_name(content: dict[str, Any]) -> None:
+    del content["images"][0]["file_name"]
+
+
+BAD_IMAGES = {
+    "null": (lambda c: c["images"].__setitem__(0, None), "images[0]", "got `null`"),
+    "no name": (one("images", file_name=None), "images[0]", "file_name is no name: null (image 1)"),
+    "name missing": (without_first_name, "images[0]", "file_name is no name: null (image 1)"),
+    "no id": (one("images", id=None), "1.jpg", "the image's id is no id: null"),
+    "half an id": (one("images", id=1.5), "1.jpg", "the image's id is no id: 1.5"),
+    "width in words": (one("images", width="abc"), "1.jpg", 'no whole numbers: "abc" x 24'),
+    "half a pixel": (one("images", width=64.5), "1.jpg", "no whole numbers: 64.5 x 24 (image 1)"),
+    "outside": (one("images", file_name="../../x"), "../../x", "stay inside the image folder"),
+    "65 bits": (one("images", id=2**64), "1.jpg", f"fit into 64 bits (image {2**64})"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_image_that_cannot_be_used_is_named_and_the_others_are(name: str, tmp_path: Path) -> None:
+    change, file, reason = BAD_IMAGES[name]
+    content = instances()
+    change(content)
+    source = read(tmp_path, content)
+    [rejection] = source.bad_images
+    assert rejection.file == f"instances_train2017.json: {file}"
+    assert rejection.annotation_id is None  # It counts as a photograph.
+    assert reason in rejection.reason
+    assert [len(p.objects) for p in source.photographs] == [1] * 9
+
+
+def test_ids_of_19_digits_are_the_same_number_as_text(tmp_path: Path) -> None:
+    content = instances()
+    each("images", id=lambda i: str(1234567890123456789 + i))(content)
+    each("annotations", image_id=lambda i: 1234567890123456789 + i)(content)
+    source = read(tmp_path, content)
+    assert source.photographs[0].image_id == 1234567890123456790
+    assert [len(p.objects) for p in source.photographs] == [1] * 10
+
+
 @pytest.mark.parametrize("entry", [None, 7, {"id": 99}, {"id": 99, "image_id": None}])
 def test_annotation_of_no_image_is_rejected_by_the_name_of_its_file(
     entry: object, tmp_path: Path
@@ -240,13 +283,11 @@ NOT_COCO = {
     "no category at all": (without("annotations", "category_id"),
                            "missing required field `category_id` - at `$.annotations[0]`"),
     "no image at all": (each("annotations", image_id=None), "image_id is no id: null - at `$.anno"),
-    "image without a name": (lambda c: c["images"][3].pop("file_name"),
-                             "missing required field `file_name` - at `$.images[3]`"),
-    "half an id": (one("images", id=1.5), "whole number or text, got `1.5` - at `$.images[0].id`"),
+    "images without names": (without("images", "file_name"),
+                             "file_name is no name: null - at `$.images[0]`"),
+    "half an id": (each("images", id=1.5), "image's id is no id: 1.5 - at `$.images[0]`"),
     "id of true": (one("categories", id=True), "got `true` - at `$.categories[0].id`"),
-    "image without an id": (one("images", id=None), "got `null` - at `$.images[0].id`"),
-    "half a pixel": (one("images", width=31.5), "got `31.5` - at `$.images[0].width`"),
-    "width in words": (one("images", width="wide"), 'got `"wide"` - at `$.images[0].width`'),
+    "no image at all but null": (lambda c: c.update(images=[None]), "got `null` - at `$.images[0]"),
     "category without a name": (one("categories", name=None), "got `null` - at `$.categories[0]"),
     "no categories": (lambda c: c.pop("categories"), "missing required field `categories`"),
     "no list of annotations": (lambda c: c.update(annotations={}), "Expected `array`"),

@@ -160,11 +160,23 @@ def test_splits_and_classes_side_by_side_are_refused(tmp_path: Path) -> None:
         read(tmp_path, *files)
 
 
-@pytest.mark.parametrize("name", [" cat", "cat ", "cat\nfeline", "\t", "cat\u200b"])
+@pytest.mark.parametrize("name", [" cat", "cat ", "cat\nfeline", "\t", "cat\u2028s", "c\x01"])
 def test_class_that_tfds_cannot_name_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="printable characters") as error:
+    with pytest.raises(ValueError, match="without line breaks") as error:
         read(tmp_path, f"{name}/1.jpg", "dog/2.jpg", classes=("all",))
     assert repr(name) in str(error.value)
+
+
+def test_class_may_have_a_name_of_any_script(tmp_path: Path) -> None:
+    names = ("\u06af\u200c\u0647", "👩\u200d🚀", "cat\xa0wild", "cat\u200b")
+    source = read(tmp_path, *(f"{name}/1.jpg" for name in names), classes=("all",))
+    assert set(source.classes) == set(names)
+
+
+@pytest.mark.parametrize("other", ["Cat\u00e9", "cate\u0301"])
+def test_classes_that_differ_by_spelling_alone_are_said(other, tmp_path, capsys) -> None:
+    read(tmp_path, "train/cat\u00e9/1.jpg", f"val/{other}/2.jpg", classes=("all",))
+    assert "differ by their spelling alone" in capsys.readouterr().err
 
 
 def test_all_takes_every_folder_in_alphabetical_order(tmp_path: Path) -> None:
