@@ -12,6 +12,8 @@ BUCKETS = ("gs",)  # What TensorFlow reads and writes as it does files.
 
 # Two characters at least: `C:` is a drive. And `//`: a folder's name may have a colon in it.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+# As pathlib prints them: no folder of this machine is meant.
+_HALF_A_SCHEME = re.compile(r"(gs|s3|az|https?|file):/(?!/)", re.IGNORECASE)
 
 
 def define(
@@ -45,8 +47,14 @@ def expand(path: str, schemes: Sequence[str] = ()) -> str:
     """Returns the path with `~` and `~user` replaced by their folders, and otherwise as it is.
 
     Raises:
-        ValueError: if its scheme is not one of `schemes`, or no such home folder is known.
+        ValueError: if its scheme is not one of `schemes`, or half of one, or no such home folder is
+            known.
     """
+    if half := _HALF_A_SCHEME.match(path):
+        raise ValueError(
+            f"has one slash where a scheme has two. Received: {path}. Write "
+            f"{half[1].lower()}://{path[half.end() :]}, or ./{path} for a folder of that name."
+        )
     scheme = scheme_of(path)
     if scheme is not None and scheme not in schemes:
         served = "".join(f", or begin with {name}://" for name in schemes)

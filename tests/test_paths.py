@@ -45,6 +45,7 @@ def test_home_folder_is_expanded_and_nothing_else(
         ("az://bucket/data", "Received: az://"),
         ("HTTP://host/data", "Received: http://"),
         ("file:///data", "Received: file://"),
+        ("gs:/bucket/data", "Write gs://bucket/data, or ./gs:/bucket/data"),
         ("~nobody-of-this-name/data", "or ./~nobody-of-this-name/data"),
     ],
 )
