@@ -26,7 +26,7 @@ from tests.miniature import environment
         # A colon is no scheme.
         ("C:\\data", "C:\\data"),
         ("run:2/data", "run:2/data"),
-        ("gs:/data", "gs:/data"),
+        ("./gs:/data", "./gs:/data"),
         ("/a://b", "/a://b"),
         ("", ""),
     ],
