@@ -58,4 +58,5 @@ def _photograph(root: Path, path: Path, label: int | None, split: str) -> Photog
         objects=(),
         label=label,
         file=name,
+        source_id=name,
     )

@@ -255,6 +255,9 @@ def test_folder_per_class(folders, tmp_path) -> None:
     )  # fmt: skip
     expected = {"train": 6, "val": 6} if len(folders) > 1 else {"train": 5, "val": 1}
     assert manifest.counts == {s: {"cat": n, "dog": n} for s, n in expected.items()}
+    header, first, *_ = (tmp_path / "data" / "attribution.csv").read_text().splitlines()
+    assert header == "image_id,license,url,source_id"
+    assert (tmp_path / "animals" / first.rpartition(",")[2]).is_file()
 
 
 def test_small_photographs_keep_their_bytes_and_large_ones_shrink(coco, tmp_path) -> None:
