@@ -40,7 +40,8 @@ class Photograph(msgspec.Struct, frozen=True):
         file: Path relative to the source's folder, for a person, and so as `originals.shown` shows
             it: unlike `name`, no other photograph has it.
         download_url: Where the annotations say that its bytes can be fetched; "" where unknown.
-        source_id: The source's id, where that is text that is no number: of class folders, the file.
+        source_id: The source's id, where that is text that is no number; of class folders, the
+            file.
     """
 
     path: str
