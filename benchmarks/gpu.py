@@ -15,24 +15,21 @@ In small, on a CPU:
 python -m benchmarks.gpu --data_dir=D --log=FILE --num_gpus=0 --batch_sizes=4 --precisions=float32
 """
 
-import csv
-import itertools
 import json
-import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from absl import flags
 
 from benchmarks import photographs
+from benchmarks.gpu_figures import figures_of, noted, rates_of, same_bits, table
+from benchmarks.gpu_jobs import Job, Recipe, plan
 from cli import command, paths
 from trainer.config import CACHE_FEATURES, PRECISIONS
 
@@ -54,69 +51,6 @@ flags.DEFINE_float("limit_s", 3600, "Seconds in all, after which what runs is en
 flags.DEFINE_float("job_limit_s", 150, "Seconds of one process at most.")
 
 _POLL_SECONDS = 0.02
-
-
-class Recipe(NamedTuple):
-    """What of a training makes a difference to its speed."""
-
-    precision: str
-    jit_compile: bool
-    cache_features: str
-    batch_size: int
-
-    @property
-    def flags(self) -> list[str]:
-        """As trainer.main takes them."""
-        return [f"--{name}={str(value).lower()}" for name, value in self._asdict().items()]
-
-
-class Job(NamedTuple):
-    """One measurement: of a training, of the bounds for all batch sizes, or of what bits come.
-
-    Attributes:
-        kind: `training`; `bound`; `deterministic`, a training; `again` and `resumed`, whose bits
-            are compared with those of the deterministic one.
-        recipe: Of a bound, only precision and jit_compile count.
-    """
-
-    kind: str
-    recipe: Recipe
-
-    @property
-    def name(self) -> str:
-        """What it is noted under."""
-        precision, jit_compile, features, batch_size = self.recipe
-        name = f"{self.kind}, {precision}{', XLA' if jit_compile else ''}"
-        if self.kind == "bound":
-            return name
-        return f"{name}, {batch_size}{', features' if features == 'on' else ''}"
-
-
-def plan(
-    precisions: Sequence[str],
-    jit_compile: Sequence[bool],
-    cache_features: Sequence[str],
-    batch_sizes: Sequence[int],
-) -> list[Job]:
-    """Returns the jobs, most important first.
-
-    The first of each list is what a user begins with. The first training is followed by its bound
-    and by the runs whose bits are compared; then comes what departs from it in one of the four,
-    then in two. A bound stands behind the first training that it is needed for.
-    """
-    choices = itertools.product(precisions, jit_compile, cache_features, batch_sizes)
-    usual = Recipe(precisions[0], jit_compile[0], cache_features[0], batch_sizes[0])
-    recipes = sorted(
-        itertools.starmap(Recipe, choices),
-        key=lambda recipe: sum(a != b for a, b in zip(recipe, usual, strict=True)),
-    )
-    jobs: list[Job] = []
-    for recipe in recipes:
-        bound = Job("bound", usual._replace(precision=recipe[0], jit_compile=recipe[1]))
-        jobs += [Job("training", recipe), *([] if bound in jobs else [bound])]
-        if recipe == usual:
-            jobs += [Job(kind, usual) for kind in ("deterministic", "again", "resumed")]
-    return jobs
 
 
 def main(arguments: list[str]) -> None:
@@ -301,84 +235,6 @@ class Bench:
     def _left(self) -> float:
         """Seconds that a process may take."""
         return max(1.0, min(FLAGS.job_limit_s, self._end - time.monotonic()))
-
-
-def figures_of(printed: str) -> dict[str, Any]:
-    """What a training said: its verdict, and the figures of benchmarks.gpu_training."""
-    lines = printed.splitlines()
-    verdicts = [line for line in lines if re.match(r"[\d.]+ images/s, ", line)]
-    return {**json.loads(lines[-1]), "verdict": verdicts[-1] if verdicts else None}
-
-
-def rates_of(history: Path) -> dict[str, float]:
-    """Images a second of the epochs behind the first, in which graphs are built: the median."""
-    with history.open() as file:
-        rates = [float(row["images_per_second"]) for row in csv.DictReader(file)]
-    return {"images_per_second": statistics.median(rates[1:])}
-
-
-def same_bits(one: Path, other: Path) -> bool:
-    """Whether the last checkpoints of two runs hold the same bits, times aside."""
-    last = [max((run / "checkpoints").glob("step-*.npz")) for run in (one, other)]
-    with np.load(last[0]) as a, np.load(last[1]) as b:
-        names = [name for name in a.files if name != "progress"]
-        return (
-            last[0].name == last[1].name
-            and a.files == b.files
-            and all(a[name].tobytes() == b[name].tobytes() for name in names)
-        )
-
-
-def noted(log: Path) -> list[dict[str, Any]]:
-    """The entries of a log."""
-    return list(map(json.loads, log.read_text().splitlines())) if log.exists() else []
-
-
-def table(entries: Iterable[dict[str, Any]]) -> str:
-    """Returns a table of the trainings, as Markdown, and a line for each of the rest.
-
-    Args:
-        entries: Of the log.
-    """
-    entries = [entry for entry in entries if "error" not in entry]
-    bounds = bounds_of(entries)
-    lines = [
-        "| precision | XLA | from | batch | images/s | of the bound | memory | bound by |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for entry in (entry for entry in entries if entry["kind"] == "training"):
-        what = "features" if entry["cache_features"] == "on" else "train"
-        bound = bounds.get((what, entry["precision"], entry["jit_compile"], entry["batch_size"]))
-        cells = (
-            entry["precision"],
-            "yes" if entry["jit_compile"] else "no",
-            "features" if what == "features" else "photographs",
-            entry["batch_size"],
-            f"{entry['images_per_second']:,.0f}",
-            f"{entry['images_per_second'] / bound:.2f}" if bound else "",
-            f"{entry['peak_bytes'] / 1e9:.1f} GB" if entry["peak_bytes"] else "",
-            re.sub(r".*bound by (\w+)\..*", r"\1", entry["verdict"] or ""),
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    for (what, precision, jit_compile, batch_size), rate in bounds.items():
-        xla = ", XLA" if jit_compile else ""
-        lines.append(f"bound, {what}, {precision}{xla}, {batch_size}: {rate:,.0f} images/s")
-    for entry in entries:
-        if "same_bits" in entry:
-            lines.append(f"{entry['name']}: same bits: {entry['same_bits']}")
-    return "\n".join(lines)
-
-
-def bounds_of(entries: Iterable[dict[str, Any]]) -> dict[tuple[str, str, bool, int], float]:
-    """{(what, precision, jit_compile, batch size): images a second}."""
-    return {
-        (figure["what"], entry["precision"], entry["jit_compile"], figure["batch_size"]): figure[
-            "images_per_second"
-        ]
-        for entry in entries
-        if entry["kind"] == "bound"
-        for figure in entry["bounds"]
-    }
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ _ENDINGS = frozenset(
      ".toml", ".url", ".xmp", ".yaml", ".yml"}
 )  # fmt: skip
 _PHOTOGRAPHS = frozenset({".avif", ".heic", ".heif", ".webp"})  # That Python 3.11 does not know.
+_DRAWINGS = frozenset({".eps", ".ps"})  # To Python programs, to Pillow images.
 _TYPES = mimetypes.MimeTypes()  # Python's own: the same on every machine.
 
 
@@ -26,7 +27,8 @@ def may_be_photograph(path: Path) -> bool:
         return False
     kind, packed = _TYPES.guess_type(name)
     is_other = packed or (kind is not None and not kind.startswith("image/"))
-    return not is_other and path.suffix.lower() not in _ENDINGS
+    ending = path.suffix.lower()
+    return ending in _DRAWINGS or (not is_other and ending not in _ENDINGS)
 
 
 def is_photograph(path: Path) -> bool:

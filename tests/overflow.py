@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.cluster import find_cluster
+from trainer.cluster import find_cluster, without_proxies
 from trainer.config import TrainConfig
 from trainer.distribution import create_strategy
 from trainer.exact_model import ExactModel
@@ -74,6 +74,8 @@ def step(model: ExactModel, overflowing: int | None) -> dict[str, Any]:
 
 def main() -> None:
     cluster = find_cluster(os.environ)
+    if cluster:
+        os.environ.update(without_proxies(cluster, os.environ))
     strategy = create_strategy(0, int(sys.argv[1]) if cluster is None else 1, cluster)
     for replica in range(strategy.num_replicas_in_sync):
         with strategy.scope():

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.gpu import Job, Recipe, figures_of, noted, plan, rates_of, same_bits, table
+from benchmarks.gpu_figures import figures_of, noted, rates_of, same_bits, table
+from benchmarks.gpu_jobs import Job, Recipe, plan
 
 USUAL = Recipe("float32", False, "off", 256)
 

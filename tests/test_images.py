@@ -262,8 +262,8 @@ def test_flawed_jpeg_keeps_its_bytes_where_tensorflow_decodes_it(name: str) -> N
     ],
 )
 def test_whatever_a_plugin_raises_is_a_reason(photograph, reason) -> None:
-    for take in (images.decode, images.stored_size, lambda p: store_jpeg(p, 64)):
-        if take is images.stored_size and "decoded" in reason:
+    for take in (images.decode, images.sizes, lambda p: store_jpeg(p, 64)):
+        if take is images.sizes and "decoded" in reason:
             continue  # The header is well.
         with pytest.raises(UnusableImageError, match=f"^{reason}"):
             take(photograph)
