@@ -184,7 +184,7 @@ def survive(folder: Path, *flags: str) -> Outcome:
     data_dir = folder.with_name(f"{folder.name}_data")
     done = miniature.python(
         "data_prep.build", "--source=folder", f"--folder_dir={folder}", f"--data_dir={data_dir}",
-        f"--classes={','.join(CLASSES)}", "--max_bad_fraction=1", *flags,
+        f"--classes={','.join(CLASSES)}", "--max_bad_fraction=1", "--conflicts=keep", *flags,
     )  # fmt: skip
     if done.returncode or done.stderr:
         raise RuntimeError(f"The build of {folder} ended with {done.returncode}: {done.stderr}")
