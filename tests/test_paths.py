@@ -1,6 +1,7 @@
 """Paths that a person gives, whichever command they are given to."""
 
 import json
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.miniature import environment
         ("~", "{home}"),
         ("~/data", "{home}/data"),
         ("~/data/", "{home}/data/"),
-        ("~root/data", "/root/data"),
+        ("~root/data", f"{pwd.getpwnam('root').pw_dir}/data"),
         ("data", "data"),
         ("./~/data", "./~/data"),
         ("a/~/data", "a/~/data"),
@@ -83,12 +84,12 @@ for name in sys.argv[2:]:
 def test_each_path_flag_takes_what_its_command_can_serve(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", TRY_EACH, module, *PATH_FLAGS[module]],
-        capture_output=True, text=True, check=True, env={**environment(), "HOME": "/home/me"},
+        capture_output=True, text=True, check=True, env={**environment(), "HOME": "/nest"},
     )  # fmt: skip
     printed = iter(map(json.loads, done.stdout.splitlines()))
     for name, buckets in PATH_FLAGS[module].items():
         home, gs, s3 = (next(printed) for _ in range(3))
-        assert home in ("/home/me/x", ["/home/me/x"]), name
+        assert home in ("/nest/x", ["/nest/x"]), name
         assert gs == "gs://b/x" if buckets else "must be a path of this machine" in gs, name
         assert "Received: s3://" in s3, name
 
