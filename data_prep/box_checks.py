@@ -68,13 +68,10 @@ def doubt_sizes(photographs: Iterable[Photograph], sizes: "Mapping[str, Sizes]")
     exchanged = [p for p in looked_at if _is_exchanged(p.size, sizes[p.path])]
     if not exchanged:
         return _doubt_shapes(looked_at, sizes)
-    first = exchanged[0]
-    (width, height), (annotated_width, annotated_height) = sizes[first.path].stored, first.size
     return (
         f"{len(exchanged)} of {len(looked_at)} photographs looked at are annotated with width and "
         f"height exchanged, and their EXIF does not turn them: their boxes lie elsewhere. The "
-        f"first: {first.file} has {width}x{height} pixels and is annotated as "
-        f"{annotated_width}x{annotated_height}. Exchange the two in the annotations, or turn the "
+        f"first: {_both_sizes(exchanged[0], sizes)}. Exchange the two in the annotations, or turn the "
         "photographs as they were when they were labelled."
     )
 
@@ -87,14 +84,18 @@ def _doubt_shapes(looked_at: Sequence[Photograph], sizes: "Mapping[str, Sizes]")
     others = [p for p in looked_at if _is_of_another_shape(p.size, sizes[p.path])]
     if len(others) <= _FEW * len(looked_at):
         return None
-    first = others[0]
-    (width, height), (annotated_width, annotated_height) = sizes[first.path].stored, first.size
     return (
         f"{len(others)} of {len(looked_at)} photographs looked at are annotated at a size of "
-        f"another shape than they have: their boxes lie elsewhere. The first: {first.file} has "
-        f"{width}x{height} pixels and is annotated as {annotated_width}x{annotated_height}. Give "
-        "the photographs that were labelled, or their sizes in the annotations."
+        f"another shape than they have: their boxes lie elsewhere. The first: "
+        f"{_both_sizes(others[0], sizes)}. Give the photographs that were labelled, or their sizes "
+        "in the annotations."
     )
+
+
+def _both_sizes(photograph: Photograph, sizes: "Mapping[str, Sizes]") -> str:
+    width, height = sizes[photograph.path].stored
+    annotated = "x".join(map(str, photograph.size))
+    return f"{photograph.file} has {width}x{height} pixels and is annotated as {annotated}"
 
 
 def warn_or_refuse(doubts: Iterable[str | None], label_policy: str) -> None:
