@@ -71,8 +71,8 @@ def doubt_sizes(photographs: Iterable[Photograph], sizes: "Mapping[str, Sizes]")
     return (
         f"{len(exchanged)} of {len(looked_at)} photographs looked at are annotated with width and "
         f"height exchanged, and their EXIF does not turn them: their boxes lie elsewhere. The "
-        f"first: {_both_sizes(exchanged[0], sizes)}. Exchange the two in the annotations, or turn the "
-        "photographs as they were when they were labelled."
+        f"first: {_both_sizes(exchanged[0], sizes)}. Exchange the two in the annotations, or turn "
+        "the photographs as they were when they were labelled."
     )
 
 
