@@ -38,7 +38,8 @@ seconds = time.perf_counter() - start
 print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 _READERS = {
-    "data_prep.coco": "from data_prep import coco\nfrom data_prep.config import COCO_ANIMALS\n"
+    "data_prep.sources.coco": "from data_prep.config import COCO_ANIMALS\n"
+    "from data_prep.sources import coco\n"
     "coco.read_annotations([sys.argv[1]], sys.argv[2], COCO_ANIMALS)",
     "pycocotools": "import contextlib\nfrom pycocotools.coco import COCO\n"
     "with contextlib.redirect_stdout(sys.stderr): COCO(sys.argv[1])",

@@ -20,9 +20,9 @@ import tensorflow as tf
 from absl import flags
 
 from cli import command
-from trainer import feature_cache
 from trainer.config import IMAGE_SIZE, PRECISIONS, TrainConfig
-from trainer.model import build_model, create_optimizer
+from trainer.features import cache as feature_cache
+from trainer.model.classifier import build_model, create_optimizer
 
 FLAGS = flags.FLAGS
 

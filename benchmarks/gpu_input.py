@@ -15,9 +15,10 @@ import tensorflow as tf
 from absl import flags
 
 from cli import command, paths
-from trainer import input_pipeline, train
+from trainer import train
 from trainer.config import TrainConfig
-from trainer.examples import shuffle_window
+from trainer.data import input_pipeline
+from trainer.data.examples import shuffle_window
 from trainer.run import Run
 
 FLAGS = flags.FLAGS

@@ -19,7 +19,7 @@ _shards: list[tuple[float, int]] = []
 def _note_shards() -> None:
     """Has the cache's progress tell when what was done."""
     keras_settings.import_keras()
-    from trainer import feature_cache
+    from trainer.features import cache as feature_cache
 
     class Noted(feature_cache.Progress):
         def add(self, count: int) -> None:

@@ -29,8 +29,8 @@ def _photographs(folder: Path) -> list[tuple[Path, int]]:
 def ours(folder: Path, cores: int) -> Iterable[Any]:
     """This project's stream."""
     from tfrecords.manifest import read_manifest
-    from trainer.input_pipeline import training_stream
-    from trainer.split import find_split
+    from trainer.data.input_pipeline import training_stream
+    from trainer.data.split import find_split
 
     split = find_split(str(folder / "shards"), read_manifest(folder / "shards"), "train")
     return training_stream(split, batch_size=BATCH, seed=0)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from data_prep import coco
 from data_prep.config import COCO_ANIMALS
-from data_prep.photographs import Photograph
+from data_prep.sources import coco
+from data_prep.sources.photographs import Photograph
 
 _QUALITY = 97  # Gives files of COCO's mean size, 163 kB.
 

@@ -16,12 +16,13 @@ from absl import flags
 
 from cli import command, paths
 from tfrecords.manifest import read_manifest
-from trainer import feature_cache, input_pipeline
 from trainer.config import TrainConfig
-from trainer.dropout import PerExampleDropout
-from trainer.model import build_model
-from trainer.split import find_split
-from trainer.weights import load_weights
+from trainer.data import input_pipeline
+from trainer.data.split import find_split
+from trainer.features import cache as feature_cache
+from trainer.model.classifier import build_model
+from trainer.model.weights import load_weights
+from trainer.numerics.dropout import PerExampleDropout
 
 FLAGS = flags.FLAGS
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 from cli import command
-from trainer import winograd
+from trainer.numerics import winograd
 
 FLAGS = flags.FLAGS
 

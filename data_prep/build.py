@@ -16,20 +16,7 @@ from absl import flags
 from tqdm import tqdm
 
 from cli import command, cores, paths
-from data_prep import (
-    beam,
-    box_checks,
-    coco,
-    commit,
-    folder,
-    identity,
-    lock,
-    plan,
-    runners,
-    selection,
-    splits,
-    summary,
-)
+from data_prep import beam, commit, identity, lock, plan, runners, selection, summary
 from data_prep.config import (
     ANIMALS_URL,
     COCO_ANIMALS,
@@ -41,10 +28,12 @@ from data_prep.config import (
     SPLITS_BY,
     BuildConfig,
 )
-from data_prep.photographs import Rejection, Source
+from data_prep.examples import splits
+from data_prep.examples.tolerance import check_rejections
 from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished, was_built_alike
-from data_prep.tolerance import check_rejections
+from data_prep.sources import box_checks, coco, folder
+from data_prep.sources.photographs import Rejection, Source
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
 
@@ -403,10 +392,10 @@ def _read_what_is_there(config: BuildConfig) -> Source:
 
 def draw_source(config: BuildConfig, folder: Path) -> Source:
     """Draws animals below a folder, and reads them as COCO's photographs are read."""
-    from data_prep import synthetic  # No other source needs what draws.
+    from data_prep.synthetic import dataset  # No other source needs what draws.
 
     drawn = folder / "synthetic_coco"
-    synthetic.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
+    dataset.write_coco(drawn, num_images=config.synthetic_images, seed=config.seed)
     source = coco.read_coco_dir(str(drawn), config.wanted)
     description = f"Drawn animals: {len(source.photographs)} drawings, no photographs"
     print(description, flush=True)
@@ -415,8 +404,8 @@ def draw_source(config: BuildConfig, folder: Path) -> Source:
 
 def _download_source(config: BuildConfig) -> None:
     """Fetches what says which photographs there are: annotations, or a folder for each class."""
-    from data_prep import download  # Brings requests, an eighth of the command's start.
-    from data_prep.downloader import Downloader
+    from data_prep.sources import download  # Brings requests, an eighth of the command's start.
+    from data_prep.sources.http import Downloader
 
     if config.source == "folder":
         download.fetch_animals(Downloader(), str(config.folder_dir), config.download_url)

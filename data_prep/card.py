@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.labels import POLICIES
+from data_prep.examples.labels import POLICIES
 from tfrecords import naming
 from tfrecords.manifest import Manifest
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from data_prep import card, lock, near_duplicates
-from data_prep.near_duplicates import Pair
-from data_prep.photographs import Photograph, Rejection, Source
+from data_prep import card, lock
+from data_prep.examples import near_duplicates
+from data_prep.examples.near_duplicates import Pair
 from data_prep.shards import ShardResult, ShardTask
+from data_prep.sources.photographs import Photograph, Rejection, Source
 from tfrecords import files, naming
 from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
 
@@ -30,7 +31,7 @@ def prepare() -> None:
 
     Not TFDS, whose own import changes for a moment how all threads import.
     """
-    threading.Thread(target=importlib.import_module, args=("data_prep.report",)).start()
+    threading.Thread(target=importlib.import_module, args=("data_prep.report.page",)).start()
 
 
 def commit(
@@ -60,7 +61,7 @@ def commit(
         photographs: Of which examples were to be made.
         tasks: What was to be built.
     """
-    from data_prep import report  # Brings matplotlib, which a mistyped flag can spare.
+    from data_prep.report import page  # Brings matplotlib, which a mistyped flag can spare.
 
     results = sorted(results, key=lambda result: result.shard.file)
     shards = [result.shard for result in results]
@@ -90,8 +91,8 @@ def commit(
     ]
     in_source = {photograph.file: photograph for photograph in source.photographs}
     rejected = [*rejections, *conflicting]
-    contents = report.Contents(source.kind, examples, in_source, rejected, pairs)
-    report.write_report(data_dir, manifest, contents)
+    contents = page.Contents(source.kind, examples, in_source, rejected, pairs)
+    page.write_report(data_dir, manifest, contents)
     write_manifest(data_dir, manifest)
     return manifest
 

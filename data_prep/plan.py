@@ -11,11 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from cli.progress import Progress
-from data_prep import near_duplicates
 from data_prep.config import BuildConfig
-from data_prep.labels import Candidate
-from data_prep.photographs import Rejection
+from data_prep.examples import near_duplicates
+from data_prep.examples.labels import Candidate
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, stamp_of
+from data_prep.sources.photographs import Rejection
 from tfrecords import files, heif, images, naming, originals, plan
 from tfrecords.unusable import UnusableImageError
 

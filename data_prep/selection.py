@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep import box_checks, conflicts, headers, labels, plan, rare_classes, splits
+from data_prep import plan
 from data_prep.config import BuildConfig
-from data_prep.labels import Candidate
-from data_prep.photographs import Photograph, Rejection, Source
+from data_prep.examples import conflicts, labels, rare_classes, splits
+from data_prep.examples.labels import Candidate
+from data_prep.examples.tolerance import check_rejections
 from data_prep.plan import Digest
-from data_prep.tolerance import check_rejections
+from data_prep.sources import box_checks, headers
+from data_prep.sources.photographs import Photograph, Rejection, Source
 from tfrecords.schema import Box
 
 _MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
@@ -195,8 +197,8 @@ def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Re
     """Fetches the photographs of COCO that are not there, if the config says so."""
     if not config.download or config.source != "coco" or config.dry_run:
         return []
-    from data_prep import download  # Brings requests, an eighth of the command's start.
-    from data_prep.downloader import Downloader
+    from data_prep.sources import download  # Brings requests, an eighth of the command's start.
+    from data_prep.sources.http import Downloader
 
     return download.fetch_photographs(
         Downloader(),

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from data_prep import labels, near_duplicates
-from data_prep.photographs import Rejection
+from data_prep.examples import labels, near_duplicates
+from data_prep.sources.photographs import Rejection
 from tfrecords import files, images, naming, originals, schema, writer
 from tfrecords.manifest import Shard
 from tfrecords.schema import Box, Object

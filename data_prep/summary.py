@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.config import BuildConfig
-from data_prep.photographs import Rejection, Source
 from data_prep.rules import RULES
 from data_prep.selection import Selection
 from data_prep.shards import ShardTask
+from data_prep.sources.photographs import Rejection, Source
 from tfrecords import naming
 from tfrecords.manifest import Manifest
 

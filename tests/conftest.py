@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import trainer  # noqa: F401  # Before TensorFlow, which it tells how to compute.
-from tests import miniature, slurm
+from tests.support import miniature, slurm
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from trainer import augmentation
+from trainer.data import augmentation
 
 # Smooth, so that what a resampling changes is small; of three different channels.
 _Y, _X = np.mgrid[0:224, 0:224] / 223

@@ -17,8 +17,8 @@ from PIL import Image
 
 from data_prep.build import build as build_dataset
 from data_prep.config import BuildConfig
-from tests import coco_folder, miniature
-from tests.coco_folder import instances, write
+from tests.support import coco_folder, miniature
+from tests.support.coco_folder import instances, write
 from tfrecords.manifest import read_manifest
 
 Break = Callable[[Path], object]

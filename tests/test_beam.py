@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import coco_folder, miniature
+from tests.support import coco_folder, miniature
 from tfrecords.manifest import read_manifest
 
 SEVERAL = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from data_prep import box_checks
-from data_prep.box_checks import DrawnBox, doubt_boxes, doubt_sizes
-from data_prep.photographs import Photograph
+from data_prep.sources import box_checks
+from data_prep.sources.box_checks import DrawnBox, doubt_boxes, doubt_sizes
+from data_prep.sources.photographs import Photograph
 from tfrecords.images import Sizes
 
 SIZE = (64, 48)

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.build import build, build_share
 from data_prep.config import BuildConfig
-from tests import coco_folder, killed_builds
+from tests.support import coco_folder, killed_builds
 from tfrecords.manifest import read_manifest
 
 
@@ -131,7 +131,7 @@ def test_other_options_leave_nothing_of_the_build_before(coco, tmp_path) -> None
 
 
 def test_killed_build_resumes_to_the_same_bytes(tmp_path) -> None:
-    """`python -m benchmarks.build_kills` does the same many times, at random moments."""
+    """`python -m tests.soak.build_kills` does the same many times, at random moments."""
     whole, data_dir = tmp_path / "whole", tmp_path / "killed"
     killed_builds.finish(whole, images=60, num_workers=1)
     for phase, workers, with_workers in (

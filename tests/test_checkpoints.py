@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.checkpoints import Checkpoints, Progress
+from trainer.workdir.checkpoints import Checkpoints, Progress
 
 RUN = {"recipe": {"seed": 0, "epochs": 9}, "data": {"digest": "abc"}}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cluster import PORT, Cluster, find_cluster, without_proxies
-from trainer.hostlist import expand_hostlist
+from trainer.distribute.cluster import PORT, Cluster, find_cluster, without_proxies
+from trainer.distribute.hostlist import expand_hostlist
 
 GPUS = ["GPU:0", "GPU:1", "GPU:2", "GPU:3"]
 

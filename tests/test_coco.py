@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import coco
-from data_prep.photographs import Photograph, Source
-from tests.coco_folder import CLASSES, instances, jpeg, write
+from data_prep.sources import coco
+from data_prep.sources.photographs import Photograph, Source
+from tests.support.coco_folder import CLASSES, instances, jpeg, write
 from tfrecords.schema import Box
 
 BOM = "\ufeff"

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from data_prep import coco, coco_file
 from data_prep.build import build
 from data_prep.config import BuildConfig
-from data_prep.photographs import Photograph, Source, hashed_id
-from tests.coco_folder import CLASSES, instances, jpeg, write
+from data_prep.sources import coco, coco_file
+from data_prep.sources.photographs import Photograph, Source, hashed_id
+from tests.support.coco_folder import CLASSES, instances, jpeg, write
 from tfrecords.manifest import Manifest
 
 Change = Callable[[dict[str, Any]], object]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli import __version__
-from tests.miniature import environment
+from tests.support.miniature import environment
 
 SCRIPT = """
 import dataclasses

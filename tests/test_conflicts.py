@@ -9,7 +9,7 @@ import pytest
 from data_prep.build import build
 from data_prep.config import BuildConfig
 from data_prep.verification import verify
-from tests import coco_folder
+from tests.support import coco_folder
 from tfrecords.manifest import read_manifest
 
 

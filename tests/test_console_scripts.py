@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import __version__
-from tests.miniature import REPOSITORY, python
+from tests.support.miniature import REPOSITORY, python
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 SCRIPTS = PROJECT["project"]["scripts"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli import cores
-from tests.miniature import environment
+from tests.support.miniature import environment
 
 
 @pytest.mark.parametrize(

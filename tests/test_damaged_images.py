@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import damaged_images
+from tests.support import damaged_images
 
 
 @pytest.mark.parametrize("image_size", [0, 64])

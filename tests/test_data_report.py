@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_prep import charts, rules
+from data_prep import rules
 from data_prep.build import build
 from data_prep.config import BuildConfig
-from tests.coco_folder import CLASSES, instances, jpeg, write
+from data_prep.report import charts
+from tests.support.coco_folder import CLASSES, instances, jpeg, write
 from tfrecords import originals
 
 
@@ -175,7 +176,7 @@ def test_histogram_holds_every_value(values: list[float]) -> None:
 
 def test_every_rule_is_put_into_words() -> None:
     """A rule without words would end the build where it is written down."""
-    sources = Path(rules.__file__).parent.glob("*.py")
+    sources = Path(rules.__file__).parent.rglob("*.py")
     used = set().union(
         *(re.findall(r'(?:dropped|strays)\["(\w+)"\]', p.read_text()) for p in sources)
     )

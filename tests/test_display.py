@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cli.progress import Progress
-from trainer import checkpoints
-from trainer.display import Display
+from trainer.loop.display import Display
+from trainer.workdir import checkpoints
 
 
 class Clock:

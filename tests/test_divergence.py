@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import miniature, poisoned
+from tests.support import miniature, poisoned
 from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import read_manifest
-from trainer.checkpoints import Progress
-from trainer.input_pipeline import examples_in_batch
-from trainer.split import find_split
+from trainer.data.input_pipeline import examples_in_batch
+from trainer.data.split import find_split
+from trainer.workdir.checkpoints import Progress
 
 # 41 training examples: 6 steps an epoch, 18 in all.
 RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",

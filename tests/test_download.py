@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import download
-from data_prep.downloader import Downloader, Patience, UnavailableError
-from data_prep.photographs import Photograph
-from tests import miniature
-from tests.bad_server import BadServer, serving
-from tests.coco_folder import instances, jpeg
+from data_prep.sources import download
+from data_prep.sources.http import Downloader, Patience, UnavailableError
+from data_prep.sources.photographs import Photograph
+from tests.support import miniature
+from tests.support.bad_server import BadServer, serving
+from tests.support.coco_folder import instances, jpeg
 from tfrecords.manifest import read_manifest
 
 PHOTOGRAPH = jpeg(1, (640, 480))

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
-from tests import coco_folder, miniature
-from tests.miniature import REPOSITORY
+from tests.support import coco_folder, miniature
+from tests.support.miniature import REPOSITORY
 from tfrecords.manifest import read_manifest
-from trainer import identity
 from trainer.config import TrainConfig
+from trainer.workdir import identity
 
-WITHOUT_TENSORFLOW = Path(__file__).parent / "without_tensorflow"
+WITHOUT_TENSORFLOW = Path(__file__).parent / "support/without_tensorflow"
 
 
 def python(module: str, *arguments: str) -> tuple[int, str, list[str]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.coco_folder import jpeg
-from tests.miniature import environment, python
+from tests.support.coco_folder import jpeg
+from tests.support.miniature import environment, python
 
 # Says something, draws something, and leaves a file: work that must be done however it is started.
 SCRIPT = """

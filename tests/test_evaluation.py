@@ -7,9 +7,9 @@ import pytest
 from etils import epath
 
 from tfrecords.manifest import read_manifest
-from trainer import evaluation
-from trainer.examples import labels_of
-from trainer.split import Split, find_split
+from trainer.data.examples import labels_of
+from trainer.data.split import Split, find_split
+from trainer.results import evaluation
 
 
 @pytest.fixture(scope="module")

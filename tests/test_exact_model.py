@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.dropout import PerExampleDropout
-from trainer.exact_model import ExactModel, count_pieces, in_pieces, parts_per_replica, sum_exactly
+from trainer.numerics.dropout import PerExampleDropout
+from trainer.numerics.reproducible_model import (
+    ExactModel,
+    count_pieces,
+    in_pieces,
+    parts_per_replica,
+    sum_exactly,
+)
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,17 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import schema, writer
-from trainer import input_pipeline
 from trainer.config import TrainConfig
-from trainer.examples import (
+from trainer.data import input_pipeline
+from trainer.data.examples import (
     ReadExamples,
     index_together,
     labels_of,
     open_examples,
     shuffle_window,
 )
-from trainer.split import Split
-from trainer.workers import Workers
+from trainer.data.split import Split
+from trainer.distribute.workers import Workers
 
 NUM_EXAMPLES = 23
 WINDOWS = [None, NUM_EXAMPLES, 5]

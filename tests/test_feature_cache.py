@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import miniature
-from tests.doomed import Kill, survive
+from cli import disk
+from tests.support import miniature
+from tests.support.doomed import Kill, survive
 from tests.test_many_workers import ends, started
 from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import Manifest, read_manifest
-from trainer import disk, feature_cache
 from trainer.config import TrainConfig
-from trainer.split import find_split
+from trainer.data.split import find_split
+from trainer.features import cache as feature_cache
 
 # 41 examples, batches of 8 and of 4 for each of two: a multiple of nothing.
 RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",
@@ -179,7 +180,7 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
 def test_model_is_cut_before_its_first_layer_that_trains(
     freeze_layers: int, head: str, shape: tuple[int, ...], operations: int | None, dataset: Path
 ) -> None:
-    from trainer.model import build_model
+    from trainer.model.classifier import build_model
 
     model = build_model(8, freeze_layers=freeze_layers, head=head)
     config = config_of(dataset, freeze_layers=freeze_layers, head=head)
@@ -193,7 +194,7 @@ def test_model_is_cut_before_its_first_layer_that_trains(
 
 
 def test_joined_again_frozen_part_and_rest_are_the_model(dataset: Path) -> None:
-    from trainer.model import build_model
+    from trainer.model.classifier import build_model
 
     model = build_model(8, head="gap")
     frozen, rest = feature_cache.cut(model)
@@ -216,7 +217,7 @@ def test_joined_again_frozen_part_and_rest_are_the_model(dataset: Path) -> None:
 def test_auto_takes_features_where_they_pay(
     changes: dict[str, object], on_cpu: bool, reason: str, dataset: Path
 ) -> None:
-    from trainer.model import build_model
+    from trainer.model.classifier import build_model
 
     config = config_of(dataset, **changes)
     model = build_model(8, freeze_layers=config.freeze_layers)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import folder
-from data_prep.photographs import Source
 from data_prep.rules import RULES
+from data_prep.sources import folder
+from data_prep.sources.photographs import Source
 
 
 def read(root: Path, *files: str, classes: tuple[str, ...] = ("cat", "dog")) -> Source:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_prep import headers
-from tests.coco_folder import jpeg
+from data_prep.sources import headers
+from tests.support.coco_folder import jpeg
 from tfrecords.images import Sizes
 
 WIDE, TALL = (32, 24), (24, 32)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer import callbacks, history
-from trainer.callbacks import HISTORY_COLUMNS
+from trainer.loop import callbacks
+from trainer.loop.callbacks import HISTORY_COLUMNS
+from trainer.workdir import history
 
 
 def written(path: Path, val_losses: list[float]) -> list[dict[str, float]]:

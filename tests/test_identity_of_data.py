@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.build import build, build_share, dry_run
 from data_prep.config import BuildConfig
-from tests import coco_folder
+from tests.support import coco_folder
 from tfrecords.manifest import read_manifest
 
 

@@ -12,8 +12,8 @@ import pytest
 import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile, features
 
-from data_prep.near_duplicates import fingerprint
-from tests.miniature import environment
+from data_prep.examples.near_duplicates import fingerprint
+from tests.support.miniature import environment
 from tfrecords import images
 from tfrecords.images import UnusableImageError, store_jpeg, upright_boxes
 from tfrecords.schema import Box

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.miniature import REPOSITORY, environment
+from tests.support.miniature import REPOSITORY, environment
 
 # What each package may import of the project, itself aside.
 ALLOWED = {
@@ -56,7 +56,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "data_prep.inspection",  # So does each of the verifier's.
         "data_prep.verify",
         "launch.run",
-        "trainer.cluster",
+        "trainer.distribute.cluster",
         "trainer.config",
         "trainer.main",
         "trainer.evaluate",

@@ -11,10 +11,10 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords import framing, reader, schema, writer
-from trainer import input_pipeline
-from trainer.examples import index_together, labels_of
-from trainer.split import Split
-from trainer.workers import Workers
+from trainer.data import input_pipeline
+from trainer.data.examples import index_together, labels_of
+from trainer.data.split import Split
+from trainer.distribute.workers import Workers
 
 NUM_EXAMPLES = 11  # A multiple of nothing that follows.
 

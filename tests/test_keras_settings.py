@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import miniature
+from tests.support import miniature
 from trainer.keras_settings import describe_overruled
 
 DAMAGED = "{0}/keras.json is passed over: it cannot be read as JSON"

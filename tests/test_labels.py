@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from data_prep import labels
-from data_prep.photographs import Photograph
+from data_prep.examples import labels
+from data_prep.sources.photographs import Photograph
 from tfrecords.schema import Box, Object
 
 CAT, DOG = 0, 1

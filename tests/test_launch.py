@@ -17,9 +17,9 @@ from data_prep.config import BuildConfig
 from launch import planning, source
 from launch.config import BACKENDS, LaunchConfig
 from launch.job import Job
-from tests.miniature import REPOSITORY, python
-from trainer.cluster import find_cluster
+from tests.support.miniature import REPOSITORY, python
 from trainer.config import TrainConfig
+from trainer.distribute.cluster import find_cluster
 
 BUCKET = ("--data_dir=gs://b/data", "--workdir=gs://b/runs/first")
 IMAGE = "registry.example/animals:1"

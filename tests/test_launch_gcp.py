@@ -1,7 +1,7 @@
 """A VM of Google's cloud on this machine: real scripts, stand-ins for the cloud's commands.
 
-`tests/stand_ins` holds those of gcloud, poweroff and the VM's Python; the metadata server is that
-of `test_preemption`. The project is installed from its commit, and trains.
+`tests/support/stand_ins` holds those of gcloud, poweroff and the VM's Python; the metadata server
+is that of `test_preemption`. The project is installed from its commit, and trains.
 """
 
 import os
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import miniature
+from tests.support import miniature
 from tests.test_preemption import MetadataServer, server  # noqa: F401 - a fixture
 from tests.test_train import figures_of, weights_of
 
-STAND_INS = Path(__file__).parent / "stand_ins"
+STAND_INS = Path(__file__).parent / "support/stand_ins"
 
 
 class Cloud:

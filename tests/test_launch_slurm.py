@@ -8,8 +8,8 @@ import numpy as np
 
 from data_prep.build import build
 from data_prep.config import BuildConfig
-from tests import coco_folder, miniature
-from tests.slurm import Cluster
+from tests.support import coco_folder, miniature
+from tests.support.slurm import Cluster
 from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import read_manifest
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from data_prep import coco, layouts
 from data_prep.build import build
 from data_prep.config import BuildConfig
-from tests.coco_folder import instances, jpeg
+from data_prep.sources import coco, layouts
+from tests.support.coco_folder import instances, jpeg
 
 Rename = Callable[[str], str]
 

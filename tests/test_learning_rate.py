@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.config import TrainConfig
-from trainer.learning_rate import create_schedule, describe_growth, rate_of_step
+from trainer.model.learning_rate import create_schedule, describe_growth, rate_of_step
 
 STEPS_PER_EPOCH = 10
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import lock
-from tests import coco_folder, miniature
+from tests.support import coco_folder, miniature
 
 HOLD = """
 import sys, pathlib

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainConfig
-from trainer.loss import WeighedCrossEntropy, balanced_weights, create_loss
+from trainer.model.loss import WeighedCrossEntropy, balanced_weights, create_loss
 
 LABELS = np.eye(3, dtype=np.float32)[[0, 0, 1]]
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3]], np.float32)

@@ -13,8 +13,8 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from tests import doomed, miniature
-from tests.ports import free_ports
+from tests.support import doomed, miniature
+from tests.support.ports import free_ports
 from tests.test_train import figures_of, weights_of
 
 # 41 training examples in one shard, and batches of 12: rows of a batch for two workers and three.

@@ -8,8 +8,8 @@ import keras
 import psutil
 import pytest
 
-from trainer import memory
-from trainer.exact_model import ExactModel
+from trainer.model import memory
+from trainer.numerics.reproducible_model import ExactModel
 
 
 def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> None:

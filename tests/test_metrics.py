@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import metrics
+from trainer.results import metrics
 
 CLASSES = ["a", "b", "c"]
 LABELS = np.array([0, 0, 1, 1])  # No example of class c.

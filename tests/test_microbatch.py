@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import hungry, miniature
+from tests.support import hungry, miniature
 from tests.test_many_workers import ends, started
 from tests.test_train import figures_of, weights_of
 from trainer import microbatch

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import mixing
+from trainer.data import mixing
 
 ROWS = 512
 

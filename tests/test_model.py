@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import model as models
 from trainer.config import PRECISIONS, TrainConfig
-from trainer.workdir import Workdir, write_json
+from trainer.model import classifier
+from trainer.workdir.files import Workdir, write_json
 
 
 def count(weights: list[keras.Variable]) -> int:
@@ -12,7 +12,7 @@ def count(weights: list[keras.Variable]) -> int:
 
 
 def test_seed_recipe_has_the_seeds_parameters() -> None:
-    model = models.build_model(8)
+    model = classifier.build_model(8)
     assert model.count_params() == 21_139_528
     assert count(model.trainable_weights) == 13_504_264
     assert count(model.non_trainable_weights) == 7_635_264
@@ -31,7 +31,7 @@ def test_seed_recipe_has_the_seeds_parameters() -> None:
     ],
 )
 def test_layers_below_the_count_are_frozen(freeze_layers: int, first_trainable: str) -> None:
-    model = models.build_model(8, freeze_layers=freeze_layers, head="gap")
+    model = classifier.build_model(8, freeze_layers=freeze_layers, head="gap")
     trainable = [layer.name for layer in model.layers if layer.trainable_weights]
     assert trainable[0] == first_trainable
     assert trainable[-1] == "probabilities"
@@ -40,11 +40,11 @@ def test_layers_below_the_count_are_frozen(freeze_layers: int, first_trainable: 
 @pytest.mark.parametrize("freeze_layers", [-1, 20])
 def test_count_outside_the_layers_is_refused(freeze_layers: int) -> None:
     with pytest.raises(ValueError, match=f"Received: freeze_layers={freeze_layers}"):
-        models.build_model(8, freeze_layers=freeze_layers)
+        classifier.build_model(8, freeze_layers=freeze_layers)
 
 
 def test_preprocessing_inside_is_keras_own() -> None:
-    model = models.build_model(2, head="gap")
+    model = classifier.build_model(2, head="gap")
     rgb = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
     inside = keras.Model(model.input, model.get_layer("minus_means").output)
     expected = keras.applications.vgg16.preprocess_input(rgb.astype(np.float32))
@@ -55,9 +55,9 @@ def test_preprocessing_inside_is_keras_own() -> None:
 def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, tmp_path) -> None:
     options = {"head": "gap", "freeze_layers": 19, "precision": precision}
     config = TrainConfig(data_dir="", workdir="", **options)
-    model = models.build_model(3, **options)
-    models.for_inference(model, config).save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={}, compile=False)
+    model = classifier.build_model(3, **options)
+    classifier.for_inference(model, config).save(tmp_path / "model.keras")
+    loaded = keras.classifier.load_model(tmp_path / "model.keras", custom_objects={}, compile=False)
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
     rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
     np.testing.assert_array_equal(loaded.predict(rgb, verbose=0), model.predict(rgb, verbose=0))
@@ -66,7 +66,7 @@ def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, 
 
 
 def test_same_seed_gives_the_same_head() -> None:
-    one, two, other = (models.build_model(3, head="gap", seed=seed) for seed in (1, 1, 2))
+    one, two, other = (classifier.build_model(3, head="gap", seed=seed) for seed in (1, 1, 2))
     kernels = [model.get_layer("dense").get_weights()[0] for model in (one, two, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
@@ -75,7 +75,7 @@ def test_same_seed_gives_the_same_head() -> None:
 def test_model_of_another_number_of_classes_than_its_names_is_refused(tmp_path) -> None:
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "model.keras")
     write_json(tmp_path / "classes.json", ["cat", "dog"])
-    assert models.load_model(Workdir(tmp_path)).output_shape == (None, 2)
+    assert classifier.load_model(Workdir(tmp_path)).output_shape == (None, 2)
     write_json(tmp_path / "classes.json", ["cat", "dog", "emu"])
     with pytest.raises(ValueError, match=r"with 2 outputs, classes.json with 3 names"):
-        models.load_model(Workdir(tmp_path))
+        classifier.load_model(Workdir(tmp_path))

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from data_prep import near_duplicates
 from data_prep.build import build
 from data_prep.config import BuildConfig
-from data_prep.near_duplicates import Pair, find, fingerprint
-from data_prep.synthetic import draw_image
-from tests.coco_folder import CLASSES, instances, write
+from data_prep.examples import near_duplicates
+from data_prep.examples.near_duplicates import Pair, find, fingerprint
+from data_prep.synthetic.dataset import draw_image
+from tests.support.coco_folder import CLASSES, instances, write
 from tfrecords import images
 from tfrecords.manifest import Manifest
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import miniature
+from tests.support import miniature
 from tests.test_train import figures_of, weights_of
 
 # 30 steps of 41 examples, a multiple of nothing; each strategy in a process of its own.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli import paths
-from tests.coco_folder import jpeg
-from tests.miniature import environment
+from tests.support.coco_folder import jpeg
+from tests.support.miniature import environment
 
 
 @pytest.mark.parametrize(

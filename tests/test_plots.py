@@ -8,8 +8,8 @@ from matplotlib import font_manager
 from PIL import Image
 
 from cli import page
-from trainer import fonts, plots
-from trainer.predictions import Prediction
+from trainer.results import fonts, plots
+from trainer.results.predictions import Prediction
 
 CLASSES = ["bear", "cat", "dog"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.coco_folder import jpeg
+from tests.support.coco_folder import jpeg
 from trainer import predict
 
 

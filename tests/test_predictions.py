@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.predictions import Prediction, mistakes_first
+from trainer.results.predictions import Prediction, mistakes_first
 
 
 def prediction(name: str, first: float, label: int | None) -> Prediction:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests import miniature
-from trainer import preemption
+from tests.support import miniature
+from trainer.loop import preemption
 
 
 class MetadataServer(http.server.ThreadingHTTPServer):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from tests import miniature
-from trainer import disk
+from cli import disk
+from tests.support import miniature
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import processor
+from trainer.distribute import processor
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import subprocess
 from pathlib import Path
 
-from trainer import provenance
+from trainer.workdir import provenance
 
 
 def git(root: Path, *arguments: str) -> str:

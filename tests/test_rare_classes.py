@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import rare_classes
 from data_prep.build import build, dry_run
 from data_prep.config import BuildConfig
-from tests.coco_folder import instances, jpeg, write
+from data_prep.examples import rare_classes
+from tests.support.coco_folder import instances, jpeg, write
 
 
 def config(root: Path, **options: object) -> BuildConfig:

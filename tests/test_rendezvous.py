@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.ports import free_ports
-from trainer import rendezvous
-from trainer.cluster import Cluster
+from tests.support.ports import free_ports
+from trainer.distribute import rendezvous
+from trainer.distribute.cluster import Cluster
 
 
 def workers(count: int) -> list[Cluster]:

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from trainer import metrics
-from trainer.callbacks import HISTORY_COLUMNS
-from trainer.figures import figures_of_nothing
-from trainer.predictions import Prediction
-from trainer.report import Title, write_report
+from trainer.loop.callbacks import HISTORY_COLUMNS
+from trainer.results import metrics
+from trainer.results.figures import figures_of_nothing
+from trainer.results.predictions import Prediction
+from trainer.results.report import Title, write_report
 
 TITLE = Title("first", "animals (0123abcd)", "2026-05-01 12:00 UTC", "python -m trainer.main <x>")
 MANY = [f"class {i}" for i in range(30)]

@@ -23,9 +23,9 @@ import pytest
 
 from data_prep import runners
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, build_shard
-from tests import from_pipes
-from tests.coco_folder import jpeg
-from tests.miniature import environment
+from tests.support import from_pipes
+from tests.support.coco_folder import jpeg
+from tests.support.miniature import environment
 from tfrecords import naming
 
 T = TypeVar("T")

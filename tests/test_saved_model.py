@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import model as models
 from trainer.config import PRECISIONS, TrainConfig
+from trainer.model import classifier
 
 # The oldest that is promised, and whatever is the newest.
 KERASES = {"oldest": "keras==3.5.0", "newest": "keras>=3.15"}
@@ -51,15 +51,15 @@ def saved(rgb: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.n
     """Files of models of every head and precision, and what the model that was trained says."""
     folder, said = tmp_path_factory.mktemp("saved"), {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "_vgg_without_input", small_vgg)
+        patch.setattr(classifier, "_vgg_without_input", small_vgg)
         for options in (
             *({"head": "gap", "precision": precision} for precision in PRECISIONS),
             {"head": "flatten", "precision": "float32"},
         ):
             config = TrainConfig(data_dir="", workdir="", freeze_layers=2, **options)
-            model = models.build_model(3, freeze_layers=2, **options)
+            model = classifier.build_model(3, freeze_layers=2, **options)
             path = folder / f"{'-'.join(options.values())}.keras"
-            models.for_inference(model, config).save(path)
+            classifier.for_inference(model, config).save(path)
             said[str(path)] = model.predict(np.load(rgb), verbose=0)
     return said
 

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from data_prep import shards
-from data_prep.photographs import Rejection
 from data_prep.shards import ExampleSpec, ShardTask, Stamp, build_shard, stamp_of
-from tests.coco_folder import jpeg
+from data_prep.sources.photographs import Rejection
+from tests.support.coco_folder import jpeg
 from tfrecords import images, naming
 from tfrecords.schema import Box, Object
 from tfrecords.unusable import UnusableImageError

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.miniature import environment
+from tests.support.miniature import environment
 
 SCRIPT = """
 import hashlib, os, signal, sys, threading, time

@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 
 from data_prep.config import BuildConfig
-from data_prep.labels import Candidate
-from data_prep.photographs import Photograph, split_name
-from data_prep.splits import assign, describe, settle, split_by_hash
+from data_prep.examples.labels import Candidate
+from data_prep.examples.splits import assign, describe, settle, split_by_hash
+from data_prep.sources.photographs import Photograph, split_name
 
 
 def candidates(labels: list[int]) -> list[Candidate]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from data_prep import synthetic
-from data_prep.animals import DRAW
+from data_prep.synthetic import dataset
+from data_prep.synthetic.animals import DRAW
 
 SMALL = {"image_width": 96, "image_height": 72}
 COCO_IDS = {
@@ -35,7 +35,7 @@ def read_annotations(directory, split):
 def drawn(tmp_path_factory) -> Path:
     """80 small images: two decks of 40, so each special kind is there twice."""
     directory = tmp_path_factory.mktemp("drawn")
-    synthetic.write_coco(directory, num_images=80, seed=3, **SMALL)
+    dataset.write_coco(directory, num_images=80, seed=3, **SMALL)
     return directory
 
 
@@ -47,19 +47,19 @@ def merged(drawn):
 
 
 def test_same_seed_gives_the_same_bytes(drawn, tmp_path):
-    synthetic.write_coco(tmp_path, num_images=80, seed=3, **SMALL)
+    dataset.write_coco(tmp_path, num_images=80, seed=3, **SMALL)
     assert read_files(tmp_path) == read_files(drawn)
 
 
 def test_other_seed_gives_other_images(drawn, tmp_path):
-    synthetic.write_coco(tmp_path, num_images=8, seed=4, **SMALL)
+    dataset.write_coco(tmp_path, num_images=8, seed=4, **SMALL)
     ours, theirs = read_files(tmp_path), read_files(drawn)
     same = [name for name in ours if name.endswith(".jpg") and ours[name] == theirs.get(name)]
     assert not same
 
 
 def test_an_image_does_not_depend_on_how_many_there_are(drawn, merged, tmp_path):
-    synthetic.write_coco(tmp_path, num_images=13, seed=3, **SMALL)
+    dataset.write_coco(tmp_path, num_images=13, seed=3, **SMALL)
     few, many = read_files(tmp_path), read_files(drawn)
     jpegs = [name for name in few if name.endswith(".jpg")]
     assert len(jpegs) == 13
@@ -98,7 +98,7 @@ def test_classes_are_balanced_in_each_split(drawn):
         first = {}
         for annotation in read_annotations(drawn, split)["annotations"]:
             first.setdefault(annotation["image_id"], NAMES[annotation["category_id"]])
-        assert collections.Counter(first.values()) == dict.fromkeys(synthetic.CLASSES, per_class)
+        assert collections.Counter(first.values()) == dict.fromkeys(dataset.CLASSES, per_class)
 
 
 def test_special_kinds_give_the_label_policies_work(merged):
@@ -134,10 +134,10 @@ def decode(segmentation, height, width):
 
 def test_boxes_areas_and_segmentations_are_those_of_the_drawn_pixels():
     for index in range(40):
-        image, instances = synthetic.draw_image(seed=1, index=index, width=160, height=120)
+        image, instances = dataset.draw_image(seed=1, index=index, width=160, height=120)
         assert image.size == (160, 120)
         for number, instance in enumerate(instances):
-            record = synthetic._annotation(instance, image_id=index + 1, number=number)
+            record = dataset._annotation(instance, image_id=index + 1, number=number)
             x, y, w, h = record["bbox"]
             inside = np.zeros_like(instance.mask)
             inside[y : y + h, x : x + w] = True
@@ -176,9 +176,9 @@ def test_pixels_of_a_zebra_are_black_and_white():
 )
 def test_options_that_draw_nothing_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        synthetic.write_coco(tmp_path, **options)
+        dataset.write_coco(tmp_path, **options)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_animal_has_its_drawing():
-    assert tuple(DRAW) == synthetic.CLASSES
+    assert tuple(DRAW) == dataset.CLASSES

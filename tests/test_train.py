@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import miniature
-from tests.doomed import Kill, survive
-from trainer import provenance
-from trainer.callbacks import HISTORY_COLUMNS
+from tests.support import miniature
+from tests.support.doomed import Kill, survive
+from trainer.loop.callbacks import HISTORY_COLUMNS
+from trainer.workdir import provenance
 
 # 41 training examples and batches of 8: six steps, whose last one reaches into the next epoch.
 RECIPE = ("--batch_size=8", "--epochs=4", "--learning_rate=0.05", "--deterministic")

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainer.verdict import Timing, Verdict
+from trainer.loop.verdict import Timing, Verdict
 
 
 class Clock:

@@ -12,7 +12,7 @@ import pytest
 from data_prep.build import build
 from data_prep.config import BuildConfig
 from data_prep.verification import verify
-from tests import coco_folder, miniature
+from tests.support import coco_folder, miniature
 from tfrecords import framing, naming, schema, writer
 from tfrecords.manifest import Manifest, dataset_digest, read_manifest, write_manifest
 

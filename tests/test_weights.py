@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import weights
+from trainer.model import weights
 
 H5 = "weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 

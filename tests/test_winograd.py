@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import memory, winograd
-from trainer import model as models
 from trainer.config import TrainConfig
-from trainer.exact_model import ExactModel
+from trainer.model import classifier, memory
+from trainer.numerics import winograd
+from trainer.numerics.reproducible_model import ExactModel
 
 
 def arrays(*shapes: tuple[int, ...]) -> list[tf.Tensor]:
@@ -60,7 +60,7 @@ def test_layer_is_keras_own_with_its_weights_bias_and_activation() -> None:
 
 def kinds(**options) -> dict[str, bool]:
     """{convolution: whether it is Winograd's}."""
-    model = models.build_model(2, head="gap", **options)
+    model = classifier.build_model(2, head="gap", **options)
     return {
         layer.name: isinstance(layer, winograd.WinogradConv2D)
         for layer in model.layers
@@ -92,8 +92,8 @@ def test_gpu_keeps_its_own_convolutions(monkeypatch) -> None:
 
 
 def test_trained_model_and_the_one_saved_predict_the_same() -> None:
-    model = models.build_model(3, head="gap")
-    saved = models.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"))
+    model = classifier.build_model(3, head="gap")
+    saved = classifier.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"))
     rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
     np.testing.assert_allclose(model(rgb), saved(rgb), atol=1e-5)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cli import lock
-from tests import miniature
-from trainer.workdir import Workdir
+from tests.support import miniature
+from trainer.workdir.files import Workdir
 
 HOLD = """
 import subprocess, sys

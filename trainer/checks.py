@@ -6,10 +6,10 @@ from etils import epath
 
 from tfrecords import naming
 from tfrecords.manifest import Manifest, read_manifest
-from trainer import identity
 from trainer.config import TrainConfig
-from trainer.weights import check_path
-from trainer.workdir import Workdir, read_json
+from trainer.model.weights import check_path
+from trainer.workdir import identity
+from trainer.workdir.files import Workdir, read_json
 
 
 def check_run(config: TrainConfig) -> Manifest:

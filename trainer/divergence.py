@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from trainer import input_pipeline
-from trainer.examples import shuffle_window
+from trainer.data import input_pipeline
+from trainer.data.examples import shuffle_window
 from trainer.run import Run
-from trainer.workdir import read_json, write_json
+from trainer.workdir.files import read_json, write_json
 
 MAX_LEFT_OUT = 3  # Batches: more than that are no accident of the data.
 _SHOWN = 8  # Photographs in a line.

@@ -74,9 +74,10 @@ def evaluate(
             holds figures on other data, or can be no folder.
     """
     from tfrecords.manifest import read_manifest
-    from trainer import checks, figures
-    from trainer.split import find_split
-    from trainer.workdir import Workdir, write_json
+    from trainer import checks
+    from trainer.data.split import find_split
+    from trainer.results import figures
+    from trainer.workdir.files import Workdir, write_json
 
     run_files = Workdir(workdir)
     classes = checks.check_trained(run_files)
@@ -95,9 +96,9 @@ def evaluate(
     _say(f"Evaluating {workdir} on {split.num_examples:,} photographs of {split_name}.")
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras()
-    from trainer import evaluation
-    from trainer.counting import Counting
-    from trainer.model import load_model
+    from trainer.loop.counting import Counting
+    from trainer.model.classifier import load_model
+    from trainer.results import evaluation
 
     model = load_model(run_files)
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
@@ -140,7 +141,7 @@ def _figures(folder: epath.Path) -> dict[str, Any] | None:
     Raises:
         ValueError: if they are damaged.
     """
-    from trainer.workdir import read_json
+    from trainer.workdir.files import read_json
 
     path = folder / "metrics.json"
     content = read_json(path) if path.exists() else None

@@ -10,9 +10,8 @@ from absl import flags
 
 from cli import command, paths
 from tfrecords.manifest import Manifest, read_manifest
-from trainer import history, identity, keras_settings, preemption
+from trainer import keras_settings
 from trainer.checks import check_run
-from trainer.cluster import Cluster, find_cluster, without_proxies
 from trainer.config import (
     AUGMENTATIONS,
     CACHE_DTYPES,
@@ -26,9 +25,12 @@ from trainer.config import (
     SCHEDULES,
     TrainConfig,
 )
-from trainer.figures import in_words
-from trainer.signals import StopSignals
-from trainer.workdir import Workdir, read_json
+from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
+from trainer.loop import preemption
+from trainer.loop.signals import StopSignals
+from trainer.results.figures import in_words
+from trainer.workdir import history, identity
+from trainer.workdir.files import Workdir, read_json
 
 FLAGS = flags.FLAGS
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from trainer import memory
-from trainer.distribution import is_on_cpu
-from trainer.exact_model import in_pieces
+from trainer.distribute.strategy import is_on_cpu
+from trainer.model import memory
+from trainer.numerics.reproducible_model import in_pieces
 from trainer.run import Run
 
 AUTO = "auto"

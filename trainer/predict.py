@@ -13,7 +13,7 @@ from cli.progress import Progress
 from trainer import keras_settings
 
 if TYPE_CHECKING:
-    from trainer.predictions import Prediction
+    from trainer.results.predictions import Prediction
 
 FLAGS = flags.FLAGS
 
@@ -76,7 +76,7 @@ def draw(
     predictions: Sequence["Prediction"], classes: Sequence[str], plot: str, top_k: int
 ) -> None:
     """Draws the photographs with their bars, the first of them where they are too many."""
-    from trainer.plots import draw_predictions
+    from trainer.results.plots import draw_predictions
 
     if len(predictions) > _MOST_DRAWN:
         _say(f"The picture shows the first {_MOST_DRAWN} of {len(predictions):,}.")
@@ -93,7 +93,7 @@ def read_photographs(
     """
     from tfrecords import images, originals
     from tfrecords.unusable import UnusableImageError
-    from trainer.workdir import Workdir
+    from trainer.workdir.files import Workdir
 
     image_size = Workdir(workdir).setting("data", "image_size")
     jpegs, errors = [], []
@@ -127,7 +127,7 @@ def predict(
         ValueError: if the workdir holds no trained run.
     """
     from trainer.checks import check_trained
-    from trainer.workdir import Workdir
+    from trainer.workdir.files import Workdir
 
     run_files = Workdir(workdir)
     classes = check_trained(run_files)
@@ -138,10 +138,10 @@ def predict(
     import numpy as np
     import tensorflow as tf
 
-    from trainer.counting import Counting
-    from trainer.input_pipeline import decode_square
-    from trainer.model import load_model
-    from trainer.predictions import Prediction
+    from trainer.data.input_pipeline import decode_square
+    from trainer.loop.counting import Counting
+    from trainer.model.classifier import load_model
+    from trainer.results.predictions import Prediction
 
     model = load_model(run_files)
     squares = np.stack([decode_square(jpeg).numpy() for _, jpeg in jpegs])

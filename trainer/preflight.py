@@ -10,12 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import disk, evaluation, memory, microbatch
-from trainer.checkpoints import variables
-from trainer.cluster import Cluster
+from cli import disk
+from trainer import microbatch
 from trainer.config import TrainConfig
+from trainer.distribute.cluster import Cluster
+from trainer.model import memory
+from trainer.results import evaluation
 from trainer.run import Run
 from trainer.train import prepare, training_stream
+from trainer.workdir.checkpoints import variables
 
 
 def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import keras
 
-from trainer.checkpoints import Checkpoints, Progress
 from trainer.config import TrainConfig
-from trainer.feature_cache import FeatureCache
-from trainer.learning_rate import Schedule
-from trainer.split import Split
-from trainer.verdict import Timing
-from trainer.workdir import Workdir
-from trainer.workers import Workers
+from trainer.data.split import Split
+from trainer.distribute.workers import Workers
+from trainer.features.cache import FeatureCache
+from trainer.loop.verdict import Timing
+from trainer.model.learning_rate import Schedule
+from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir.files import Workdir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,40 +14,34 @@ from etils import epath
 
 from cli.progress import Progress as ProgressBar
 from tfrecords.manifest import read_manifest
-from trainer import (
-    callbacks,
-    divergence,
-    evaluation,
-    feature_cache,
-    identity,
-    input_pipeline,
-    memory,
-    metrics,
-    microbatch,
-    processor,
-    provenance,
-    report,
-)
-from trainer.checkpoints import Checkpoints, Progress
-from trainer.cluster import Cluster
+from trainer import divergence, microbatch
 from trainer.config import TrainConfig
-from trainer.counting import Counting
-from trainer.display import Display
-from trainer.distribution import create_strategy, is_on_cpu, keep_order_of_sums
-from trainer.examples import index_together, labels_of, shuffle_window
-from trainer.figures import figures_of_nothing
-from trainer.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
-from trainer.loss import create_loss
-from trainer.model import build_model, create_optimizer, for_inference
-from trainer.predictions import Prediction
-from trainer.profile import Profile
+from trainer.data import input_pipeline
+from trainer.data.examples import index_together, labels_of, shuffle_window
+from trainer.data.split import Split, find_split
+from trainer.distribute import processor
+from trainer.distribute.cluster import Cluster
+from trainer.distribute.strategy import create_strategy, is_on_cpu, keep_order_of_sums
+from trainer.distribute.workers import Workers, naming_lost_workers
+from trainer.features import cache as feature_cache
+from trainer.loop import callbacks
+from trainer.loop.counting import Counting
+from trainer.loop.display import Display
+from trainer.loop.profile import Profile
+from trainer.loop.signals import StopSignals
+from trainer.loop.verdict import Verdict
+from trainer.model import memory
+from trainer.model.classifier import build_model, create_optimizer, for_inference
+from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
+from trainer.model.loss import create_loss
+from trainer.model.weights import load_weights
+from trainer.results import evaluation, metrics, report
+from trainer.results.figures import figures_of_nothing
+from trainer.results.predictions import Prediction
 from trainer.run import Run, steps_per_epoch
-from trainer.signals import StopSignals
-from trainer.split import Split, find_split
-from trainer.verdict import Verdict
-from trainer.weights import load_weights
-from trainer.workdir import Workdir, write_json
-from trainer.workers import Workers, naming_lost_workers
+from trainer.workdir import identity, provenance
+from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir.files import Workdir, write_json
 
 _PHOTOGRAPHS_IN_REPORT = 24
 

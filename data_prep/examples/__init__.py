@@ -1,0 +1,1 @@
+"""Which photographs become examples, of which class, and in which split."""

@@ -1,0 +1,421 @@
+"""Reads COCO detections: annotation files beside folders of photographs."""
+
+import codecs
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from data_prep.config import ALL_CLASSES
+from data_prep.sources import coco_file, layouts
+from data_prep.sources.box_checks import DrawnBox, doubt_boxes
+from data_prep.sources.coco_file import (
+    Annotation,
+    BadImage,
+    Category,
+    Detections,
+    Image,
+    Label,
+    Pixels,
+    Unusable,
+)
+from data_prep.sources.layouts import AnnotationFile
+from data_prep.sources.photographs import Photograph, Rejection, Source, check_classes, split_name
+from tfrecords import originals
+from tfrecords.schema import Box, Object
+
+if TYPE_CHECKING:
+    from tfrecords.images import Sizes
+
+_UNKNOWN = (0, 0)  # A size.
+_MOST_DOUBTED = 2000  # Boxes: a tool that writes them otherwise does so with all.
+_NUM_TRIED = 20  # File names that are looked for, to find out which folder they are in.
+
+
+def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
+    """Reads the annotation files of a folder of COCO's layout, or of a labelling tool's export."""
+    layout = layouts.recognise(coco_dir)
+    return _read(layout.tool, Path(coco_dir), layout.files, classes)
+
+
+def read_annotations(files: Sequence[str], images_dir: str, classes: tuple[str, ...]) -> Source:
+    """Reads annotation files whose photographs all lie below one folder."""
+    root = Path(images_dir)
+    if not root.is_dir():
+        raise ValueError(f"images_dir is not a directory. Received: {images_dir}.")
+    named = [
+        AnnotationFile(path, [root], split_name(path.stem.removeprefix("instances_")))
+        for path in map(Path, files)
+    ]
+    return _read("COCO", root, named, classes)
+
+
+def _read(
+    tool: str, root: Path, files: Sequence[AnnotationFile], classes: tuple[str, ...]
+) -> Source:
+    decoded = [(file, _without_copies(_decode(file.path, classes))) for file in files]
+    known = {category.name: None for _, coco in decoded for category in coco.categories}
+    if classes == ALL_CLASSES:
+        classes = _classes_in_use(coco for _, coco in decoded)
+        if not classes:
+            named = ", ".join(str(file.path) for file in files)
+            raise ValueError(f"No annotation is of any of the categories. Received: {named}.")
+    check_classes(classes, known, "COCO's annotations")
+    photographs: list[Photograph] = []
+    bad_images: list[Rejection] = []
+    bad_boxes: list[Rejection] = []
+    doubts: list[str] = []
+    dropped: Counter[str] = Counter()
+    num_merged = 0
+    for file, coco in decoded:
+        settled = file.settle([image.file_name for image in coco.images[:_NUM_TRIED]])
+        _check_ids(file.path, coco)
+        coco = _without_strangers(settled, coco)
+        bad_images += _reject_images(file.path, coco.bad_images)
+        dropped += _count_strays(coco)
+        found = _photographs(root, settled, coco, classes, bad_boxes)
+        of_id: dict[int | None, Photograph] = {p.image_id: p for p in found}
+        bad_boxes += _reject(coco.unusable, of_id, file.path)
+        doubts += _doubts(file.path, coco, of_id)
+        photographs, num_shared = _merge(photographs, found)
+        num_merged += num_shared
+    names = ", ".join(str(file.path) for file in files)
+    description = f"{tool}: {len(photographs)} photographs in {names}"
+    if num_merged:
+        description += f"; {num_merged} stand in two of these files, whose labels are joined"
+    return Source(classes, photographs, bad_boxes, dropped, description, tool, doubts, bad_images)
+
+
+def _merge(earlier: list[Photograph], found: Sequence[Photograph]) -> tuple[list[Photograph], int]:
+    """Joins what several files of one split say of one photograph, such as one file per class.
+
+    Returns:
+        All photographs, and how many of `found` are `earlier` ones.
+    """
+    places = {_place(photograph): index for index, photograph in enumerate(earlier)}
+    photographs = list(earlier)
+    for photograph in found:
+        index = places.get(_place(photograph))
+        if index is None:
+            photographs.append(photograph)
+        else:
+            photographs[index] = _join(photographs[index], photograph)
+    return photographs, len(earlier) + len(found) - len(photographs)
+
+
+def _place(photograph: Photograph) -> tuple[str, str, bool]:
+    return photograph.path, photograph.source_split, photograph.drawn_as_shown
+
+
+def _join(first: Photograph, second: Photograph) -> Photograph:
+    """One photograph with the instances and the labels of both; the same instance counts once."""
+    objects = first.objects + tuple(o for o in second.objects if o not in first.objects)
+    labels = {p.label for p in (first, second) if p.label is not None}
+    if labels:  # Of the whole photograph; a box of another class contradicts it.
+        labels |= {instance.label for instance in objects}
+    has_several = first.has_several_labels or second.has_several_labels or len(labels) > 1
+    return msgspec.structs.replace(
+        first,
+        size=second.size if first.size == _UNKNOWN else first.size,
+        objects=objects,
+        label=labels.pop() if len(labels) == 1 and not has_several else None,
+        has_several_labels=has_several,
+    )
+
+
+def _doubts(file: Path, coco: Detections, of_id: Mapping[int | None, Photograph]) -> Iterator[str]:
+    if coco.labels:
+        yield f"{file} has no boxes: its labels are taken for those of whole photographs."
+    step = len(coco.annotations) // _MOST_DOUBTED + 1  # Evenly spread.
+    boxes = [
+        DrawnBox(annotation.bbox, photograph.size, photograph.file, annotation.id)
+        for annotation in coco.annotations[::step]
+        if min(annotation.bbox[2:]) > 0 and (photograph := of_id.get(annotation.image_id))
+    ]
+    if doubt := doubt_boxes(boxes, str(file)):
+        yield doubt
+
+
+def _classes_in_use(files: Iterable[Detections]) -> tuple[str, ...]:
+    """Every class of which there is an instance: Roboflow, say, lists a group that has none."""
+    names: set[str] = set()
+    for coco in files:
+        used = {entry.category_id for entry in _entries(coco)}
+        names |= {category.name for category in coco.categories if category.id in used}
+    return tuple(sorted(names))
+
+
+def _entries(coco: Detections) -> Iterable[Annotation | Label]:
+    return coco.labels or coco.annotations  # A file has the one or the other.
+
+
+def _count_strays(coco: Detections) -> Counter[str]:
+    """Counts the annotations that belong to nothing in their file."""
+    images = {image.id for image in coco.images} | {bad.image_id for bad in coco.bad_images}
+    categories = {category.id for category in coco.categories}
+    strays: Counter[str] = Counter()
+    for entry in _entries(coco):
+        if entry.image_id not in images:
+            strays["annotation_of_unknown_image"] += 1
+        elif entry.category_id not in categories:
+            strays["annotation_of_unknown_category"] += 1
+    return strays
+
+
+def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
+    """Reads a file without the annotations of its other classes."""
+    try:
+        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
+        return coco_file.decode(content, classes)
+    except FileNotFoundError:
+        raise ValueError(f"There is no such annotation file. Received: {file}.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Not JSON in UTF-8: {error}. Received: {file}.") from None
+    except msgspec.ValidationError as error:
+        raise ValueError(
+            f"Not COCO detections: {error}. Received: {file}. It needs images (id, file_name), "
+            "annotations (id, image_id, category_id, bbox) and categories."
+        ) from None
+    except RecursionError:
+        raise ValueError(f"Not COCO detections: nested too deep. Received: {file}.") from None
+    except msgspec.DecodeError as error:
+        raise ValueError(f"Not JSON: {error}. Received: {file}.") from None
+
+
+def _check_ids(file: Path, coco: Detections) -> None:
+    """Ids must be unique within a file: annotations are joined to photographs by them."""
+    images = [(image.id, image.file_name) for image in coco.images]
+    categories = [(category.id, category.name) for category in coco.categories]
+    for kind, named in (("image", images), ("category", categories)):
+        [(most, count)] = Counter(number for number, _ in named).most_common(1) or [(0, 0)]
+        if count > 1:
+            written = coco.source_ids.get(most, most) if kind == "image" else most
+            names = ", ".join(name for number, name in named if number == most)
+            raise ValueError(
+                f"The {kind} id {written} stands {count} times: {names}. Received: {file}."
+            )
+
+
+_Named = TypeVar("_Named", Image, Category)
+
+
+def _without_copies(coco: Detections) -> Detections:
+    """Without the images and categories that the file repeats to the letter."""
+    return coco._replace(images=_distinct(coco.images), categories=_distinct(coco.categories))
+
+
+def _distinct(entries: Iterable[_Named]) -> list[_Named]:
+    first_of: dict[int, _Named] = {}
+    kept = []
+    for entry in entries:
+        first = first_of.setdefault(entry.id, entry)
+        if first is entry or first != entry:
+            kept.append(entry)
+    return kept
+
+
+def _without_strangers(file: AnnotationFile, coco: Detections) -> Detections:
+    """Takes the images that cannot be of this folder for bad ones.
+
+    Raises:
+        ValueError: if that leaves none.
+    """
+    faults = {image.id: fault for image in coco.images if (fault := _fault(file, image))}
+    if not faults:
+        return coco
+    strangers = [image for image in coco.images if image.id in faults]
+    if len(strangers) == len(coco.images):
+        first = strangers[0]
+        raise ValueError(
+            f"{faults[first.id]}. Received: {first.file_name!r} (image {first.id} of {file.path})."
+        )
+    found = [BadImage(image.file_name, faults[image.id], image.id) for image in strangers]
+    rest = [image for image in coco.images if image.id not in faults]
+    return coco._replace(images=rest, bad_images=[*coco.bad_images, *found])
+
+
+def _fault(file: AnnotationFile, image: Image) -> str:
+    """Why an image cannot be used; "" where it can."""
+    if not _stays_inside(file.file_name(image.file_name)):
+        return "A file_name must stay inside the image folder"
+    if not -(2**63) <= image.id < 2**63:
+        return "An image id must fit into 64 bits"
+    return ""
+
+
+def _reject_images(annotation_file: Path, images: Iterable[BadImage]) -> Iterator[Rejection]:
+    """Names the images that cannot be used, and the annotation file, where that is to be mended."""
+    for image in images:
+        of_image = "" if image.image_id is None else f" (image {image.image_id})"
+        file = originals.shown(f"{annotation_file.name}: {image.name}")
+        yield Rejection(file, f"{image.reason}{of_image}")
+
+
+def _stays_inside(name: str) -> bool:
+    if "/" not in name:  # As nearly always: without the cost of a path.
+        return name not in ("", ".", "..") and "\0" not in name
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _photographs(
+    root: Path,
+    file: AnnotationFile,
+    coco: Detections,
+    classes: Sequence[str],
+    bad_boxes: list[Rejection],
+) -> list[Photograph]:
+    """Joins annotations to their photographs."""
+    [folder] = file.folders
+    below_root = folder.relative_to(root).as_posix()
+    label_of = {c.id: classes.index(c.name) for c in coco.categories if c.name in classes}
+    licenses = {entry.id: entry.url or entry.name for entry in coco.licenses}
+    annotations = _by_image(coco.annotations, label_of)
+    labels = _by_image(coco.labels, label_of)
+    sizes = _read_sizes(file, coco.images, annotations)
+    drawn_as_shown = file.drawn_as_shown or coco.contributor == layouts.LABEL_STUDIO
+    photographs = []
+    for image in coco.images:
+        name = _name(file, image)
+        source_file = name if below_root == "." else f"{below_root}/{name}"
+        size = image.width, image.height
+        if not _is_sized(image):
+            size = sizes.get(image.id, _UNKNOWN)
+        own_labels = {label_of[x.category_id] for x in labels[image.id]} if labels else ()
+        own = annotations.get(image.id, ())
+        photograph = Photograph(
+            path=f"{folder}/{name}",
+            name=name,
+            image_id=image.id,
+            source_split=file.split,
+            size=size,
+            objects=tuple(_objects(own, source_file, size, label_of, bad_boxes)) if own else (),
+            label=next(iter(own_labels)) if len(own_labels) == 1 else None,
+            has_several_labels=len(own_labels) > 1,
+            drawn_as_shown=drawn_as_shown,
+            license="" if image.license is None else licenses.get(image.license, ""),
+            url=image.flickr_url or image.coco_url,
+            file=source_file,
+            download_url=image.coco_url,
+            source_id=coco.source_ids.get(image.id, ""),
+        )
+        photographs.append(photograph)
+    return photographs
+
+
+_Joined = TypeVar("_Joined", Annotation, Label)
+
+
+def _by_image(entries: Iterable[_Joined], label_of: Mapping[int, int]) -> dict[int, list[_Joined]]:
+    """Those of the classes, for each image's id."""
+    of_image: dict[int, list[_Joined]] = defaultdict(list)
+    for entry in entries:
+        if entry.category_id in label_of:
+            of_image[entry.image_id].append(entry)
+    return of_image
+
+
+def _name(file: AnnotationFile, image: Image) -> str:
+    name = file.file_name(image.file_name)
+    return PurePosixPath(name).as_posix() if "/" in name else name  # `./a.jpg` is `a.jpg`.
+
+
+def _is_sized(image: Image) -> bool:
+    return image.width > 0 and image.height > 0
+
+
+def _read_sizes(
+    file: AnnotationFile, images: Iterable[Image], annotations: Mapping[int, Sequence[Annotation]]
+) -> dict[int, tuple[int, int]]:
+    """{image id: (width, height)} of photographs with boxes whose size the file leaves out."""
+    path_of = {
+        image.id: f"{file.folders[0]}/{_name(file, image)}"
+        for image in images
+        if not _is_sized(image) and image.id in annotations
+    }
+    if not path_of:
+        return {}
+    from data_prep.sources import (
+        headers,  # Brings what decodes photographs; COCO's own need no look.
+    )
+
+    sizes = headers.read_sizes(list(path_of.values()))
+    return {
+        image_id: _annotated_size(sizes[path], annotations[image_id])
+        for image_id, path in path_of.items()
+        if path in sizes
+    }
+
+
+def _annotated_size(sizes: "Sizes", annotations: Iterable[Annotation]) -> tuple[int, int]:
+    """As shown, since what draws boxes and knows no size is a browser; unless they do not fit."""
+    extent = _extent(annotations)
+    fits = [size for size in (sizes.shown, sizes.stored) if _fits(extent, size)]
+    return fits[0] if fits else sizes.shown
+
+
+def _fits(extent: tuple[float, float], size: tuple[int, int]) -> bool:
+    return extent[0] <= size[0] and extent[1] <= size[1]
+
+
+def _extent(annotations: Iterable[Annotation]) -> tuple[float, float]:
+    """How far boxes reach to the right and down, in pixels."""
+    boxes = [annotation.bbox for annotation in annotations]
+    right = max(x + width for x, _, width, _ in boxes)
+    bottom = max(y + height for _, y, _, height in boxes)
+    return max(1.0, right), max(1.0, bottom)
+
+
+def _objects(
+    annotations: Sequence[Annotation],
+    file: str,
+    size: tuple[int, int],
+    label_of: Mapping[int, int],
+    bad_boxes: list[Rejection],
+) -> Iterator[Object]:
+    """The instances on a photograph.
+
+    Where no size can be had, the photograph is not there or unusable, and so will be rejected:
+    until then its boxes are shares of what they reach over.
+    """
+    width, height = size if size != _UNKNOWN else _extent(annotations)
+    for annotation in annotations:
+        box = _share(annotation.bbox, width, height)
+        if box.area > 0:
+            area = box.area if annotation.area is None else annotation.area / (width * height)
+            yield Object(
+                box, label_of[annotation.category_id], bool(annotation.iscrowd), _clip(area)
+            )
+        else:
+            reason = f"box outside the image or of no size: {list(annotation.bbox)}"
+            bad_boxes.append(Rejection(file, reason, annotation.id))
+
+
+def _reject(
+    unusable: Iterable[Unusable], of_id: Mapping[int | None, Photograph], annotation_file: Path
+) -> Iterator[Rejection]:
+    """Names the annotations that cannot be used, with the photograph where that is known."""
+    for entry in unusable:
+        photograph = of_id.get(entry.image_id)
+        file = photograph.file if photograph else annotation_file.name
+        yield Rejection(file, entry.reason, entry.annotation_id)
+
+
+def _share(bbox: Pixels, image_width: float, image_height: float) -> Box:
+    """COCO's [x, y, width, height] in pixels as shares of the image, clipped to it."""
+    x, y, width, height = bbox
+    if not all(map(math.isfinite, bbox)):
+        return Box(0, 0, 0, 0)
+    return Box(
+        ymin=_clip(y / image_height),
+        xmin=_clip(x / image_width),
+        ymax=_clip((y + height) / image_height),
+        xmax=_clip((x + width) / image_width),
+    )
+
+
+def _clip(share: float) -> float:
+    return min(max(share, 0.0), 1.0)

@@ -1,0 +1,1 @@
+"""Drawn animals in COCO's layout, from a seed."""

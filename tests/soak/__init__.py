@@ -1,0 +1,1 @@
+"""The same promises as in the tests, many times over: `make soak`."""

@@ -1,0 +1,121 @@
+"""Stops runs of the miniature at random moments, and compares what they end as, bit for bit.
+
+python -m tests.soak.kills --data_dir=D --kills=30
+"""
+
+import collections
+import csv
+import random
+import signal
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from cli import command, paths
+from tests.support import miniature
+from tests.support.doomed import Kill, survive
+
+FLAGS = flags.FLAGS
+
+paths.define("data_dir", None, "What data_prep.build made.", required=True)
+flags.DEFINE_integer("kills", 30, "How many in all.", lower_bound=1)
+flags.DEFINE_integer("kills_a_run", 6, "At most, before a run is left to end.", lower_bound=1)
+flags.DEFINE_multi_integer("replicas", [1], "Numbers of replicas, drawn from at each start.")
+flags.DEFINE_integer("seed", 0, "Of the moments.")
+
+RECIPE = (
+    "--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",
+    "--learning_rate_schedule=cosine", "--warmup_epochs=1", "--early_stopping_patience=2",
+    "--checkpoint_every=2",
+)  # fmt: skip
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# How often a phase comes in a run at least, and how many seconds of it a signal may fall into. The
+# first moments of a process are Python's own: its start, before any line of this project.
+PHASES = {
+    "import": (1, (0.3, 4.0)),
+    "build": (1, (0.0, 0.4)),
+    "trace": (1, (0.0, 1.0)),
+    "train": (9, (0.0, 0.02)),
+    "checkpoint": (6, (0.0, 0.01)),
+    "evaluate": (2, (0.0, 0.2)),
+    "report": (1, (0.0, 0.6)),
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Prints a line for each kill, and what came of them."""
+    command.refuse_arguments(arguments)
+    draws = random.Random(FLAGS.seed)
+    with tempfile.TemporaryDirectory() as directory:
+        whole = Path(directory) / "whole"
+        done = miniature.train(*_flags(whole))
+        if done.returncode:
+            raise RuntimeError(f"The uninterrupted run failed: {done.stderr}")
+        counts: collections.Counter[str] = collections.Counter()
+        slowest, runs = 0.0, 0
+        while counts.total() < FLAGS.kills:
+            runs += 1
+            workdir = Path(directory) / str(runs)
+            most = min(FLAGS.kills_a_run, FLAGS.kills - counts.total())
+            kills = [draw_kill(draws, FLAGS.replicas) for _ in range(most)]
+            for kill, seconds in survive(_flags(workdir), kills):
+                print(f"run {runs}: {kill}, ended after {seconds:.2f} s", flush=True)
+                counts[f"{kill.phase} {kill.number.name}"] += 1
+                slowest = max(slowest, seconds)
+            differences = compare(whole, workdir)
+            print(f"run {runs}: ended; largest differences {differences}", flush=True)
+            if any(differences.values()):
+                raise RuntimeError(f"Run {runs} ended elsewhere than the one without a kill.")
+    for name, count in sorted(counts.items()):
+        print(f"{count:3} {name}")
+    print(f"{counts.total()} kills in {runs} runs; a process ended {slowest:.2f} s after at most")
+
+
+def draw_kill(draws: random.Random, replicas: Sequence[int]) -> Kill:
+    """Returns a kill in a random phase of a process with one of these numbers of replicas."""
+    phase = draws.choice(list(PHASES))
+    times, (earliest, latest) = PHASES[phase]
+    return Kill(
+        phase=phase,
+        nth=draws.randint(1, times),
+        seconds=round(draws.uniform(earliest, latest), 4),
+        number=draws.choice(SIGNALS),
+        replicas=draws.choice(replicas),
+    )
+
+
+def compare(whole: Path, resumed: Path) -> dict[str, float]:
+    """Returns how far two runs are apart at most: their weights, and the rows of history.csv."""
+    pairs = zip(weights_of(whole), weights_of(resumed), strict=True)
+    rows = np.abs(history_of(whole) - history_of(resumed))
+    return {
+        "weights": max(float(np.abs(a - b).max()) for a, b in pairs),
+        "histories": float(rows.max()),
+    }
+
+
+def weights_of(workdir: Path) -> list[np.ndarray]:
+    """The weights of model.keras."""
+    import keras
+
+    return keras.models.load_model(workdir / "model.keras", compile=False).get_weights()
+
+
+def history_of(workdir: Path) -> np.ndarray:
+    """history.csv without the columns that tell the time, float64 [epochs, columns]."""
+    with (workdir / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name not in ("images_per_second", "seconds")]
+    return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def _flags(workdir: Path) -> list[str]:
+    return [f"--data_dir={FLAGS.data_dir}", f"--workdir={workdir}", *RECIPE]
+
+
+if __name__ == "__main__":
+    command.run(main)

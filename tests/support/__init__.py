@@ -1,0 +1,1 @@
+"""What tests share: the miniature of the model, folders of photographs, clusters, servers."""

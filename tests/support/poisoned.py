@@ -1,0 +1,45 @@
+"""Training runs of the miniature in which some batches give NaN.
+
+`python tests/poisoned.py BATCH,... FLAGS`: the labels of these batches of the stream are NaN, so
+that a step on one is, whatever the weights are.
+"""
+
+import itertools
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tests.support import miniature
+
+
+def _poison(batches: frozenset[int]) -> None:
+    import tensorflow as tf
+
+    from trainer.data import input_pipeline
+
+    whole = input_pipeline.training_stream
+
+    def stream(
+        *arguments: Any, start_step: int, left_out: list[int], worker: Any, **named: Any
+    ) -> Any:
+        ds = whole(*arguments, start_step=start_step, left_out=left_out, worker=worker, **named)
+
+        def poisons() -> Iterator[float]:
+            for batch in itertools.count(start_step):
+                if batch not in left_out:  # The stream has a replica's share at a time.
+                    share = math.nan if batch in batches else 1.0
+                    yield from itertools.repeat(share, worker.num_replicas_in_sync)
+
+        factors = tf.data.Dataset.from_generator(
+            poisons, output_signature=tf.TensorSpec([], tf.float32)
+        )
+        ds = tf.data.Dataset.zip(ds, factors)
+        return ds.map(lambda batch, factor: (batch[0], batch[1] * factor))
+
+    input_pipeline.training_stream = stream
+
+
+if __name__ == "__main__":
+    poisoned = frozenset(map(int, sys.argv.pop(1).split(",")))
+    miniature.run(lambda: _poison(poisoned))

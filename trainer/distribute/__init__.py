@@ -1,0 +1,1 @@
+"""Devices and workers: who they are, their strategy, what they tell each other."""

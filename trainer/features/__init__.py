@@ -1,0 +1,1 @@
+"""The frozen layers' output, computed once and kept in shards."""

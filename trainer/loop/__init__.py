@@ -1,0 +1,1 @@
+"""What happens around the steps of `fit`: Keras callbacks, progress, signals, preemption."""

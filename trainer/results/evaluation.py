@@ -1,0 +1,124 @@
+"""Runs a model over a split: each example once, on any number of replicas."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from etils import epath
+
+from tfrecords import files, reader
+from trainer.data import input_pipeline
+from trainer.data.examples import labels_of
+from trainer.data.split import Split
+from trainer.results import metrics
+from trainer.results.predictions import Prediction, mistakes_first
+
+Batches = Callable[..., tf.data.Dataset]  # (split, batch_size, worker) -> padded batches.
+
+
+def predict_split(
+    model: keras.Model,
+    split: Split,
+    batch_size: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    batches: Batches = input_pipeline.evaluation_batches,
+) -> np.ndarray:
+    """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
+
+    Args:
+        model: Compiled or not, under its strategy.
+        split: That it is run over.
+        batch_size: Global, over all replicas.
+        callbacks: Of Keras's `predict`.
+        batches: Of the split, as the model takes them.
+    """
+    probabilities = model.predict(
+        distributed_batches(model, split, batch_size, batches),
+        steps=math.ceil(split.num_examples / batch_size),
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+    return probabilities[: split.num_examples]
+
+
+def distributed_batches(
+    model: keras.Model,
+    split: Split,
+    batch_size: int,
+    batches: Batches = input_pipeline.evaluation_batches,
+) -> tf.distribute.DistributedDataset:
+    """A split in padded batches, each worker's rows and each replica's under the strategy."""
+
+    def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        """Where Keras knows how many there are, it starts to read them again after the last."""
+        ds = batches(split, batch_size=batch_size, worker=worker)
+        return ds.take_while(lambda _: True)
+
+    return model.distribute_strategy.distribute_datasets_from_function(uncounted)
+
+
+def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
+    """Returns the content of metrics.json for what a model said of a split."""
+    labels = labels_of(split)
+    return {
+        "split": split.name,
+        **metrics.compute_metrics(labels, probabilities, split.classes),
+    }
+
+
+def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split) -> None:
+    """Writes what a model said of each example: id, file, label, predicted, a column a class.
+
+    Args:
+        path: Of the CSV file.
+        probabilities: float32 [num_examples, num_classes], in the order of the shards.
+        split: That it was run over.
+    """
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["id", "file", "label", "predicted", *split.classes])
+    origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
+    for origin, label, row in zip(origins, labels_of(split), probabilities, strict=True):
+        names = (split.classes[label], split.classes[row.argmax()])
+        # Nine digits give a float32 back, bit for bit.
+        numbers = (f"{probability:.9g}" for probability in row)
+        rows.writerow([origin["image/id"], origin["image/filename"].decode(), *names, *numbers])
+    files.write_atomically(path, out.getvalue())
+
+
+def choose_predictions(probabilities: np.ndarray, split: Split, count: int) -> list[Prediction]:
+    """Returns predictions on so many examples: the worst mistakes, and what was right.
+
+    Mistakes are at most half of them, unless too little was right; those in which the model was
+    most confident, most confident first. The others are spread over the split, in its order.
+    """
+    labels = labels_of(split)
+    predicted = probabilities.argmax(axis=1)
+    wrong, right = np.flatnonzero(predicted != labels), np.flatnonzero(predicted == labels)
+    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+    worst = worst[: max(count // 2, count - len(right))]
+    spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
+    return mistakes_first(_read_predictions(probabilities, split.paths, {*worst, *right[spread]}))
+
+
+def _read_predictions(
+    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int]
+) -> list[Prediction]:
+    predictions = []
+    for index, serialized in enumerate(reader.read_serialized(paths)):
+        if index in wanted:
+            example = reader.parse_example(serialized)
+            predictions.append(
+                Prediction(
+                    name=example["image/filename"].numpy().decode(),
+                    image=input_pipeline.decode_square(example["image"]).numpy(),
+                    probabilities=probabilities[index],
+                    label=int(example["label"]),
+                )
+            )
+    return predictions

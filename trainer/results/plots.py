@@ -1,0 +1,139 @@
+"""The pictures: predictions with their bars, and learning curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from cli.page import ACCENT, INK, LINE, QUIET
+from tfrecords import files
+from trainer.results import fonts
+from trainer.results.predictions import Prediction, mistakes_first
+
+WRONG = "#dc2626"
+_BAR = "#bfdbfe"
+_TRACK = "#f3f4f6"
+_COLUMNS = 3
+_LONGEST_NAME = 34
+_LONGEST_CLASS = 18
+_LETTER_WIDTH, _PERCENTAGE_WIDTH = 0.022, 0.17  # Shares of the width of a photograph's column.
+_LEFT_TO_RIGHT = "\u200e"  # A mark without width: whatever script the next word is of.
+_MOST_MARKERS = 30  # Beyond this many epochs, the dots of a curve hide its line.
+
+
+def draw_predictions(
+    predictions: Sequence[Prediction], classes: Sequence[str], path: epath.PathLike, top_k: int = 5
+) -> None:
+    """Draws each photograph above the bars of its most probable classes, as a PNG.
+
+    The folder of the PNG is made where there is none.
+
+    Args:
+        predictions: One or more; mistakes come first, the most confident before the others.
+        classes: Names, in the order of the probabilities.
+        path: Of the PNG.
+        top_k: How many bars each photograph gets.
+
+    Raises:
+        ValueError: if there is no prediction.
+    """
+    if not predictions:
+        raise ValueError("predictions must hold at least one photograph. Received: none.")
+    names = [shorten(fonts.spell(name), _LONGEST_CLASS) for name in classes]
+    titles = [fonts.spell(prediction.name) for prediction in predictions]
+    with matplotlib.rc_context({"font.family": fonts.families([*names, *titles])}):
+        figure = _picture(mistakes_first(predictions), names, top_k)
+        path = epath.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.atomic_writer(path) as file:
+            figure.savefig(file, format="png", dpi=110)
+
+
+def _picture(predictions: Sequence[Prediction], names: Sequence[str], top_k: int) -> Figure:
+    columns = min(_COLUMNS, len(predictions))
+    rows = math.ceil(len(predictions) / columns)
+    bars = min(top_k, len(names))
+    heights = [2.6, 0.28 * bars] * rows  # Inches: a photograph, then its bars.
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
+    figure = Figure(figsize=(3.9 * columns, sum(heights) + 0.75 * rows), layout=layout)
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights)
+    for axes in grid.flat:
+        axes.axis("off")
+    for index, prediction in enumerate(predictions):
+        row, column = divmod(index, columns)
+        _draw_photograph(grid[2 * row, column], prediction, names)
+        _draw_bars(grid[2 * row + 1, column], prediction, names, bars)
+    return figure
+
+
+def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -> None:
+    axes.imshow(prediction.image)
+    axes.set_anchor("N")  # So that the titles of a row stand on one line.
+    name = shorten(fonts.spell(epath.Path(prediction.name).name))
+    title, colour = f"{_LEFT_TO_RIGHT}{name}", INK
+    if prediction.label is not None and prediction.is_wrong:
+        truth, said = names[prediction.label], names[prediction.said]
+        title, colour = f"{title}\n{_LEFT_TO_RIGHT}{truth}, taken for {said}", WRONG
+    axes.set_title(title, fontsize=9.5, color=colour, parse_math=False)
+
+
+def _draw_bars(axes: Axes, prediction: Prediction, names: Sequence[str], count: int) -> None:
+    top = prediction.top(count)
+    # In units of a full bar: what stands left (names) and right (percentages) of the bars.
+    width = 1.1 / (1 - _PERCENTAGE_WIDTH - _LETTER_WIDTH * max(map(fonts.width, names)))
+    right = 1.02 + _PERCENTAGE_WIDTH * width
+    places = np.arange(count)
+    axes.barh(places, [1.0] * count, color=_TRACK, height=0.72)
+    for place, (label, probability) in enumerate(top):
+        weight = "bold" if place == 0 else "normal"
+        text: dict[str, Any] = {"va": "center", "fontsize": 9}
+        axes.barh(place, probability, color=_bar_colour(prediction, place, label), height=0.72)
+        axes.text(-0.02, place, names[label], ha="right", parse_math=False, **text)
+        text |= {"weight": weight, "family": fonts.OWN}
+        axes.text(right, place, f"{probability:.2%}", ha="right", **text)
+    axes.set(xlim=(right - width, right), ylim=(count - 0.5, -0.5))
+
+
+def _bar_colour(prediction: Prediction, place: int, label: int) -> str:
+    if place == 0:
+        return WRONG if prediction.is_wrong else ACCENT
+    return ACCENT if label == prediction.label else _BAR
+
+
+def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
+    """The text, its middle left out where it is too long, and bytes that are no UTF-8 as `?`."""
+    text = text.encode(errors="replace").decode()
+    longest = longest * len(text) // max(fonts.width(text), 1)  # Wide letters: fewer of them.
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: longest - half - 1]}…{text[-half:]}"
+
+
+def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
+    """`loss` or `accuracy` against epochs: training quiet, validation in the accent colour."""
+    figure = Figure(figsize=(4.2, 2.7), layout="constrained")
+    axes: Any = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    style = "o-" if len(history) <= _MOST_MARKERS else "-"
+    for key, colour in ((name, QUIET), (f"val_{name}", ACCENT)):
+        values = [row[key] for row in history]
+        if all(map(math.isnan, values)):  # Nothing validated the epochs.
+            continue
+        axes.plot(epochs, values, style, ms=3.5, lw=1.6, color=colour, clip_on=False)
+    axes.set_title(name.capitalize(), loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel("epoch", fontsize=9.5, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    axes.spines[:].set_visible(False)
+    axes.set_xlim(0.5 if len(history) == 1 else None, 1.5 if len(history) == 1 else None)
+    axes.set_ylim(bottom=0, top=1 if name == "accuracy" else None)
+    return figure

@@ -1,0 +1,191 @@
+"""The files of a run: each name once, and whose run the folder holds."""
+
+import contextlib
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+from cli import lock
+from tfrecords import files
+from trainer.workdir import identity
+
+_LOCK = ".lock"
+
+
+class Workdir:
+    """One run's folder."""
+
+    def __init__(self, path: epath.PathLike) -> None:
+        self.root = epath.Path(path)
+        self.config = self.root / "config.json"
+        self.classes = self.root / "classes.json"
+        self.checkpoints = self.root / "checkpoints"
+        self.features = self.root / "features"
+        self.history = self.root / "history.csv"
+        self.tensorboard = self.root / "tensorboard"
+        self.model = self.root / "model.keras"
+        self.metrics = self.root / "metrics.json"
+        self.report = self.root / "report.html"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other runs out until its end, for the one process that writes here.
+
+        A bucket has no locks, so nobody is kept out of one; where a file system has none, a warning
+        says so.
+
+        Raises:
+            RuntimeError: if another process holds the folder, with its host and process id.
+        """
+        with contextlib.ExitStack() as held:
+            if "://" not in str(self.root):
+                path = Path(self.root) / _LOCK
+                try:
+                    held.enter_context(lock.hold_for_a_while(path, _refusal))
+                except lock.NoLocksError as error:
+                    path.unlink(missing_ok=True)
+                    logging.warning(
+                        "%s has no locks (%s): nothing keeps a second run out of it.",
+                        self.root, error.strerror,
+                    )  # fmt: skip
+            yield
+
+    def check(self, run: Mapping[str, Any]) -> None:
+        """Refuses a folder that holds another run.
+
+        Args:
+            run: The identity of the run that is to be started.
+
+        Raises:
+            ValueError: if it holds a run of other settings or other data; says the difference.
+        """
+        if not self.config.exists():
+            return
+        self.setting("recipe", "epochs")
+        self.setting("data", "digest")
+        differences = identity.differences(read_json(self.config), run)
+        if differences:
+            raise ValueError(
+                f"The workdir holds another run. Received: workdir={self.root}; "
+                f"{'; '.join(differences)}. Take another --workdir, or the same settings and data."
+            )
+
+    def claim(self, run: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+        """Makes the folder this run's, once nothing stands in the way of its first step.
+
+        Args:
+            run: Its identity, of which only the number of epochs may have grown.
+            start: Of this start: machine, versions and flags, which may.
+        """
+        if self.config.exists():
+            before = read_json(self.config)
+            if self.epochs() != run["recipe"]["epochs"]:
+                self.report.unlink(missing_ok=True)  # It stands for a run that is finished.
+            recipe = {**before["recipe"], "epochs": run["recipe"]["epochs"]}
+            resumed = [*before.get("resumed", []), start]
+            write_json(self.config, {**before, "recipe": recipe, "resumed": resumed})
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.classes, run["data"]["classes"])
+        write_json(self.config, {**run, **start, "resumed": []})
+
+    def evaluation(self, name: str) -> epath.Path:
+        """The folder of the figures of this name, which `trainer.evaluate` writes."""
+        return self.root / "evaluations" / name
+
+    def require_model(self) -> None:
+        """Refuses a folder without a trained model.
+
+        Raises:
+            ValueError: if there is none yet, or if its file is damaged.
+        """
+        if not self.model.exists():
+            raise ValueError(
+                f"The workdir holds no trained model. Received: {self.root}. "
+                "Train one with `python -m trainer.main --workdir=...`."
+            )
+        if not _is_zip(self.model):
+            raise ValueError(
+                f"The trained model is damaged: it is no zip file, as Keras's are. Received: "
+                f"{self.model}. Put a copy of it back; or remove it and start the run's training "
+                "command again, which writes it from the last checkpoint."
+            )
+
+    def model_digest(self) -> str:
+        """Hex sha256 of the trained model's file."""
+        with self.model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def setting(self, part: str, name: str) -> Any:
+        """Returns what config.json says of a name in one of its parts, `recipe` or `data`.
+
+        Raises:
+            ValueError: if there is no run, or if it does not say.
+        """
+        content = read_json(self.config)
+        settings = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(settings, dict) or name not in settings:
+            raise ValueError(
+                f"The file is not what a run writes: it has no {part}.{name}. Received: "
+                f"{self.config}. Put a copy of it back, or take another --workdir."
+            )
+        return settings[name]
+
+    def epochs(self) -> int | None:
+        """How many epochs the run was asked for so far; None where there is none yet."""
+        return self.setting("recipe", "epochs") if self.config.exists() else None
+
+    @property
+    def diverged(self) -> epath.Path:
+        """The batches on which a step gave no number; where there is none, no file."""
+        return self.root / "diverged.json"
+
+    def files(self) -> list[epath.Path]:
+        """Every file and folder that a run writes."""
+        return [path for name, path in vars(self).items() if name != "root"]
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do: the report is written last, and removed to go on."""
+        return all(file.exists() for file in (self.config, self.model, self.metrics, self.report))
+
+
+def _refusal(path: Path) -> str:
+    return (
+        f"Another process trains in this workdir. Received: {path.parent}, in use by "
+        f"{lock.holder(path)}. Wait for it, end it, or name another --workdir. (One process uses "
+        "all GPUs of its machine: start no copies of it.)"
+    )
+
+
+def _is_zip(path: epath.Path) -> bool:
+    """Whether a file ends as a zip does: one that is cut off, or empty, does not."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(file)
+
+
+def write_json(path: epath.Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Writes a JSON file, all of it or nothing."""
+    files.write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: epath.Path) -> Any:
+    """Reads a JSON file of a workdir.
+
+    Raises:
+        ValueError: if it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"The workdir holds no trained run: there is no {path.name}. Received: {path.parent}. "
+            "Train one with `python -m trainer.main --workdir=...`."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"The file is damaged: {error}. Received: {path}.") from error

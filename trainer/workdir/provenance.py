@@ -1,0 +1,76 @@
+"""Where a run's numbers come from: flags, versions, commit and devices, for config.json."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+
+_PACKAGES = ("coco-animals", "tensorflow", "keras", "numpy")
+_ROOT = Path(__file__).parents[2]
+
+
+def describe(config: TrainConfig, strategy: tf.distribute.Strategy, step: int) -> dict[str, Any]:
+    """Returns what to remember of a start of a run, at this step, on this machine."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "time": now.isoformat(timespec="seconds"),
+        "step": step,
+        "flags": dataclasses.asdict(config),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "git_commit": git_commit(),
+        "devices": {
+            "replicas": list(strategy.extended.worker_devices),
+            "gpus": [
+                tf.config.experimental.get_device_details(gpu).get("device_name", "unknown")
+                for gpu in tf.config.get_visible_devices("GPU")
+            ],
+            "platform": platform.platform(),
+        },
+    }
+
+
+def command_line(config: TrainConfig) -> str:
+    """Returns what to type for this run: the flags that are not at their defaults."""
+    flags = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is True:
+            flags.append(f"--{field.name}")
+        elif value != field.default:
+            flags.append(f"--{field.name}={value}")
+    return shlex.join(["python", "-m", "trainer.main", *flags])
+
+
+def git_commit(root: Path = _ROOT) -> str | None:
+    """The commit that the code is of, with `-dirty` behind it where files were changed since.
+
+    None outside a checkout of the project, such as an install into another project's folder.
+    """
+    if not (root / ".git").exists():  # A folder, or the file that a worktree has.
+        return None
+    describe = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40")
+    try:
+        done = subprocess.run(
+            [*describe, "--exclude=*"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):  # No git here, or not this user's checkout.
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # The project, run from its folder.
+        return None
