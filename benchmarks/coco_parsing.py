@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
         print(f"{name}: {seconds:.1f} s, {megabytes:.0f} MB at most")
     ours, theirs = medians.values()
     print(
-        f"data_prep.coco reads {theirs.seconds / ours.seconds:.1f} times as fast, in "
+        f"data_prep.sources.coco reads {theirs.seconds / ours.seconds:.1f} times as fast, in "
         f"{ours.megabytes / theirs.megabytes:.0%} of the memory"
     )
 

@@ -25,7 +25,8 @@ flags.DEFINE_integer("runs", 3, "Of which the medians are printed.", lower_bound
 _FIRST_STEP = """
 import os
 import keras
-from trainer import callbacks, main
+from trainer import main
+from trainer.loop import callbacks
 def end(*_, **named):
     os._exit(0)
 callbacks.HistoryLog.on_train_batch_{event} = end

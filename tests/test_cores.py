@@ -36,7 +36,7 @@ import os
 
 os.sched_getaffinity = lambda _: set(range(8))
 from cli import cores
-from trainer import distribution
+from trainer.distribute import strategy as distribution
 
 cores.available.__defaults__ = (__import__("pathlib").Path("{cgroup}"),)
 distribution.create_strategy(0)

@@ -42,7 +42,7 @@ def test_several_cpu_devices_on_several_workers_are_refused() -> None:
 
 TUNED = """
 import tensorflow as tf
-from trainer.distribution import create_strategy
+from trainer.distribute.strategy import create_strategy
 
 tuned = []
 iterate = tf.data.Dataset.__iter__

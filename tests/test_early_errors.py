@@ -231,7 +231,7 @@ ANSWERED = """
 import sys
 import numpy as np
 import trainer.predict
-from trainer.predictions import Prediction
+from trainer.results.predictions import Prediction
 
 said = Prediction("photograph.jpg", np.zeros([8, 8, 3], np.uint8), np.array([0.25, 0.75]))
 trainer.predict.predict = lambda jpegs, workdir: ([said], ["cat", "dog"])

@@ -146,7 +146,7 @@ def test_equal_photographs_give_equal_bytes() -> None:
 
 STORE = """
 import hashlib, sys
-from data_prep.near_duplicates import fingerprint
+from data_prep.examples.near_duplicates import fingerprint
 from tfrecords import images
 
 for path in sys.argv[1:]:

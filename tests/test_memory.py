@@ -9,14 +9,14 @@ import psutil
 import pytest
 
 from trainer.model import memory
-from trainer.numerics.reproducible_model import ExactModel
+from trainer.numerics.reproducible_model import ReproducibleModel
 
 
 def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> None:
     """3 x 2 + 2 weights that do not train, 2 x 5 + 5 that do, with momentum."""
     inputs = keras.Input((3,))
     frozen = keras.layers.Dense(2, trainable=False)
-    model = ExactModel(inputs, keras.layers.Dense(5)(frozen(inputs)))
+    model = ReproducibleModel(inputs, keras.layers.Dense(5)(frozen(inputs)))
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     model.optimizer.build(model.trainable_variables)
     scalars = {"learning rate": 4, "iterations": model.optimizer.iterations.numpy().itemsize}
@@ -42,7 +42,7 @@ def test_memory_is_no_more_than_the_containers(
 
 STEPS = """
 import ctypes, resource, sys
-from trainer import memory
+from trainer.model import memory
 
 if sys.argv[1] == "keep":
     memory.keep_for_next_step()

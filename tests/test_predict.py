@@ -55,7 +55,9 @@ def test_picture_shows_the_first_of_many_and_says_so(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn: list[int] = []
-    monkeypatch.setattr("trainer.plots.draw_predictions", lambda some, *_: drawn.extend(some))
+    monkeypatch.setattr(
+        "trainer.results.plots.draw_predictions", lambda some, *_: drawn.extend(some)
+    )
     for count in (60, 400):
         predict.draw(list(range(count)), ["cat", "dog"], str(workdir / "plot.png"), 5)
     assert drawn == [*range(60), *range(60)]

@@ -38,7 +38,7 @@ import msgspec
 from cli import command
 from data_prep import runners
 from data_prep.shards import ShardTask
-from tests.from_pipes import build_shard
+from tests.support.from_pipes import build_shard
 
 
 def main(arguments):

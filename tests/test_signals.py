@@ -11,7 +11,7 @@ from tests.support.miniature import environment
 SCRIPT = """
 import hashlib, os, signal, sys, threading, time
 from cli import command
-from trainer import signals
+from trainer.loop import signals
 
 signals.GRACE_SECONDS = {grace}
 {started}

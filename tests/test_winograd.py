@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.model import classifier, memory
 from trainer.numerics import winograd
-from trainer.numerics.reproducible_model import ExactModel
+from trainer.numerics.reproducible_model import ReproducibleModel
 
 
 def arrays(*shapes: tuple[int, ...]) -> list[tf.Tensor]:
@@ -102,7 +102,7 @@ def test_what_it_works_in_counts_as_memory() -> None:
     def estimate(convolution: type[keras.layers.Conv2D]) -> int:
         images = keras.Input((8, 8, 4))
         x = convolution(6, 3, padding="same")(images)
-        model = ExactModel(images, keras.layers.Flatten()(x))
+        model = ReproducibleModel(images, keras.layers.Flatten()(x))
         model.compile("sgd", "mse")
         model.build_training()
         return memory.step_bytes(model, rows=10)
@@ -115,9 +115,9 @@ def test_what_it_works_in_counts_as_memory() -> None:
 ON_REPLICAS = """
 import sys
 
-from trainer.distribution import create_strategy, keep_order_of_sums
-from trainer.exact_model import ExactModel
-from trainer.winograd import WinogradConv2D
+from trainer.distribute.strategy import create_strategy, keep_order_of_sums
+from trainer.numerics.reproducible_model import ReproducibleModel
+from trainer.numerics.winograd import WinogradConv2D
 
 import keras
 import numpy as np
@@ -135,7 +135,7 @@ with strategy.scope():
     x = WinogradConv2D(32, 3, **options)(inputs)
     x = WinogradConv2D(32, 3, **options)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    model = ExactModel(inputs, keras.layers.Dense(3, "softmax")(x))
+    model = ReproducibleModel(inputs, keras.layers.Dense(3, "softmax")(x))
     loss = keras.losses.CategoricalCrossentropy()
     model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
     model.fix_sums(batch_size)

@@ -18,7 +18,7 @@ from trainer.workdir.files import Workdir
 
 HOLD = """
 import subprocess, sys
-from trainer.workdir import Workdir
+from trainer.workdir.files import Workdir
 with Workdir(sys.argv[1]).held():
     child = subprocess.Popen(["sleep", "60"])
     print(child.pid, flush=True)

@@ -17,12 +17,14 @@ CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
+SMALLEST_INPUT, LARGEST_INPUT, INPUT_STEP = 96, 768, 32  # Pixels; VGG16 halves them five times.
+FAST_CONVOLUTIONS = ("auto", "off")
 
 # How fast and how safely a run goes, not what comes out of it: these may change on resume.
 _MACHINE_OPTIONS = (
     "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
     "profile_steps", "on_nan", "dry_run", "cache_features", "cache_dir", "microbatch_size",
-    "jit_compile", "rendezvous_timeout_s",
+    "jit_compile", "rendezvous_timeout_s", "fast_convolutions",
 )  # fmt: skip
 
 
@@ -50,6 +52,7 @@ class TrainConfig:
     weight_decay: float | None = None
     label_smoothing: float = 0.0
     class_weights: str = "none"
+    input_size: int = IMAGE_SIZE
     augment: str = "none"
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -63,6 +66,7 @@ class TrainConfig:
     cache_views: int | None = None
     precision: str = "float32"
     jit_compile: bool = False
+    fast_convolutions: str = "auto"
     seed: int = 0
     deterministic: bool = False
     profile_steps: str | None = None
@@ -94,6 +98,12 @@ class TrainConfig:
         )
         self._check("seed", 0 <= self.seed < 2**31, "must be between 0 and 2147483647")
         self._check(
+            "input_size",
+            SMALLEST_INPUT <= self.input_size <= LARGEST_INPUT
+            and self.input_size % INPUT_STEP == 0,
+            f"must be a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}",
+        )
+        self._check(
             "freeze_layers",
             0 <= self.freeze_layers <= NUM_VGG_LAYERS,
             f"must be between 0 and {NUM_VGG_LAYERS}, the layers of VGG16",
@@ -107,6 +117,7 @@ class TrainConfig:
             ("on_nan", ON_NAN),
             ("precision", PRECISIONS),
             ("learning_rate_schedule", SCHEDULES),
+            ("fast_convolutions", FAST_CONVOLUTIONS),
         ):
             self._check(
                 name, getattr(self, name) in choices, f"must be one of {', '.join(choices)}"

@@ -17,6 +17,7 @@ from trainer.config import (
     CACHE_DTYPES,
     CACHE_FEATURES,
     CLASS_WEIGHTS,
+    FAST_CONVOLUTIONS,
     HEADS,
     NUM_VGG_LAYERS,
     ON_NAN,
@@ -115,6 +116,11 @@ flags.DEFINE_enum(
     CLASS_WEIGHTS,
     "balanced: every class has the same share of the training loss, however few its photographs.",
 )
+flags.DEFINE_integer(
+    "input_size",
+    _DEFAULT.input_size,
+    "Pixels of the square that the model sees: a multiple of 32 between 96 and 768.",
+)
 flags.DEFINE_enum(
     "augment",
     _DEFAULT.augment,
@@ -186,6 +192,13 @@ flags.DEFINE_bool(
     _DEFAULT.jit_compile,
     "Compile each step's way through the model and back with XLA, for GPUs: on a CPU it is slower. "
     "Changes last bits; not with --deterministic.",
+)
+flags.DEFINE_enum(
+    "fast_convolutions",
+    _DEFAULT.fast_convolutions,
+    FAST_CONVOLUTIONS,
+    "auto: on a CPU, wide float32 convolutions that train are computed by Winograd's algorithm, "
+    "which changes their last bits. off: all are TensorFlow's own.",
 )
 flags.DEFINE_integer("seed", _DEFAULT.seed, "Of initial weights, order and dropout.")
 flags.DEFINE_bool("deterministic", _DEFAULT.deterministic, "Equal bits from equal runs; slower.")

@@ -25,7 +25,7 @@ PHASES = {
     "import": None,  # It begins with the process.
     "build": ("trainer.train", "prepare"),
     "features": ("tfrecords.files", "atomic_writer"),
-    "trace": ("trainer.numerics.reproducible_model", "ExactModel.train_step"),
+    "trace": ("trainer.numerics.reproducible_model", "ReproducibleModel.train_step"),
     "train": ("trainer.loop.callbacks", "HistoryLog.on_train_batch_end"),
     "checkpoint": ("trainer.workdir.checkpoints", "Checkpoints.save"),
     "evaluate": ("trainer.loop.callbacks", "Validation.on_epoch_end"),

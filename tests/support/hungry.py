@@ -15,9 +15,9 @@ from tests.support import miniature
 def _limit(most: int) -> None:
     import tensorflow as tf
 
-    from trainer.numerics.reproducible_model import ExactModel
+    from trainer.numerics.reproducible_model import ReproducibleModel
 
-    gradient = ExactModel._gradient
+    gradient = ReproducibleModel._gradient
 
     def allocate(images: Any) -> Any:
         raise MemoryError("OOM when allocating tensor")
@@ -28,7 +28,7 @@ def _limit(most: int) -> None:
             images = tf.ensure_shape(tf.numpy_function(allocate, [images], images.dtype), shape)
         return gradient(self, images, *others)
 
-    ExactModel._gradient = hungry
+    ReproducibleModel._gradient = hungry
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ def build_miniature(
     for_training: bool = True,
     **_: Any,
 ) -> Any:
-    """Takes the place of `trainer.model.build_model`."""
+    """Takes the place of `trainer.model.classifier.build_model`."""
     import keras
 
     from trainer.numerics.dropout import PerExampleDropout
-    from trainer.numerics.reproducible_model import ExactModel
+    from trainer.numerics.reproducible_model import ReproducibleModel
 
     dropout = PerExampleDropout if for_training else keras.layers.Dropout
     glorot = keras.initializers.GlorotUniform
@@ -42,7 +42,7 @@ def build_miniature(
     x = keras.layers.Dense(
         num_classes, "softmax", kernel_initializer=glorot(seed + 1), dtype="float32"
     )(x)
-    return (ExactModel if for_training else keras.Model)(images, x, name="miniature")
+    return (ReproducibleModel if for_training else keras.Model)(images, x, name="miniature")
 
 
 def command(*flags: str, script: Sequence[str] = (__file__,)) -> list[str]:

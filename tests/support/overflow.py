@@ -17,19 +17,19 @@ from trainer.config import TrainConfig
 from trainer.distribute.cluster import find_cluster, without_proxies
 from trainer.distribute.strategy import create_strategy
 from trainer.model.classifier import create_optimizer
-from trainer.numerics.reproducible_model import ExactModel
+from trainer.numerics.reproducible_model import ReproducibleModel
 
 ROWS = 2  # Of each replica.
 
 
-def small_model() -> ExactModel:
+def small_model() -> ReproducibleModel:
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(
         8, kernel_initializer=keras.initializers.GlorotUniform(1), dtype="mixed_float16"
     )(inputs)
     initializer = keras.initializers.GlorotUniform(2)
     outputs = keras.layers.Dense(2, "softmax", kernel_initializer=initializer, dtype="float32")
-    model = ExactModel(inputs, outputs(hidden))
+    model = ReproducibleModel(inputs, outputs(hidden))
     config = TrainConfig(data_dir="d", workdir="w", precision="mixed_float16")
     model.fix_sums(ROWS * model.distribute_strategy.num_replicas_in_sync)
     model.compile(
@@ -39,7 +39,7 @@ def small_model() -> ExactModel:
     return model
 
 
-def step(model: ExactModel, overflowing: int | None) -> dict[str, Any]:
+def step(model: ReproducibleModel, overflowing: int | None) -> dict[str, Any]:
     """Trains on a batch whose rows of one replica are too large; returns what it changed."""
     strategy = model.distribute_strategy
     rows = strategy.num_replicas_in_sync * ROWS

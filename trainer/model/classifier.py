@@ -9,7 +9,7 @@ import tensorflow as tf
 from trainer.config import IMAGE_SIZE, NUM_VGG_LAYERS, TrainConfig
 from trainer.model.learning_rate import Schedule
 from trainer.numerics.dropout import PerExampleDropout
-from trainer.numerics.reproducible_model import ExactModel
+from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
 from trainer.workdir.files import Workdir, read_json
 
@@ -81,7 +81,7 @@ def build_model(
         dtype="float32",
         name="probabilities",
     )(x)
-    model_class = ExactModel if for_training else keras.Model
+    model_class = ReproducibleModel if for_training else keras.Model
     return model_class(images, probabilities, name="vgg16_animals")
 
 

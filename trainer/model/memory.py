@@ -9,7 +9,7 @@ import keras
 import psutil
 import tensorflow as tf
 
-from trainer.numerics.reproducible_model import ExactModel
+from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
 from trainer.workdir.checkpoints import variables
 
@@ -34,7 +34,7 @@ def keep_for_next_step() -> None:
             mallopt(option, size)
 
 
-def step_bytes(model: ExactModel, rows: int) -> int:
+def step_bytes(model: ReproducibleModel, rows: int) -> int:
     """Estimates what a replica needs for a step with so many images at once.
 
     Weights, gradients, also those that wait to be added up, and the optimizer's slots; and either

@@ -86,7 +86,7 @@ def _largest_on_any_replica(of_variables: Sequence[Sequence[tf.Tensor]]) -> list
     return tf.unstack(tf.reduce_max(of_all, axis=0), num=len(own))
 
 
-class ExactModel(keras.Model):
+class ReproducibleModel(keras.Model):
     """A functional model that computes its gradient part by part, in a fixed order.
 
     Compile it with a `keras.losses.Loss`.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.numerics.dropout import PerExampleDropout
 from trainer.numerics.reproducible_model import (
-    ExactModel,
+    ReproducibleModel,
     count_pieces,
     in_pieces,
     parts_per_replica,
@@ -66,7 +66,7 @@ def trained(
 def test_update_is_that_of_keras(parts, sum_dtype) -> None:
     keras_own = trained(keras.Model, 1)
     for ours, theirs in zip(
-        trained(ExactModel, parts, sum_dtype=tf.as_dtype(sum_dtype)), keras_own, strict=True
+        trained(ReproducibleModel, parts, sum_dtype=tf.as_dtype(sum_dtype)), keras_own, strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -94,10 +94,13 @@ def test_sum_keeps_what_is_no_number() -> None:
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_dropout_follows_the_examples_into_the_parts(parts) -> None:
-    whole, cut = trained(ExactModel, 1, dropout=0.5), trained(ExactModel, parts, dropout=0.5)
+    whole, cut = (
+        trained(ReproducibleModel, 1, dropout=0.5),
+        trained(ReproducibleModel, parts, dropout=0.5),
+    )
     for a, b in zip(whole, cut, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    without = trained(ExactModel, 1)
+    without = trained(ReproducibleModel, 1)
     assert not np.allclose(whole[0], without[0], atol=1e-3)
 
 
@@ -111,9 +114,9 @@ def test_no_piece_is_larger_than_a_microbatch(rows, microbatch, pieces) -> None:
 
 @pytest.mark.parametrize(("parts", "microbatch"), [(1, 4), (1, 1), (2, 3), (4, 1)])
 def test_microbatches_make_the_update_of_the_whole_batch(parts, microbatch) -> None:
-    whole = trained(ExactModel, parts, dropout=0.5)
+    whole = trained(ReproducibleModel, parts, dropout=0.5)
     for a, b in zip(
-        whole, trained(ExactModel, parts, dropout=0.5, microbatch=microbatch), strict=True
+        whole, trained(ReproducibleModel, parts, dropout=0.5, microbatch=microbatch), strict=True
     ):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -130,8 +133,8 @@ def test_pieces_of_a_prediction_are_put_together_in_order(parts, microbatch) -> 
 
 @pytest.mark.parametrize("microbatch", [None, 2])
 def test_compiled_update_is_the_same(microbatch) -> None:
-    plain = trained(ExactModel, 2, dropout=0.5)
-    compiled = trained(ExactModel, 2, dropout=0.5, uses_xla=True, microbatch=microbatch)
+    plain = trained(ReproducibleModel, 2, dropout=0.5)
+    compiled = trained(ReproducibleModel, 2, dropout=0.5, uses_xla=True, microbatch=microbatch)
     for a, b in zip(plain, compiled, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -158,12 +161,12 @@ def test_loss_on_three_replicas_is_the_quotient_of_one() -> None:
     total, count = np.float32(81.76221466064453), np.float32(9)
     script = f"""
 import keras
-from trainer.distribution import create_strategy
-from trainer.exact_model import ExactModel
+from trainer.distribute.strategy import create_strategy
+from trainer.numerics.reproducible_model import ReproducibleModel
 
 with create_strategy(num_gpus=0, cpu_replicas=3, cluster=None).scope():
     inputs = keras.Input((2,))
-    model = ExactModel(inputs, keras.layers.Dense(2, "softmax")(inputs))
+    model = ReproducibleModel(inputs, keras.layers.Dense(2, "softmax")(inputs))
     model.compile(loss=keras.losses.CategoricalCrossentropy(), metrics=["accuracy"])
     model.build_training()
 model.write_metrics([{total}, {count}, 1.0, 2.0])
