@@ -164,7 +164,7 @@ def create_model(
         optimizer=create_optimizer(config, schedule),
         loss=create_loss(config, counts),
         metrics=["accuracy"],
-        jit_compile=False,  # Of the whole step: fails under tf.distribute. See ReproducibleModel.uses_xla.
+        jit_compile=False,  # Of the whole step it fails under tf.distribute; see `uses_xla`.
     )
     model.build_training()
     return model
