@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import warm
 from trainer.config import TrainConfig
 from trainer.model import classifier, memory
 from trainer.numerics import winograd
@@ -149,7 +150,7 @@ def test_replicas_end_at_the_same_bits(batch_size, replicas, tmp_path) -> None:
     def weights(count: int) -> list[np.ndarray]:
         path = tmp_path / f"{count}.npz"
         arguments = [str(count), str(batch_size), str(path)]
-        subprocess.run([sys.executable, "-c", ON_REPLICAS, *arguments], check=True)
+        subprocess.run(warm.up([sys.executable, "-c", ON_REPLICAS, *arguments]), check=True)
         return list(np.load(path).values())
 
     first, *others = map(weights, replicas)

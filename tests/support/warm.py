@@ -21,12 +21,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+# How a command line is to be started: warm or cold.
+Start = Callable[[Sequence[str]], list[str]]
 REPOSITORY = Path(__file__).parents[2]
 RELAY = Path(__file__).with_name("relay.py")
 # Neither NumPy nor Arrow is to start threads: only a process of one thread may fork.
@@ -39,6 +41,11 @@ def up(command: Sequence[str]) -> list[str]:
     assert executable == sys.executable
     name, _ = _server()
     return [executable, "-S", "-E", str(RELAY), name, *words]
+
+
+def cold(command: Sequence[str]) -> list[str]:
+    """Returns the command line as it is, for where the start of a process matters."""
+    return list(command)
 
 
 @functools.cache
@@ -135,6 +142,10 @@ def become(
         module, *arguments = rest
         sys.path[0], sys.argv = folder, [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+    elif how == "-c":
+        code, *arguments = rest
+        sys.path[0], sys.argv = "", ["-c", *arguments]
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
     else:
         sys.path[0], sys.argv = str(Path(how).parent), words
         runpy.run_path(how, run_name="__main__")
