@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli import lock
-from tests.support import miniature
+from tests.support import miniature, warm
 from trainer.workdir.files import Workdir
 
 HOLD = """
@@ -47,7 +47,8 @@ def names(folder: Path) -> list[str]:
 
 def test_second_run_is_refused_in_one_line(dataset: Path, tmp_path: Path) -> None:
     with held(tmp_path) as (process, _):
-        done = miniature.train(f"--data_dir={dataset}", f"--workdir={tmp_path}")
+        flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}")
+        done = miniature.train(*flags, start=warm.cold)
         assert names(tmp_path) == [".lock"]
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
