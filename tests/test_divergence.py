@@ -13,7 +13,7 @@ from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import read_manifest
 from trainer.data.input_pipeline import examples_in_batch
 from trainer.data.split import find_split
-from trainer.workdir.checkpoints import Progress
+from trainer.workdir.train_state import TrainState
 
 # 41 training examples: 6 steps an epoch, 18 in all.
 RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",
@@ -34,9 +34,9 @@ def checkpoints(workdir: Path) -> list[str]:
     return sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize(("left_out", "batch"), [([], 7), ([9], 7), ([7], 8), ([8, 2, 7], 10)])
-def test_batches_left_out_move_the_next_one_on(left_out: list[int], batch: int) -> None:
-    assert Progress(step=7, left_out=left_out).next_batch == batch
+@pytest.mark.parametrize(("skipped", "batch"), [([], 7), ([9], 7), ([7], 8), ([8, 2, 7], 10)])
+def test_skipped_batches_move_the_next_one_on(skipped: list[int], batch: int) -> None:
+    assert TrainState(step=7, skipped_batches=skipped).next_batch == batch
 
 
 def test_run_stops_at_the_step_names_its_photographs_and_keeps_the_checkpoint(

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from trainer.model import memory
-from trainer.numerics.reproducible_model import ReproducibleModel
+from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
 
 
 def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> None:
@@ -24,7 +24,9 @@ def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> 
     known = weights + gradients + momenta + sum(scalars.values())
     # Of 10 images: the last layer's 5 outputs, less than the neighbours 2 + 5.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7
-    model.fix_sums(batch_size=9)  # Three parts wait, and their sum has numbers of twice the size.
+    model.settle(
+        reproducible_sums(9, 1)
+    )  # Three parts wait, and their sum has numbers of twice the size.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7 + 3 * gradients + 2 * gradients
 
 

@@ -115,8 +115,9 @@ def test_what_it_works_in_counts_as_memory() -> None:
 ON_REPLICAS = """
 import sys
 
-from trainer.distribute.strategy import create_strategy, keep_order_of_sums
-from trainer.numerics.reproducible_model import ReproducibleModel
+from trainer.distribute.strategy import create_strategy
+from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
+from trainer.numerics.summation import keep_order_of_sums
 from trainer.numerics.winograd import WinogradConv2D
 
 import keras
@@ -138,7 +139,7 @@ with strategy.scope():
     model = ReproducibleModel(inputs, keras.layers.Dense(3, "softmax")(x))
     loss = keras.losses.CategoricalCrossentropy()
     model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
-    model.fix_sums(batch_size)
+    model.settle(reproducible_sums(batch_size, replicas))
 model.fit(images, labels, batch_size=batch_size, shuffle=False, verbose=0)
 np.savez(path, *model.get_weights())
 """

@@ -17,7 +17,7 @@ from trainer.distribute.cluster import Cluster
 from trainer.model import memory
 from trainer.results import evaluation
 from trainer.run import Run
-from trainer.train import prepare, training_stream
+from trainer.train import prepare, settle, training_stream
 from trainer.workdir.checkpoints import variables
 
 
@@ -30,7 +30,7 @@ def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     run = prepare(config, cluster)
     print("Dry run: nothing is written.", flush=True)
     from_photographs = dataclasses.replace(run, features=None)  # Those are not there yet.
-    microbatch.settle(from_photographs)
+    settle(from_photographs)
     _print_rows(plan_rows(run))
     print("Trying a step, and to predict a batch ...", flush=True)
     with microbatch.naming_one_that_fits(from_photographs):
@@ -56,7 +56,7 @@ def plan_rows(run: Run) -> dict[str, str]:
         f"{run.val_split.num_examples if run.val_split else 0:,} to validate on, "
         f"{len(run.train_split.classes)} classes",
         "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
-        f"epochs; starting at step {run.progress.step:,}",
+        f"epochs; starting at step {run.state.step:,}",
         "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
         "Memory, estimate": f"{disk.readable(memory.step_bytes(run.model, at_once))} a replica",
     }

@@ -10,10 +10,11 @@ from trainer.config import TrainConfig
 from trainer.data.split import Split
 from trainer.distribute.workers import Workers
 from trainer.features.cache import FeatureCache
-from trainer.loop.verdict import Timing
+from trainer.loop.timing import Timing
 from trainer.model.learning_rate import Schedule
-from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
+from trainer.workdir.train_state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,14 +24,10 @@ class Run:
     Attributes:
         config: What it was asked for.
         identity: What makes it this run and no other.
-        workdir: Where it goes.
-        train_split: What it trains on.
         val_split: What it is validated on; None: on nothing, so that it ends without figures.
-        model: Compiled, under its strategy, and set to the progress.
-        schedule: Of the learning rate.
-        checkpoints: Of the run.
-        progress: How far it is.
-        workers: Who take part in it.
+        model: Compiled, under its strategy, and set to the state.
+        schedule: The learning rate, as a function of the step where it is none of its own.
+        state: How far it is.
         features: What it trains from; None: from the photographs.
         timing: Where the time of this process's steps goes.
     """
@@ -43,7 +40,7 @@ class Run:
     model: keras.Model
     schedule: Schedule | float
     checkpoints: Checkpoints
-    progress: Progress
+    state: TrainState
     workers: Workers
     features: FeatureCache | None
     timing: Timing = dataclasses.field(default_factory=Timing)
@@ -55,7 +52,7 @@ class Run:
 
     @property
     def num_replicas(self) -> int:
-        """Over which the global batch is shared."""
+        """How many share the global batch."""
         return self.model.distribute_strategy.num_replicas_in_sync
 
     @property
@@ -65,7 +62,7 @@ class Run:
 
     @property
     def num_steps(self) -> int:
-        """Of all epochs."""
+        """Training steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
 

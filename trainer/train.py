@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from cli.progress import Progress as ProgressBar
+from cli.progress import Progress
 from tfrecords.manifest import read_manifest
 from trainer import divergence, microbatch
 from trainer.config import TrainConfig
@@ -21,27 +21,33 @@ from trainer.data.examples import index_together, labels_of, shuffle_window
 from trainer.data.split import Split, find_split
 from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
-from trainer.distribute.strategy import create_strategy, is_on_cpu, keep_order_of_sums
+from trainer.distribute.strategy import create_strategy, is_on_cpu
 from trainer.distribute.workers import Workers, naming_lost_workers
 from trainer.features import cache as feature_cache
-from trainer.loop import callbacks
+from trainer.loop.checkpointing import Checkpointing, Stopping
 from trainer.loop.counting import Counting
 from trainer.loop.display import Display
+from trainer.loop.early_stopping import EarlyStopping
+from trainer.loop.history_log import HistoryLog
 from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
-from trainer.loop.verdict import Verdict
+from trainer.loop.timing import StepTimer
+from trainer.loop.validation import Validation
 from trainer.model import memory
 from trainer.model.classifier import build_model, create_optimizer, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.model.loss import create_loss
 from trainer.model.weights import load_weights
+from trainer.numerics.reproducible_model import Sums, reproducible_sums
+from trainer.numerics.summation import keep_order_of_sums
 from trainer.results import evaluation, metrics, report
 from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
 from trainer.run import Run, steps_per_epoch
-from trainer.workdir import identity, provenance
-from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir import history, identity, provenance
+from trainer.workdir.checkpoints import Checkpoints, variables
 from trainer.workdir.files import Workdir, write_json
+from trainer.workdir.train_state import TrainState
 
 _PHOTOGRAPHS_IN_REPORT = 24
 
@@ -56,12 +62,10 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
     """
     with naming_lost_workers(cluster):
         run = prepare(config, cluster)
-        start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
+        start = provenance.describe(config, run.model.distribute_strategy, run.state.step)
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
-        if run.features:
-            run.model.forward = run.features.rest
-        microbatch.settle(run)
+        settle(run)
         with microbatch.naming_one_that_fits(run):
             if run.features:
                 run.features.fill(run.splits, run.model, cluster)
@@ -95,21 +99,21 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     schedule = create_schedule(config, steps_per_epoch(config, train_split))
     with strategy.scope():
         model = create_model(config, schedule, manifest.counts["train"])
-        if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
-            keep_order_of_sums()
-            model.fix_sums(config.batch_size)
-        model.uses_xla = config.jit_compile
-        progress = checkpoints.restore(model)
-        if not progress.step:
+        state = checkpoints.restore(model)
+        if not state.step:
             load_weights(model, config.weights)
-    say_growth(config, workdir, progress, train_split)
+    say_growth(config, workdir, state, train_split)
     features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
-    of_all = {
-        "checkpoint_every": config.checkpoint_every,
-        "features": features and features.folder.name,
-    }
-    workers.check_alike(model, progress, {**of_all, **this_run})
+    workers.check_alike(
+        settings={
+            "checkpoint_every": config.checkpoint_every,
+            "features": features and features.folder.name,
+            **this_run,
+        },
+        state=vars(state),
+        weights=lambda: map(keras.ops.convert_to_numpy, variables(model)),
+    )
     if cluster:
         train_split = index_together(train_split, workers)
         val_split = val_split and index_together(val_split, workers)
@@ -122,22 +126,34 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         model=model,
         schedule=schedule,
         checkpoints=checkpoints,
-        progress=progress,
+        state=state,
         workers=workers,
         features=features,
     )
 
 
+def settle(run: Run) -> None:
+    """Tells the model how it trains: its sums, from what, and how many images at once."""
+    config, strategy = run.config, run.model.distribute_strategy
+    sums = Sums()
+    if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
+        keep_order_of_sums()
+        sums = reproducible_sums(config.batch_size, run.num_replicas)
+    trained = run.features.rest if run.features else None
+    run.model.settle(sums, trained=trained, uses_xla=config.jit_compile)
+    microbatch.settle(run)
+
+
 def say_growth(
-    config: TrainConfig, workdir: Workdir, progress: Progress, train_split: Split
+    config: TrainConfig, workdir: Workdir, state: TrainState, train_split: Split
 ) -> None:
     """Says what goes on where a run is given more epochs than it had."""
     epochs = workdir.epochs()
     if epochs is None or epochs == config.epochs:
         return
     steps = steps_per_epoch(config, train_split)
-    growth = describe_growth(config, epochs, step=progress.step, steps_per_epoch=steps)
-    if progress.stops_early(config.early_stopping_patience):
+    growth = describe_growth(config, epochs, step=state.step, steps_per_epoch=steps)
+    if state.stops_early(config.early_stopping_patience):
         growth = "More epochs change nothing: the run has stopped early."
     print(growth, flush=True)
 
@@ -148,8 +164,6 @@ def create_model(
     """Returns the compiled model, its weights random. Call it in a strategy's scope.
 
     Args:
-        config: Of the run.
-        schedule: Of the learning rate.
         counts: {class: number of training examples}, in the order of the labels.
     """
     model = build_model(
@@ -164,23 +178,23 @@ def create_model(
         optimizer=create_optimizer(config, schedule),
         loss=create_loss(config, counts),
         metrics=["accuracy"],
-        jit_compile=False,  # Of the whole step it fails under tf.distribute; see `uses_xla`.
+        jit_compile=False,  # Of the whole step it fails under tf.distribute; see `settle`.
     )
     model.build_training()
     return model
 
 
 def fit(run: Run, stop: StopSignals) -> None:
-    """Trains from the progress to the last epoch; a checkpoint ends each epoch."""
-    config, progress = run.config, run.progress
+    """Trains from the run's state to the last epoch; a checkpoint ends each epoch."""
+    config, state = run.config, run.state
     print(
         f"Global batch {config.batch_size} = {run.num_replicas} replicas x "
         f"{config.batch_size // run.num_replicas}; {run.train_split.num_examples} examples, "
-        f"{run.steps_per_epoch} steps an epoch; starting at step {progress.step}.",
+        f"{run.steps_per_epoch} steps an epoch; starting at step {state.step}.",
         flush=True,
     )
     display = Display(
-        progress,
+        state,
         epochs=config.epochs,
         steps_per_epoch=run.steps_per_epoch,
         batch_size=config.batch_size,
@@ -188,7 +202,7 @@ def fit(run: Run, stop: StopSignals) -> None:
     around = create_callbacks(run, stop, display)
     if not is_trained(run):
         print("TensorFlow builds its graph in the first step, for up to a minute ...", flush=True)
-    if config.on_nan == "rollback" and not progress.step:
+    if config.on_nan == "rollback" and not state.step:
         divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
@@ -205,9 +219,9 @@ def fit(run: Run, stop: StopSignals) -> None:
 
 def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
     """Trains the rest of an epoch that was cut off, or all epochs that are left."""
-    epoch, done = divmod(run.progress.step, run.steps_per_epoch)
-    if run.progress.awaits_row(run.steps_per_epoch):
-        callbacks.end_epoch(run.model, epoch - 1, around)
+    epoch, done = divmod(run.state.step, run.steps_per_epoch)
+    if run.state.awaits_row(run.steps_per_epoch):
+        end_epoch(run.model, epoch - 1, around)
         return
     run.model.fit(
         training_stream(run),
@@ -221,9 +235,19 @@ def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
     )
 
 
+def end_epoch(model: keras.Model, epoch: int, around: Sequence[keras.callbacks.Callback]) -> None:
+    """Does what is left of an epoch that was stopped between its last step and its row."""
+    with model.distribute_strategy.scope():
+        every = keras.callbacks.CallbackList(around, model=model)
+        every.on_train_begin()
+        every.on_epoch_begin(epoch)
+        every.on_epoch_end(epoch, model.get_metrics_result())
+        every.on_train_end()
+
+
 def is_trained(run: Run) -> bool:
     """Whether every epoch is done, or none more is wanted."""
-    return len(run.progress.history) == run.config.epochs or run.progress.stops_early(
+    return len(run.state.history) == run.config.epochs or run.state.stops_early(
         run.config.early_stopping_patience
     )
 
@@ -234,8 +258,8 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
         "batch_size": run.config.batch_size,
         "seed": run.config.seed,
         "window": shuffle_window(run.train_split, run.config),
-        "start_step": run.progress.next_batch,
-        "left_out": run.progress.left_out,
+        "start_step": run.state.next_batch,
+        "left_out": run.state.skipped_batches,
     }
 
     def of_worker(worker: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -257,9 +281,9 @@ def create_callbacks(
     run: Run, stop: StopSignals, display: keras.callbacks.Callback
 ) -> list[keras.callbacks.Callback]:
     """What happens around the steps, in this order."""
-    checkpointing = callbacks.Checkpointing(
+    checkpointing = Checkpointing(
         run.checkpoints,
-        run.progress,
+        run.state,
         every=run.config.checkpoint_every,
         stop=stop,
         workers=run.workers,
@@ -267,21 +291,21 @@ def create_callbacks(
     validation = []
     if run.val_split:
         validate = functools.partial(_validate, run, labels_of(run.val_split), checkpointing)
-        validation = [callbacks.Validation(validate)]
+        validation = [Validation(validate)]
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
     return [
         divergence.Divergence(),
-        Verdict(run.timing, run.config.batch_size),
+        StepTimer(run.timing, run.config.batch_size),
         *validation,
-        callbacks.HistoryLog(
-            run.progress,
+        HistoryLog(
+            run.state,
             workdir and workdir.history,
             images_per_epoch=run.steps_per_epoch * run.config.batch_size,
             learning_rate=lambda: rate_of_step(run.schedule, max(run.model.updates - 1, 0)),
         ),
-        callbacks.EarlyStopping(run.progress, run.config.early_stopping_patience),
-        *([Profile(run.progress, profiled, workdir.tensorboard)] if workdir and profiled else []),
+        EarlyStopping(run.state, run.config.early_stopping_patience),
+        *([Profile(run.state, profiled, workdir.tensorboard)] if workdir and profiled else []),
         *(
             [keras.callbacks.TensorBoard(str(workdir.tensorboard), write_graph=False)]
             if workdir
@@ -292,9 +316,7 @@ def create_callbacks(
     ]
 
 
-def _validate(
-    run: Run, labels: np.ndarray, checkpointing: callbacks.Checkpointing
-) -> tuple[float, float]:
+def _validate(run: Run, labels: np.ndarray, checkpointing: Checkpointing) -> tuple[float, float]:
     assert run.val_split
     probabilities = predict_split(run, run.val_split, [checkpointing])
     return (
@@ -308,7 +330,7 @@ def predict_split(
 ) -> np.ndarray:
     """What the model says of a split, in the order of its shards."""
     count, batch_size = split.num_examples, run.config.batch_size
-    with ProgressBar(count, "photographs", title="validation") as progress:
+    with Progress(count, "photographs", title="validation") as progress:
         return evaluation.predict_split(
             run.model,
             split,
@@ -322,12 +344,12 @@ def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Evaluates the model on the validation split, and writes it, its figures and the report."""
     figures, shown = figures_of_nothing(), []
     if run.config.early_stopping_patience:
-        run.checkpoints.restore_best(run.model, run.progress)
+        run.checkpoints.restore_best(run.model, run.state)
     if split := run.val_split:
         print(f"Evaluating on {split.name} ...", flush=True)
         # What is raised while replicas trace a model leaves their threads stuck.
         with stop.deferred():
-            stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
+            stopping = Stopping(run.state, stop=stop, workers=run.workers)
             probabilities = predict_split(run, split, [stopping])
         figures = evaluation.figures_of(probabilities, split)
         if run.workers.is_chief:
@@ -342,7 +364,6 @@ def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
     """Writes all that a finished run leaves.
 
     Args:
-        run: The trained run.
         figures: The content of metrics.json.
         shown: The photographs in the report.
     """
@@ -352,12 +373,12 @@ def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
     for_inference(run.model, run.config).save(str(incomplete))
     incomplete.replace(workdir.model)
     write_json(workdir.metrics, figures)
-    callbacks.write_history(workdir.history, run.progress.history)
+    history.write(workdir.history, run.state.history)
     report.write_report(
         workdir.report,  # Last: where it stands, the run is finished.
         title=_title(run),
         title_facts=_facts(run),
-        history=run.progress.history,
+        history=run.state.history,
         metrics=figures,
         predictions=shown,
         classes=run.train_split.classes,

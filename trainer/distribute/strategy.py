@@ -1,7 +1,6 @@
 """The tf.distribute strategy: over the GPUs or CPU devices of a machine, or over many workers."""
 
 import functools
-import operator
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from cli import cores
 from trainer.config import TrainConfig
 from trainer.distribute import rendezvous
 from trainer.distribute.cluster import Cluster
+from trainer.numerics.summation import sum_in_pairs
 
 
 def create_strategy(
@@ -134,19 +134,6 @@ class KerasMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
 def is_on_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Whether the replicas are logical CPU devices."""
     return "CPU" in strategy.extended.worker_devices[0]
-
-
-def keep_order_of_sums() -> None:
-    """Stops TensorFlow from turning (a + b) + (c + d) into one sum of four, in another order."""
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-
-
-def sum_in_pairs(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Adds a power of two of tensors as (1 + 2) + (3 + 4); others one after the other."""
-    tensors = list(tensors)
-    while len(tensors) > 1 and len(tensors) % 2 == 0:
-        tensors = [a + b for a, b in zip(tensors[::2], tensors[1::2], strict=True)]
-    return functools.reduce(operator.add, tensors)
 
 
 def choose_num_gpus(requested: int | None, visible: Sequence[str]) -> int:

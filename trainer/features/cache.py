@@ -260,7 +260,7 @@ class FeatureCache:
 
         @tf.function
         def compute(images: tf.Tensor) -> tf.Tensor:
-            return strategy.run(self._features, args=(images, model.parts, model.microbatch))
+            return strategy.run(self._features, args=(images, model.sums.parts, model.microbatch))
 
         for images in ds:
             parts = tf.split(images, replicas)

@@ -43,8 +43,8 @@ def step_bytes(model: ReproducibleModel, rows: int) -> int:
     """
     gradient_bytes = sum(map(nbytes, model.trainable_weights))
     variables_bytes = sum(map(nbytes, variables(model))) + gradient_bytes
-    if model.sum_dtype == tf.float64:
-        variables_bytes += (model.parts + 2) * gradient_bytes  # The sum is twice as large.
+    if model.sums.dtype == tf.float64:
+        variables_bytes += (model.sums.parts + 2) * gradient_bytes  # The sum is twice as large.
     outputs = [
         math.prod(layer.output.shape[1:]) * tf.as_dtype(layer.output.dtype).size
         for layer in model.layers

@@ -1,4 +1,4 @@
-"""Says what bounds the speed of a run: its input, its computation or its host."""
+"""The step timer: what bounds the speed of a run, its input, its computation or its host."""
 
 import dataclasses
 import time
@@ -58,7 +58,7 @@ class Timing:
         return f"{said}."
 
 
-class Verdict(keras.callbacks.Callback):
+class StepTimer(keras.callbacks.Callback):
     """Measures the steps of `fit`, and adds `waiting_for_input`, a share, to an epoch's logs.
 
     Keras's step takes its batch inside a graph, where nobody sees it wait. Given a plain iterator
@@ -66,7 +66,7 @@ class Verdict(keras.callbacks.Callback):
 
     Args:
         timing: Counts all steps of this process but the first, in which the graph is built.
-        batch_size: Global.
+        batch_size: The global one.
         clock: Counts seconds.
     """
 

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainer.loop.verdict import Timing, Verdict
+from trainer.loop.timing import StepTimer, Timing
 
 
 class Clock:
@@ -38,21 +38,21 @@ def fit(step: float, batch: float, host: float) -> tuple[Timing, dict[str, float
     clock, timing = Clock(), Timing()
     model = Model(clock, step=step, batch=batch)
     plain = model.train_function
-    verdict = Verdict(timing, batch_size=8, clock=clock)
-    verdict.set_model(model)
+    timer = StepTimer(timing, batch_size=8, clock=clock)
+    timer.set_model(model)
     batches = model.batches()
     for epoch in range(2):
-        verdict.on_train_begin()
+        timer.on_train_begin()
         logs: dict[str, float] = {}
-        verdict.on_epoch_begin(epoch)
+        timer.on_epoch_begin(epoch)
         for _ in range(5):
             if not model.taken:
                 clock.now += 1000
             assert model.train_function(batches) == {"loss": 0.5}
             clock.now += host
-        verdict.on_epoch_end(epoch, logs)
+        timer.on_epoch_end(epoch, logs)
         clock.now += 500
-    verdict.on_train_end()
+    timer.on_train_end()
     assert model.train_function == plain
     return timing, logs, model
 
