@@ -19,6 +19,7 @@ from trainer.config import TrainConfig
 from trainer.data import input_pipeline
 from trainer.data.examples import index_together, labels_of, shuffle_window
 from trainer.data.split import Split, find_split
+from trainer.data.view import View
 from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.strategy import create_strategy, is_on_cpu
@@ -267,7 +268,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
             return run.features.training_stream(run.train_split, worker=worker, **of_all)
         return input_pipeline.training_stream(
             run.train_split,
-            augment=run.config.augment,
+            view=View.from_config(run.config),
             mixup=run.config.mixup,
             cutmix=run.config.cutmix,
             worker=worker,
@@ -336,7 +337,7 @@ def predict_split(
             split,
             batch_size,
             callbacks=[*around, Counting(progress, count, batch_size)],
-            batches=(run.features or input_pipeline).evaluation_batches,
+            batches=run.features.evaluation_batches if run.features else None,
         )
 
 
@@ -353,7 +354,9 @@ def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
             probabilities = predict_split(run, split, [stopping])
         figures = evaluation.figures_of(probabilities, split)
         if run.workers.is_chief:
-            shown = evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT)
+            shown = evaluation.choose_predictions(
+                probabilities, split, _PHOTOGRAPHS_IN_REPORT, View.from_config(run.config)
+            )
     if run.workers.is_chief:
         write(run, figures, shown)
     run.workers.wait()
