@@ -21,7 +21,7 @@ from absl import flags
 
 from cli import command
 from trainer.config import IMAGE_SIZE, PRECISIONS, TrainConfig
-from trainer.features import cache as feature_cache
+from trainer.features.frozen import cut
 from trainer.model.classifier import build_model, create_optimizer
 
 FLAGS = flags.FLAGS
@@ -76,7 +76,7 @@ def _rates(batch_size: int) -> Iterator[tuple[str, float]]:
         precision=FLAGS.precision,
         for_training=False,
     )
-    frozen, rest = feature_cache.cut(model)
+    frozen, rest = cut(model)
     pixels = np.random.default_rng(0).integers(0, 256, [batch_size, IMAGE_SIZE, IMAGE_SIZE, 3])
     images = tf.constant(pixels, tf.uint8)
     yield "train", batch_size * _steps_per_second(model, images)

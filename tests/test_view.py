@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.test_input_pipeline import jpeg
+from tests.test_source import jpeg
 from trainer.data.view import View
 
 

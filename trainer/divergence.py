@@ -5,8 +5,6 @@ from typing import Any
 
 import keras
 
-from trainer.data import input_pipeline
-from trainer.data.examples import shuffle_window
 from trainer.run import Run
 from trainer.workdir.files import read_json, write_json
 
@@ -35,14 +33,8 @@ def describe(run: Run) -> str:
 
     The chief also writes them all into the workdir's diverged.json, behind those of before.
     """
-    batch = run.state.next_batch
-    examples = input_pipeline.examples_in_batch(
-        run.train_split,
-        batch=batch,
-        batch_size=run.config.batch_size,
-        seed=run.config.seed,
-        window=shuffle_window(run.train_split, run.config),
-    )
+    batch = run.order.batch_of_step(run.state.step)
+    examples = run.order.examples_in_batch(run.train_split, batch)
     path = run.workdir.diverged
     if run.workers.is_chief:
         known = read_json(path) if path.exists() else []
@@ -77,7 +69,7 @@ def roll_back(run: Run) -> None:
     if len(run.state.skipped_batches) == MAX_SKIPPED:
         raise stop(run)
     print(f"{describe(run)}. Going back to the last checkpoint, without that batch.", flush=True)
-    skipped = [*run.state.skipped_batches, run.state.next_batch]
+    skipped = [*run.state.skipped_batches, run.order.batch_of_step(run.state.step)]
     restored = run.checkpoints.restore(run.model)
     vars(run.state).update(vars(restored) | {"skipped_batches": skipped})
     save(run)

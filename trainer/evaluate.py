@@ -96,14 +96,17 @@ def evaluate(
     _say(f"Evaluating {workdir} on {split.num_examples:,} photographs of {split_name}.")
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras()
+    from trainer.data.source import PhotographSource
+    from trainer.data.view import View
     from trainer.loop.counting import Counting
     from trainer.model.classifier import load_model
     from trainer.results import evaluation
 
     model = load_model(run_files)
+    source = PhotographSource(View(model.input_shape[1]))
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, split.num_examples, batch_size)
-        probabilities = evaluation.predict_split(model, split, batch_size, [counting])
+        probabilities = evaluation.predict_split(model, source, split, batch_size, [counting])
     of_model = {"model_digest": model_digest}
     content = {**evaluation.figures_of(probabilities, split), **of_data, **of_model}
     evaluation.write_predictions(folder / "predictions.csv", probabilities, split)

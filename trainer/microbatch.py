@@ -94,7 +94,7 @@ def _fits(run: Run, size: int) -> bool:
     def go_through(images: tf.Tensor, batch: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         gradients, probabilities = model.backward(batch, labels)
         sums = [tf.cast(tf.reduce_sum(t), tf.float32) for t in (*gradients, probabilities)]
-        if run.features:  # Its frozen layers run before the first step.
+        if run.features:  # The frozen layers run before the first step.
             features = in_pieces(run.features.frozen, images, model.sums.parts, size)
             sums.append(tf.cast(tf.reduce_sum(features), tf.float32))
         return tf.add_n(sums)

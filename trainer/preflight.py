@@ -17,7 +17,7 @@ from trainer.distribute.cluster import Cluster
 from trainer.model import memory
 from trainer.results import evaluation
 from trainer.run import Run
-from trainer.train import prepare, settle, training_stream
+from trainer.train import prepare, settle, training_batches
 from trainer.workdir.checkpoints import variables
 
 
@@ -65,10 +65,10 @@ def plan_rows(run: Run) -> dict[str, str]:
 def try_step(run: Run) -> dict[str, str]:
     """Runs a step on every replica and predicts a batch; returns their times and memory."""
     start = time.monotonic()
-    run.model.fit(training_stream(run), steps_per_epoch=1, verbose=0, shuffle=False)
+    run.model.fit(training_batches(run), steps_per_epoch=1, verbose=0, shuffle=False)
     stepped = time.monotonic()
     split = run.val_split or run.train_split
-    batches = evaluation.distributed_batches(run.model, split, run.config.batch_size)
+    batches = evaluation.distributed_batches(run.model, run.source, split, run.config.batch_size)
     probabilities = run.model.predict(batches, steps=1, verbose=0)
     if not np.isfinite(probabilities).all():
         raise ValueError(
@@ -86,7 +86,7 @@ def disk_bytes(run: Run) -> dict[str, int]:
     """What the files of a run need at most, {what: bytes}."""
     checkpoint = sum(memory.nbytes(variable) for variable in variables(run.model))
     kept = run.config.keep_checkpoints + 2  # The best one, and the one that is being written.
-    features = {"features": run.features.nbytes_missing(run.splits)} if run.features else {}
+    features = {"features": run.features.store.nbytes_missing(run.splits)} if run.features else {}
     return {
         f"{kept} checkpoints": kept * checkpoint,
         "model": sum(memory.nbytes(weight) for weight in run.model.weights),

@@ -1,15 +1,19 @@
 """What a run is made of, once it is built: from here on nothing is decided."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import keras
 
 from trainer.config import TrainConfig
+from trainer.data.examples import shuffle_window
+from trainer.data.order import Order
+from trainer.data.source import PhotographSource, Source
 from trainer.data.split import Split
 from trainer.distribute.workers import Workers
-from trainer.features.cache import FeatureCache
+from trainer.features.source import FeatureSource
 from trainer.loop.timing import Timing
 from trainer.model.learning_rate import Schedule
 from trainer.workdir.checkpoints import Checkpoints
@@ -28,7 +32,8 @@ class Run:
         model: Compiled, under its strategy, and set to the state.
         schedule: The learning rate, as a function of the step where it is none of its own.
         state: How far it is.
-        features: What it trains from; None: from the photographs.
+        photographs: What it trains from, unless there are features.
+        features: What it trains from once they are computed; None: from the photographs.
         timing: Where the time of this process's steps goes.
     """
 
@@ -42,13 +47,33 @@ class Run:
     checkpoints: Checkpoints
     state: TrainState
     workers: Workers
-    features: FeatureCache | None
+    photographs: PhotographSource
+    features: FeatureSource | None
     timing: Timing = dataclasses.field(default_factory=Timing)
 
     @property
     def splits(self) -> list[Split]:
         """All that the run reads."""
         return [self.train_split, *([self.val_split] if self.val_split else [])]
+
+    @property
+    def source(self) -> Source:
+        """Where its batches come from."""
+        return self.features or self.photographs
+
+    @property
+    def order(self) -> Order:
+        """The order of its training examples."""
+        return Order(
+            self.config.seed,
+            self.config.batch_size,
+            self._window,
+            tuple(self.state.skipped_batches),
+        )
+
+    @functools.cached_property
+    def _window(self) -> int:
+        return shuffle_window(self.train_split, self.config)
 
     @property
     def num_replicas(self) -> int:

@@ -16,15 +16,14 @@ from cli.progress import Progress
 from tfrecords.manifest import read_manifest
 from trainer import divergence, microbatch
 from trainer.config import TrainConfig
-from trainer.data import input_pipeline
-from trainer.data.examples import index_together, labels_of, shuffle_window
+from trainer.data.examples import index_together, labels_of
+from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
-from trainer.data.view import View
 from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.strategy import create_strategy, is_on_cpu
 from trainer.distribute.workers import Workers, naming_lost_workers
-from trainer.features import cache as feature_cache
+from trainer.features import choose, compute
 from trainer.loop.checkpointing import Checkpointing, Stopping
 from trainer.loop.counting import Counting
 from trainer.loop.display import Display
@@ -69,8 +68,7 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
         settle(run)
         with microbatch.naming_one_that_fits(run):
             if run.features:
-                run.features.fill(run.splits, run.model, cluster)
-                run.workers.wait()  # Each reads the shards of all.
+                fill_features(run)
             fit(run, stop)
             return finish(run, stop)
 
@@ -104,12 +102,12 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         if not state.step:
             load_weights(model, config.weights)
     say_growth(config, workdir, state, train_split)
-    features = feature_cache.choose(config, model, manifest, splits, strategy)
+    features = choose.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
     workers.check_alike(
         settings={
             "checkpoint_every": config.checkpoint_every,
-            "features": features and features.folder.name,
+            "features": features and features.store.folder.name,
             **this_run,
         },
         state=vars(state),
@@ -129,8 +127,22 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         checkpoints=checkpoints,
         state=state,
         workers=workers,
+        photographs=PhotographSource.from_config(config),
         features=features,
     )
+
+
+def fill_features(run: Run) -> None:
+    """Computes the features that the run trains from and that are not there yet."""
+    assert run.features
+    compute.fill(
+        run.features,
+        run.splits,
+        model=run.model,
+        batch_size=run.config.batch_size,
+        workers=run.workers,
+    )
+    run.workers.wait()  # Each reads the shards of all.
 
 
 def settle(run: Run) -> None:
@@ -225,7 +237,7 @@ def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
         end_epoch(run.model, epoch - 1, around)
         return
     run.model.fit(
-        training_stream(run),
+        training_batches(run),
         initial_epoch=epoch,
         # An epoch that was cut off has fewer steps left, so it is a fit of its own.
         epochs=epoch + 1 if done else run.config.epochs,
@@ -253,29 +265,14 @@ def is_trained(run: Run) -> bool:
     )
 
 
-def training_stream(run: Run) -> tf.distribute.DistributedDataset:
+def training_batches(run: Run) -> tf.distribute.DistributedDataset:
     """The batches from the run's step on, each worker's rows and each replica's."""
-    of_all: dict[str, Any] = {
-        "batch_size": run.config.batch_size,
-        "seed": run.config.seed,
-        "window": shuffle_window(run.train_split, run.config),
-        "start_step": run.state.next_batch,
-        "left_out": run.state.skipped_batches,
-    }
+    order, start_step = run.order, run.state.step
 
-    def of_worker(worker: tf.distribute.InputContext) -> tf.data.Dataset:
-        if run.features:
-            return run.features.training_stream(run.train_split, worker=worker, **of_all)
-        return input_pipeline.training_stream(
-            run.train_split,
-            view=View.from_config(run.config),
-            mixup=run.config.mixup,
-            cutmix=run.config.cutmix,
-            worker=worker,
-            **of_all,
-        )
+    def batches(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        return run.source.training_batches(run.train_split, order, start_step, worker)
 
-    return run.model.distribute_strategy.distribute_datasets_from_function(of_worker)
+    return run.model.distribute_strategy.distribute_datasets_from_function(batches)
 
 
 def create_callbacks(
@@ -334,10 +331,10 @@ def predict_split(
     with Progress(count, "photographs", title="validation") as progress:
         return evaluation.predict_split(
             run.model,
+            run.source,
             split,
             batch_size,
             callbacks=[*around, Counting(progress, count, batch_size)],
-            batches=run.features.evaluation_batches if run.features else None,
         )
 
 
@@ -355,7 +352,7 @@ def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
         figures = evaluation.figures_of(probabilities, split)
         if run.workers.is_chief:
             shown = evaluation.choose_predictions(
-                probabilities, split, _PHOTOGRAPHS_IN_REPORT, View.from_config(run.config)
+                probabilities, split, _PHOTOGRAPHS_IN_REPORT, run.photographs.view
             )
     if run.workers.is_chief:
         write(run, figures, shown)

@@ -1,10 +1,9 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
 import csv
-import functools
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,34 +12,30 @@ import tensorflow as tf
 from etils import epath
 
 from tfrecords import files, reader
-from trainer.data import input_pipeline
 from trainer.data.examples import labels_of
+from trainer.data.source import Source
 from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.results import metrics
 from trainer.results.predictions import Prediction, mistakes_first
 
-Batches = Callable[..., tf.data.Dataset]  # (split, batch_size, worker) -> padded batches.
-
 
 def predict_split(
     model: keras.Model,
+    source: Source,
     split: Split,
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    batches: Batches | None = None,
 ) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
 
     Args:
         model: Compiled or not, under its strategy.
-        split: That it is run over.
-        batch_size: Global, over all replicas.
-        callbacks: Of Keras's `predict`.
-        batches: Of the split, as the model takes them; None: photographs of its input's size.
+        source: What the model takes: photographs, or features of its frozen layers.
+        batch_size: The global one, over all replicas.
     """
     probabilities = model.predict(
-        distributed_batches(model, split, batch_size, batches),
+        distributed_batches(model, source, split, batch_size),
         steps=math.ceil(split.num_examples / batch_size),
         verbose=0,
         callbacks=list(callbacks),
@@ -49,19 +44,13 @@ def predict_split(
 
 
 def distributed_batches(
-    model: keras.Model,
-    split: Split,
-    batch_size: int,
-    batches: Batches | None = None,
+    model: keras.Model, source: Source, split: Split, batch_size: int
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
-    if batches is None:
-        view = View(model.input_shape[1])
-        batches = functools.partial(input_pipeline.evaluation_batches, view=view)
 
     def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         """Where Keras knows how many there are, it starts to read them again after the last."""
-        ds = batches(split, batch_size=batch_size, worker=worker)
+        ds = source.evaluation_batches(split, batch_size, worker)
         return ds.take_while(lambda _: True)
 
     return model.distribute_strategy.distribute_datasets_from_function(uncounted)
@@ -80,9 +69,8 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
     """Writes what a model said of each example: id, file, label, predicted, a column a class.
 
     Args:
-        path: Of the CSV file.
+        path: The CSV file.
         probabilities: float32 [num_examples, num_classes], in the order of the shards.
-        split: That it was run over.
     """
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")

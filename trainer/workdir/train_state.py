@@ -43,14 +43,6 @@ class TrainState:
         return {_STORED_NAMES.get(name, name): value for name, value in fields.items()}
 
     @property
-    def next_batch(self) -> int:
-        """The batch of the stream that the next step takes."""
-        batch = self.step
-        for skipped in sorted(self.skipped_batches):
-            batch += skipped <= batch
-        return batch
-
-    @property
     def best(self) -> Row | None:
         """The row of the lowest val_loss, the earliest of equals; None before the first epoch."""
         return best_row(self.history)

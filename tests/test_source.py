@@ -11,8 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords import framing, reader, schema, writer
-from trainer.data import input_pipeline
 from trainer.data.examples import index_together, labels_of
+from trainer.data.order import Order
+from trainer.data.source import PhotographSource
 from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.distribute.workers import Workers
@@ -45,10 +46,11 @@ def split(tmp_path_factory) -> Split:
     return Split("train", paths, [4, 4, 3], [str(i) for i in range(NUM_EXAMPLES)])
 
 
-def batches(split: Split, count: int, **changes: int) -> list[list[int]]:
+def batches(
+    split: Split, count: int, *, batch_size: int = 4, seed: int = 0, **changes: Any
+) -> list[list[int]]:
     """The labels of the first batches of a stream."""
-    options = {"batch_size": 4, "seed": 0, **changes}
-    stream = input_pipeline.training_stream(split, **options)
+    stream = PhotographSource().training_batches(split, Order(seed, batch_size), **changes)
     return [labels.numpy().argmax(axis=1).tolist() for _, labels in itertools.islice(stream, count)]
 
 
@@ -66,9 +68,27 @@ def test_stream_goes_on_at_any_step(split, step) -> None:
     assert batches(split, 3, start_step=step) == batches(split, step + 3)[step:]
 
 
-def mirrored(split: Split, *, count: int, **changes: Any) -> list[bool]:
+@pytest.mark.parametrize("step", [0, 1, 2, 5])
+def test_skipped_batches_are_missing_and_nothing_else(split, step) -> None:
+    """A batch keeps its number and its examples, whichever others are skipped."""
+    whole = Order(seed=0, batch_size=4)
+    order = dataclasses.replace(whole, skipped=(4, 1))
+    taken = [batch for batch in range(20) if batch not in order.skipped]
+    assert [order.batch_of_step(s) for s in range(18)] == taken
+    names = [
+        [example["name"] for example in whole.examples_in_batch(split, batch)]
+        for batch in taken[step : step + 3]
+    ]
+    assert order.examples_in_batch(split, 4) == whole.examples_in_batch(split, 4)
+    stream = PhotographSource().training_batches(split, order, step)
+    found = [labels.numpy().argmax(axis=1) for _, labels in itertools.islice(stream, 3)]
+    assert [[f"{label}.jpg" for label in batch] for batch in found] == names
+
+
+def mirrored(split: Split, *, count: int, batch_size: int, **changes: Any) -> list[bool]:
     """Whether each of the first examples shows its bright left side on the right."""
-    stream = input_pipeline.training_stream(split, seed=0, view=View(augment="flip"), **changes)
+    source = PhotographSource(View(augment="flip"))
+    stream = source.training_batches(split, Order(0, batch_size), **changes)
     images = [image for batch, _ in itertools.islice(stream, count) for image in batch.numpy()]
     return [bool(image[:, -50:].mean() > image[:, :50].mean()) for image in images]
 
@@ -99,11 +119,12 @@ def test_flip_belongs_to_an_examples_place_in_the_stream(half_bright) -> None:
     assert shares == [x for i, x in enumerate(found) if i % 8 >= 4]  # Or shared among workers.
 
 
-def rows_of(split: Split, *, count: int, **changes: Any) -> list[tuple[bytes, bytes]]:
+def rows_of(
+    split: Split, *, count: int, batch_size: int, window: int | None, **changes: Any
+) -> list[tuple[bytes, bytes]]:
     """The pixels and labels of the first batches, row by row, under every augmentation."""
-    stream = input_pipeline.training_stream(
-        split, seed=0, view=View(augment="full"), mixup=0.4, cutmix=1.0, **changes
-    )
+    source = PhotographSource(View(augment="full"), mixup=0.4, cutmix=1.0)
+    stream = source.training_batches(split, Order(0, batch_size, window), **changes)
     return [
         (image.tobytes(), label.tobytes())
         for images, labels in itertools.islice(stream, count)
@@ -132,7 +153,7 @@ def test_order_depends_on_the_seed_alone(split) -> None:
 
 
 def test_images_stay_uint8_and_belong_to_their_labels(split) -> None:
-    stream = input_pipeline.training_stream(split, batch_size=4, seed=0)
+    stream = PhotographSource().training_batches(split, Order(seed=0, batch_size=4))
     images, labels = next(iter(stream))
     assert images.dtype == tf.uint8
     assert images.shape == (4, 224, 224, 3)
@@ -142,7 +163,7 @@ def test_images_stay_uint8_and_belong_to_their_labels(split) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 16])
 def test_evaluation_fills_the_last_batch_and_loses_nothing(split, batch_size) -> None:
-    found = list(input_pipeline.evaluation_batches(split, batch_size=batch_size))
+    found = list(PhotographSource().evaluation_batches(split, batch_size))
     assert {len(batch) for batch in found} == {batch_size}
     images = np.concatenate(found)
     labels = labels_of(split)
@@ -174,7 +195,7 @@ def test_worker_reads_only_its_rows(split, tmp_path) -> None:
         batches(copy, 2)
 
     def brightness(split: Split, **options: Any) -> list[float]:
-        ds = input_pipeline.evaluation_batches(split, batch_size=4, **options)
+        ds = PhotographSource().evaluation_batches(split, 4, **options)
         return [float(image.mean()) for batch in ds.as_numpy_iterator() for image in batch]
 
     labels = labels_of(split)

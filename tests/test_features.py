@@ -17,7 +17,10 @@ from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
 from trainer.data.split import find_split
-from trainer.features import cache as feature_cache
+from trainer.features import choose
+from trainer.features.frozen import cut
+from trainer.features.source import FeatureSource
+from trainer.features.store import FeatureStore
 
 # 41 examples, batches of 8 and of 4 for each of two: a multiple of nothing.
 RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",
@@ -150,7 +153,8 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
     mixed = miniature.build_miniature(8, precision="mixed_bfloat16")
 
     def folder(model=model, manifest: Manifest = manifest, **changes: object) -> Path:
-        return feature_cache.FeatureCache(config_of(dataset, **changes), model, manifest).folder
+        frozen, _ = cut(model)
+        return FeatureStore(config_of(dataset, **changes), frozen, manifest).folder
 
     import msgspec
 
@@ -184,20 +188,20 @@ def test_model_is_cut_before_its_first_layer_that_trains(
 
     model = build_model(8, freeze_layers=freeze_layers, head=head)
     config = config_of(dataset, freeze_layers=freeze_layers, head=head)
-    cache = feature_cache.FeatureCache(config, model, read_manifest(dataset))
-    assert cache.rest.inputs[0].shape[1:] == shape
-    assert {id(v) for v in cache.rest.trainable_variables} == {
+    features = FeatureSource.from_config(config, model, read_manifest(dataset))
+    assert features.rest.inputs[0].shape[1:] == shape
+    assert {id(v) for v in features.rest.trainable_variables} == {
         id(v) for v in model.trainable_variables
     }
     if operations is not None:
-        assert cache.spared_operations * 4 * np.prod(shape) == operations
+        assert choose.spared_operations(features) * 4 * np.prod(shape) == operations
 
 
 def test_joined_again_frozen_part_and_rest_are_the_model(dataset: Path) -> None:
     from trainer.model.classifier import build_model
 
     model = build_model(8, head="gap")
-    frozen, rest = feature_cache.cut(model)
+    frozen, rest = cut(model)
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     np.testing.assert_array_equal(rest(frozen(images)), model(images))
 
@@ -221,8 +225,8 @@ def test_auto_takes_features_where_they_pay(
 
     config = config_of(dataset, **changes)
     model = build_model(8, freeze_layers=config.freeze_layers)
-    cache = feature_cache.FeatureCache(config, model, read_manifest(dataset))
-    said = feature_cache.why_not_worth(config, cache, on_cpu)
+    features = FeatureSource.from_config(config, model, read_manifest(dataset))
+    said = choose.why_not_worth(config, features, on_cpu)
     assert said.startswith(reason)
     assert bool(said) == bool(reason)
 
@@ -238,8 +242,8 @@ def test_full_disk_leaves_features_out_or_is_named(
     manifest = read_manifest(dataset)
     splits = [find_split(str(dataset), manifest, name) for name in ("train", "val")]
     arguments = (miniature.build_miniature(8), manifest, splits, tf.distribute.get_strategy())
-    assert feature_cache.choose(config, *arguments) is None
+    assert choose.choose(config, *arguments) is None
     needed = disk.readable(50 * (8 * 8 * 3 * 4 + 16))
     assert f"needed: {needed}" in capsys.readouterr().out
     with pytest.raises(ValueError, match=f"needed: {needed}.*cache_features=on"):
-        feature_cache.choose(dataclasses.replace(config, cache_features="on"), *arguments)
+        choose.choose(dataclasses.replace(config, cache_features="on"), *arguments)
