@@ -20,13 +20,16 @@ import tensorflow as tf
 from absl import flags
 
 from cli import command
-from trainer.config import IMAGE_SIZE, PRECISIONS, TrainConfig
+from cli.flags import options_of
+from trainer.config import IMAGE_SIZE, TrainConfig
 from trainer.features import cache as feature_cache
 from trainer.model.classifier import build_model, create_optimizer
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("precision", TrainConfig.precision, PRECISIONS, "As trainer.main takes it.")
+_PRECISION = options_of(TrainConfig)["precision"]
+
+flags.DEFINE_enum("precision", _PRECISION.default, _PRECISION.choices, "As trainer.main takes it.")
 flags.DEFINE_bool("jit_compile", TrainConfig.jit_compile, "XLA compiles the whole step.")
 flags.DEFINE_integer("freeze_layers", TrainConfig.freeze_layers, "As trainer.main takes it.")
 flags.DEFINE_list("batch_sizes", ["256", "32"], "Images in a batch, one after the other.")

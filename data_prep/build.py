@@ -12,22 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
 from tqdm import tqdm
 
-from cli import command, cores, paths
+from cli import command, cores, flags
 from data_prep import beam, commit, identity, lock, plan, runners, selection, summary
-from data_prep.config import (
-    ANIMALS_URL,
-    COCO_ANIMALS,
-    COCO_URL,
-    CONFLICTS,
-    LABEL_POLICIES,
-    RUNNERS,
-    SOURCES,
-    SPLITS_BY,
-    BuildConfig,
-)
+from data_prep.config import BuildConfig
 from data_prep.examples import splits
 from data_prep.examples.tolerance import check_rejections
 from data_prep.selection import Selection
@@ -37,147 +26,7 @@ from data_prep.sources.photographs import Rejection, Source
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
 
-FLAGS = flags.FLAGS
-
-_DEFAULT = BuildConfig  # Each default stands once, in the dataclass.
-
-paths.define("data_dir", None, "Where the dataset goes.", required=True)
-flags.DEFINE_enum(
-    "source",
-    _DEFAULT.source,
-    SOURCES,
-    "Drawn animals, COCO detections, or one folder per class. Unset: what the folders given are.",
-)
-paths.define(
-    "coco_dir",
-    _DEFAULT.coco_dir,
-    "Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out.",
-)
-paths.define_list("annotations", list(_DEFAULT.annotations), "COCO files, in place of --coco_dir.")
-paths.define("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
-paths.define(
-    "folder_dir", _DEFAULT.folder_dir, "Holds a folder per class, or train/ and val/ with one each."
-)
-flags.DEFINE_bool(
-    "download",
-    _DEFAULT.download,
-    "Fetch what is missing: COCO's annotations and the photographs that the build needs into "
-    "--coco_dir, or cs231n's coco-animals into --folder_dir. Can be stopped and started again.",
-)
-flags.DEFINE_string(
-    "download_url",
-    _DEFAULT.download_url,
-    f"A mirror of {COCO_URL} (of {ANIMALS_URL} for --source=folder), with the same paths below it.",
-)
-flags.DEFINE_integer(
-    "num_downloads", _DEFAULT.num_downloads, "Photographs fetched at once.", lower_bound=1
-)
-flags.DEFINE_integer(
-    "synthetic_images", _DEFAULT.synthetic_images, "How many animals to draw.", lower_bound=1
-)
-flags.DEFINE_integer("seed", _DEFAULT.seed, "Of the drawn animals.")
-flags.DEFINE_list(
-    "classes",
-    None,
-    f"Category names, or `all`. Unset: {','.join(COCO_ANIMALS)}; of class folders: all. A name "
-    "with a comma stands in double quotes: --classes='\"cat, wild\",dog'.",
-)
-flags.DEFINE_integer(
-    "min_examples",
-    _DEFAULT.min_examples,
-    "Of a class. With `all` rarer ones are left out, by name, and it is 2 unless set: one to train "
-    "and one to validate on. With classes by name it is 1, and rarer ones are refused.",
-    lower_bound=1,
-)
-flags.DEFINE_enum(
-    "conflicts",
-    _DEFAULT.conflicts,
-    CONFLICTS,
-    "One photograph under two labels: leave it out, keep both, or end the build.",
-)
-flags.DEFINE_enum(
-    "label_policy",
-    _DEFAULT.label_policy,
-    LABEL_POLICIES,
-    "single: photographs with exactly one of the classes; largest: the largest instance decides; "
-    "crop: every instance is cut out.",
-)
-flags.DEFINE_float(
-    "min_area",
-    _DEFAULT.min_area,
-    "Smallest share of the image that the labelled instance (its box) must cover.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
-flags.DEFINE_float(
-    "crop_margin",
-    _DEFAULT.crop_margin,
-    "Added on each side of a crop, as a share of the box.",
-    lower_bound=0.0,
-)
-flags.DEFINE_enum(
-    "split_by",
-    _DEFAULT.split_by,
-    SPLITS_BY,
-    "auto: the source's splits where it has them, else hash; hash: stratified, by a salted hash of "
-    "the image's content; source: as the source has it. A split that the source lacks is cut from "
-    "its train by hash.",
-)
-flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share of `val`, where hash decides.")
-flags.DEFINE_float("test_fraction", _DEFAULT.test_fraction, "Share of `test`, where hash decides.")
-flags.DEFINE_string("salt", _DEFAULT.salt, "Another salt gives another split and another order.")
-flags.DEFINE_bool(
-    "drop_near_duplicates",
-    _DEFAULT.drop_near_duplicates,
-    "Leave out photographs of `train` that look like one of another split. They are listed anyway.",
-)
-flags.DEFINE_integer(
-    "image_size",
-    _DEFAULT.image_size,
-    "Short side as stored, in pixels; 0 keeps the original bytes.",
-    lower_bound=0,
-)
-flags.DEFINE_integer(
-    "num_shards",
-    _DEFAULT.num_shards,
-    "Shards of each split; unset: chosen from --shard_mib.",
-    lower_bound=1,
-)
-flags.DEFINE_integer("shard_mib", _DEFAULT.shard_mib, "A shard's size in MiB.", lower_bound=1)
-flags.DEFINE_integer(
-    "num_workers", _DEFAULT.num_workers, "Processes; unset: this machine's cores.", lower_bound=1
-)
-flags.DEFINE_enum(
-    "runner", _DEFAULT.runner, RUNNERS, "local: processes of this machine; beam: Apache Beam."
-)
-flags.DEFINE_list(
-    "beam_args",
-    list(_DEFAULT.beam_args),
-    "Beam's own options, such as --runner=DataflowRunner,--project=P; unset: on this machine.",
-)
-flags.DEFINE_integer(
-    "task_index",
-    _DEFAULT.task_index,
-    "Builds one task's share: shards task_index, task_index + num_tasks, and so on.",
-    lower_bound=0,
-)
-flags.DEFINE_integer(
-    "num_tasks", _DEFAULT.num_tasks, "Tasks that share the shards out.", lower_bound=1
-)
-flags.DEFINE_boolean(
-    "commit_only", _DEFAULT.commit_only, "Completes the dataset from the shards of all tasks."
-)
-flags.DEFINE_float(
-    "max_bad_fraction",
-    _DEFAULT.max_bad_fraction,
-    "Above this share of unusable images the build fails.",
-)
-flags.DEFINE_bool(
-    "overwrite", _DEFAULT.overwrite, "Replace another dataset that stands in --data_dir."
-)
-flags.DEFINE_bool(
-    "dry_run", _DEFAULT.dry_run, "Say what would be built, from which photographs; write nothing."
-)
+flags.define(BuildConfig)
 
 
 class Plan(NamedTuple):

@@ -5,21 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.flags import identity_of
 from data_prep import shards
 from data_prep.config import SOURCE_PATHS, BuildConfig
 from data_prep.shards import ShardTask
 from tfrecords import naming
 from tfrecords.manifest import Manifest, read_manifest
-
-# How a dataset is built, not what comes out.
-_MACHINE_OPTIONS = frozenset(
-    {
-        "data_dir", "download", "download_url", "num_downloads", "num_workers", "runner",
-        "beam_args", "task_index", "num_tasks", "commit_only", "max_bad_fraction", "overwrite",
-        "dry_run",
-    }
-)  # fmt: skip
-
 
 _FILES = (
     naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES, naming.REPORT, naming.ATTRIBUTION,
@@ -94,7 +85,7 @@ def _differences(
     but: Sequence[str] = (),
 ) -> list[str]:
     """A phrase for each option that differs; one that an older version did not know does not."""
-    names = [name for name in only or here if name not in (*_MACHINE_OPTIONS, *but)]
+    names = [name for name in only or identity_of(BuildConfig) if name not in but]
     pairs = {
         name: (_said(_place(name, there[name])), _said(here[name]))
         for name in names

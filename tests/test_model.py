@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.config import PRECISIONS, TrainConfig
+from cli.flags import options_of
+from trainer.config import TrainConfig
 from trainer.model import classifier
 from trainer.workdir.files import Workdir, write_json
 
@@ -51,7 +52,7 @@ def test_preprocessing_inside_is_keras_own() -> None:
     np.testing.assert_allclose(inside.predict(rgb, verbose=0), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", options_of(TrainConfig)["precision"].choices)
 def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, tmp_path) -> None:
     options = {"head": "gap", "freeze_layers": 19, "precision": precision}
     config = TrainConfig(data_dir="", workdir="", **options)

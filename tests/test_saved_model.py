@@ -10,9 +10,11 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.config import PRECISIONS, TrainConfig
+from cli.flags import options_of
+from trainer.config import TrainConfig
 from trainer.model import classifier
 
+PRECISIONS = options_of(TrainConfig)["precision"].choices
 # The oldest that is promised, and whatever is the newest.
 KERASES = {"oldest": "keras==3.5.0", "newest": "keras>=3.15"}
 

@@ -4,13 +4,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from data_prep.config import BuildConfig
+from data_prep.config import BuildConfig, SplitBy
 from data_prep.examples.labels import Candidate
 from data_prep.sources.photographs import Photograph
 from tfrecords.plan import order_key
 
 
-def settle(split_by: str, photographs: Sequence[Photograph]) -> str:
+def settle(split_by: SplitBy, photographs: Sequence[Photograph]) -> SplitBy:
     """Returns `source` or `hash`: what `auto` comes to for a source.
 
     Photographs that a person has kept apart are not mixed again.
