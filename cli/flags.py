@@ -41,14 +41,14 @@ class Range(NamedTuple):
     Attributes:
         low: None: there is none.
         high: As `low`.
-        words: What to say of them, as in `0 (as it is) or more`; unset: the bounds.
+        note: What to say of them beside, as in `, the layers of VGG16`.
         in_help: Whether the flag itself refuses what lies outside, as --help then says; otherwise
             the config does.
     """
 
     low: float | None = None
     high: float | None = None
-    words: str = ""
+    note: str = ""
     in_help: bool = True
 
     def holds(self, number: float) -> bool:
@@ -60,11 +60,9 @@ class Range(NamedTuple):
     @property
     def expectation(self) -> str:
         """What a number must be, for a person."""
-        if self.words:
-            return f"must be {self.words}"
         if self.high is None:
-            return f"must be {self.low} or more"
-        return f"must be between {self.low} and {self.high}"
+            return f"must be {self.low} or more{self.note}"
+        return f"must be between {self.low} and {self.high}{self.note}"
 
 
 class Rule(NamedTuple):
@@ -154,9 +152,6 @@ class Option(NamedTuple):
         if self.bounds != Range():
             expected.append(self.bounds)  # Last: its words say the least.
         return next((each.expectation for each in expected if not each.holds(value)), None)
-
-
-_TEXTS = (ast.Constant, ast.JoinedStr)
 
 
 @functools.cache
@@ -277,9 +272,9 @@ def _strings_of(config_class: type) -> Iterator[tuple[str, str]]:
     assert isinstance(definition, ast.ClassDef)
     names = vars(sys.modules[config_class.__module__])
     for field, below in zip(definition.body, definition.body[1:], strict=False):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)):
-            continue
-        if isinstance(field.target, ast.Name) and isinstance(below.value, _TEXTS):
-            # As Python itself has evaluated it; an f-string has names of its module.
-            text = eval(compile(ast.Expression(below.value), config_class.__name__, "eval"), names)
-            yield field.target.id, str(text)
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                value=ast.Constant() | ast.JoinedStr() as text
+            ):  # Evaluated as Python itself has done: an f-string has names of its module.
+                code = compile(ast.Expression(text), config_class.__name__, "eval")
+                yield name, str(eval(code, names))

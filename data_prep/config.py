@@ -27,6 +27,9 @@ _Classes = Annotated[
     tuple[str, ...],
     Rule(lambda names: len(set(names)) == len(names) > 0, "must name each class once"),
 ]
+_ImageSize = Annotated[
+    int, Range(0), Rule(lambda pixels: pixels >= 0, "must be 0 (as it is) or more")
+]
 _Fraction = Annotated[float, Range(0, 1, in_help=False)]
 
 
@@ -81,7 +84,7 @@ class BuildConfig:
     crop: every instance is cut out."""
     min_area: Annotated[float, Range(0, 1)] = 0.0
     """Smallest share of the image that the labelled instance (its box) must cover."""
-    crop_margin: Annotated[float, Range(0, words="0 or more, and finite")] = 0.1
+    crop_margin: Annotated[float, Range(0, note=", and finite")] = 0.1
     """Added on each side of a crop, as a share of the box."""
     split_by: SplitBy = "auto"
     """auto: the source's splits where it has them, else hash; hash: stratified, by a salted hash of
@@ -96,7 +99,7 @@ class BuildConfig:
     drop_near_duplicates: bool = False
     """Leave out photographs of `train` that look like one of another split. They are listed
     anyway."""
-    image_size: Annotated[int, Range(0, words="0 (as it is) or more")] = 256
+    image_size: _ImageSize = 256
     """Short side as stored, in pixels; 0 keeps the original bytes."""
     num_shards: Positive | None = None
     """Shards of each split; unset: chosen from --shard_mib."""

@@ -26,9 +26,7 @@ def _are_steps(text: str) -> bool:
 
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
-_Layers = Annotated[
-    int, Range(0, NUM_VGG_LAYERS, f"between 0 and {NUM_VGG_LAYERS}, the layers of VGG16")
-]
+_Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
 _LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be above 0")]
 _Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
 _Smoothing = Annotated[
