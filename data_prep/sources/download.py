@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from cli.progress import Progress
 from data_prep.config import ANIMALS_URL, COCO_URL
-from data_prep.sources import layouts
+from data_prep.sources import coco_layouts
 from data_prep.sources.http import Downloader, UnavailableError
 from data_prep.sources.photographs import Photograph, Rejection
 from tfrecords import files, images
@@ -29,7 +29,7 @@ def fetch_annotations(downloader: Downloader, coco_dir: str, mirror: str | None)
         RuntimeError: if the archive cannot be had.
         ValueError: if it is not what it should be.
     """
-    if layouts.is_export(coco_dir):
+    if coco_layouts.is_export(coco_dir):
         return
     folder = Path(coco_dir) / "annotations"
     url = f"{(mirror or COCO_URL).rstrip('/')}/{COCO_ARCHIVE}"

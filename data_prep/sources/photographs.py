@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from data_prep.rules import Rule
 from tfrecords import originals
 from tfrecords.schema import Object
 
@@ -89,7 +90,7 @@ class Source(NamedTuple):
     classes: tuple[str, ...]
     photographs: list[Photograph]
     bad_boxes: list[Rejection]
-    dropped: Mapping[str, int]
+    dropped: Mapping[Rule, int]
     description: str
     kind: str
     doubts: Sequence[str] = ()
