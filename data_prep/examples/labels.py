@@ -1,4 +1,4 @@
-"""Which photographs become examples, and with which label: the label policies.
+"""The label policies: which photographs become examples, and with which label.
 
 A crowd (`iscrowd`) stands in the way of a clear label but never decides one and is never cropped.
 """
@@ -101,7 +101,7 @@ def _crop(
 
 
 def _size(instance: Object) -> tuple[float, float, tuple[float, ...]]:
-    """By box, since many labels have no mask; a tie is not decided by the order in the file."""
+    """Compares by box, as many labels have no mask; the order in the file decides no tie."""
     return instance.box.area, instance.area, msgspec.structs.astuple(instance.box)
 
 
@@ -116,7 +116,7 @@ def _widen(box: Box, margin: float) -> Box:
 
 
 def objects_in(objects: Sequence[Object], crop: Box) -> list[Object]:
-    """The instances that reach into a crop, clipped to it, in shares of the crop."""
+    """Returns the instances that reach into a crop, clipped to it, in shares of the crop."""
     height, width = crop.ymax - crop.ymin, crop.xmax - crop.xmin
     inside = []
     for instance in objects:
