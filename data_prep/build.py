@@ -15,10 +15,13 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from cli import command, cores, flags
-from data_prep import beam, commit, identity, lock, plan, runners, selection, summary
+from data_prep import beam, commit, identity, lock, runners, selection, summary
 from data_prep.config import BuildConfig
 from data_prep.examples import splits
-from data_prep.examples.tolerance import check_rejections
+from data_prep.lookalikes import find_lookalikes
+from data_prep.plan import plan_shards
+from data_prep.rejections import check_rejections
+from data_prep.rules import Rule
 from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished, was_built_alike
 from data_prep.sources import box_checks, coco, folder
@@ -33,10 +36,10 @@ class Plan(NamedTuple):
     """What is to be built, and what it was selected from.
 
     Attributes:
-        config: Of the build.
-        source: Everything that the source holds.
-        selection: What of it becomes examples.
-        tasks: The shards to be.
+        config: The build's options, with `split_by` settled.
+        source: Everything there is to select from.
+        selection: What was selected, and what was left out.
+        tasks: A task for each shard.
     """
 
     config: BuildConfig
@@ -51,23 +54,32 @@ def main(arguments: list[str]) -> None:
     config = command.config_from_flags(BuildConfig)
     if config.dry_run:
         planned = dry_run(config)
-        lines = summary.of_plan(config, planned.source, planned.selection, planned.tasks)
+        lines = summary.describe_plan(config, planned.source, planned.selection, planned.tasks)
     elif config.task_index is not None:
-        results = build_share(config)
+        results = build_task(config)
         lines = [f"Task {config.task_index} of {config.num_tasks}: {len(results)} shards finished"]
     else:
         planned, manifest = complete(config)
-        lines = summary.of_dataset(config, planned.source, planned.selection, manifest)
+        lines = summary.describe_dataset(config, planned.source, planned.selection, manifest)
     print("\n".join(lines))
 
 
 def build(config: BuildConfig) -> Manifest:
-    """Builds the dataset; one that was interrupted is completed. As `complete`."""
+    """Builds the dataset, or what an interrupted build left undone.
+
+        config = BuildConfig(data_dir="data", folder_dir="photographs")  # A folder for each class.
+        manifest = build(config)
+        print(manifest.counts)  # {"train": {"cat": 80, "dog": 80}, "val": {"cat": 20, "dog": 20}}
+
+    Raises:
+        ValueError: as `complete` does.
+        RuntimeError: likewise.
+    """
     return complete(config)[1]
 
 
 def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
-    """Builds the dataset, or what is missing of it, and returns what it was made from too.
+    """Builds the dataset as `build` does; also returns the plan that it was built by.
 
     Raises:
         ValueError: if the source, or what is left of it, cannot make a dataset, or if another
@@ -93,8 +105,8 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
             raise ValueError(f"{error}{gone if had_dataset else ''}") from error
 
 
-def build_share(config: BuildConfig) -> list[ShardResult]:
-    """Builds the shards of one task; `build` with `commit_only` completes the dataset.
+def build_task(config: BuildConfig) -> list[ShardResult]:
+    """Builds the shards of one of several tasks; `build` with `commit_only` completes the dataset.
 
     Raises:
         ValueError: if the source, or what is left of it, cannot make a dataset.
@@ -114,17 +126,17 @@ def build_share(config: BuildConfig) -> list[ShardResult]:
 
 
 def dry_run(config: BuildConfig) -> Plan:
-    """Plans the build and writes nothing; animals are drawn into a folder that goes again."""
+    """Plans the build and writes nothing; animals are drawn into a temporary folder."""
     config, source = _read_ahead(config)
     with tempfile.TemporaryDirectory() as folder:
         return _plan(config, source or draw_source(config, Path(folder)))
 
 
 def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
-    """Reads what is to be built from before anything is created, and settles the splits.
+    """Reads the source before anything is created, and settles how to split it.
 
     Returns:
-        The config with its `split_by` settled; and the source, None where it is yet to be drawn.
+        The config with `split_by` settled, and the source: None if it has yet to be drawn.
     """
     _check_is_folder(Path(config.data_dir))
     if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
@@ -142,10 +154,10 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
 
 
 def _uncommit(data_dir: Path, tasks: Sequence[ShardTask]) -> bool:
-    """Takes away what says that a dataset is complete, unless none of its bytes will change.
+    """Removes what declares a dataset complete, unless none of its bytes will change.
 
     Returns:
-        Whether there was such a dataset, which there is no more.
+        Whether there was a complete dataset, which is incomplete from now on.
     """
     if all(map(was_built_alike, tasks)):
         return False
@@ -171,44 +183,31 @@ def _state_dir(data_dir: Path) -> Path:
 def _plan(config: BuildConfig, source: Source) -> Plan:
     selected = selection.select(config, source)
     print(f"Splits: {splits.describe(config, source.photographs)}", flush=True)
-    seen: set[str] = set()
+    examples = selected.examples
+    splits.check_filled(config, [example.split for example in examples])
     if config.drop_near_duplicates:
-        seen = plan.seen_in_training(
-            config, selected.candidates, selected.contents, selected.splits_of
-        )
-        selected.dropped["near_duplicate_of_another_split"] = len(seen)
-    tasks = plan.plan_shards(
-        config, selected.candidates, selected.digests, selected.splits_of, seen
-    )
+        lookalikes = find_lookalikes(config, examples)
+        examples = [example for example in examples if example.photograph.file not in lookalikes]
+        selected = selected.also_dropped(Rule.NEAR_DUPLICATE, len(lookalikes))
+    tasks = plan_shards(config, examples)
     identity.check_source(config, selected.source.classes, tasks)
     return Plan(config, source, selected, tasks)
 
 
 def _commit(planned: Plan, results: list[ShardResult]) -> Manifest:
     config, selected = planned.config, planned.selection
-    classes = selected.source.classes
     found = [rejection for result in results for rejection in result.rejections]
     unusable = list(dict.fromkeys(selected.rejections + found))  # A photograph has many crops.
     check_rejections(config, unusable, selected.photographs)
-    counts = commit.count_examples(results, classes)
-    _check_left(counts, unusable)
-    return commit.commit(
-        Path(config.data_dir),
-        results,
-        source=selected.source,
-        classes=classes,
-        options=identity.recorded(config),
-        dropped=selected.dropped,
-        rejections=unusable,
-        conflicting=selected.conflicting,
-        photographs=[candidate.photograph for candidate in selected.candidates],
-        tasks=planned.tasks,
-    )
+    _check_left(commit.count_examples(results, selected.source.classes), unusable)
+    return commit.commit(config, selected, planned.tasks, results, unusable)
 
 
 def _check_left(counts: Mapping[str, Mapping[str, int]], unusable: Sequence[Rejection]) -> None:
-    """Refuses a dataset that unusable photographs have cost a split, or a class to train on."""
-    empty = [f"the split {split!r}" for split, of in counts.items() if not sum(of.values())]
+    """Refuses a dataset in which unusable photographs left a split or a class without examples."""
+    empty = [
+        f"the split {split!r}" for split, of_class in counts.items() if not any(of_class.values())
+    ]
     empty += [name for name, number in counts.get("train", {}).items() if not number]
     if empty:
         first = f", such as {unusable[0].file}: {unusable[0].reason}" if unusable else ""
@@ -240,7 +239,7 @@ def _read_what_is_there(config: BuildConfig) -> Source:
 
 
 def draw_source(config: BuildConfig, folder: Path) -> Source:
-    """Draws animals below a folder, and reads them as COCO's photographs are read."""
+    """Draws animals into a folder, and reads them like COCO's photographs."""
     from data_prep.synthetic import dataset  # No other source needs what draws.
 
     drawn = folder / "synthetic_coco"
@@ -252,7 +251,7 @@ def draw_source(config: BuildConfig, folder: Path) -> Source:
 
 
 def _download_source(config: BuildConfig) -> None:
-    """Fetches what says which photographs there are: annotations, or a folder for each class."""
+    """Fetches what lists the photographs: COCO's annotations, or the archive of class folders."""
     from data_prep.sources import download  # Brings requests, an eighth of the command's start.
     from data_prep.sources.http import Downloader
 
@@ -281,7 +280,7 @@ def _num_workers(config: BuildConfig) -> int:
 
 
 def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
-    """Collects what tasks, or Beam's workers, have left in the folder."""
+    """Collects the results that tasks or Beam's workers have left in the folder."""
     results = [finished(task) for task in tasks]
     missing = [index for index, result in enumerate(results) if result is None]
     if missing:
