@@ -95,7 +95,7 @@ def evaluate(
 
     _say(f"Evaluating {workdir} on {split.num_examples:,} photographs of {split_name}.")
     _say("Loading TensorFlow and the model ...")
-    keras_settings.import_keras()
+    keras_settings.import_keras(find_devices=True)
     from trainer.loop.counting import Counting
     from trainer.model.classifier import load_model
     from trainer.results import evaluation

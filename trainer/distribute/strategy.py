@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
-from cli import cores
+from cli import cores, startup
 from trainer.config import TrainConfig
 from trainer.distribute import rendezvous
 from trainer.distribute.cluster import Cluster
@@ -42,7 +42,10 @@ def create_strategy(
     _keep_to_cores(cores.available())
     _end_iterators_at_once()
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
-    gpus = tf.config.list_physical_devices("GPU")
+    with startup.quiet():
+        gpus = tf.config.list_physical_devices("GPU")
+    if num_gpus is None:
+        startup.warn_of_unused_gpu(len(gpus))
     gpus = cluster.own_gpus(gpus) if cluster else gpus
     num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])
     tf.config.set_visible_devices(gpus[:num_gpus], "GPU")
