@@ -1,9 +1,9 @@
 """TensorFlow's start, without the lines that it prints whatever happens.
 
 They come from C++, on file 2, where no Python logger has a say: on oneDNN, on the processor, and on
-the GPU that is not there. TF_CPP_MIN_LOG_LEVEL=2 leaves errors alone, warnings being of how datasets
-are built and ended, and is read too late for what its libraries say as they are loaded; that a
-machine has no GPU they say as an error. Last seen in TensorFlow 2.21.0. With --verbosity=1, or
+the GPU that is not there. TF_CPP_MIN_LOG_LEVEL=2 shows errors alone, its warnings being of how
+datasets are built and ended. It is read too late for what libraries say as they are loaded; and
+that a machine has no GPU they call an error. Last seen in TensorFlow 2.21.0. With --verbosity=1, or
 TF_CPP_MIN_LOG_LEVEL=0, everything is shown.
 """
 

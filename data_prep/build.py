@@ -15,7 +15,7 @@ from typing import NamedTuple
 from absl import flags
 from tqdm import tqdm
 
-from cli import command, cores, paths
+from cli import command, machine, paths
 from data_prep import beam, commit, identity, lock, plan, runners, selection, summary
 from data_prep.config import (
     ANIMALS_URL,
@@ -428,7 +428,7 @@ def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[Shard
 
 
 def _num_workers(config: BuildConfig) -> int:
-    return config.num_workers or cores.available()
+    return config.num_workers or machine.cores()
 
 
 def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:

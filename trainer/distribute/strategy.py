@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
-from cli import cores, startup
+from cli import machine, startup
 from trainer.config import TrainConfig
 from trainer.distribute import rendezvous
 from trainer.distribute.cluster import Cluster
@@ -39,7 +39,7 @@ def create_strategy(
             "Each of several workers has one CPU device. "
             f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
         )
-    _keep_to_cores(cores.available())
+    _keep_to_cores(machine.cores())
     _end_iterators_at_once()
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
     with startup.quiet():
@@ -70,7 +70,7 @@ def _keep_to_cores(available: int) -> None:
     TensorFlow's own default is right otherwise. With more threads than that, a container uses its
     time up at once, and all wait for the next period.
     """
-    if available < cores.allowed():
+    if available < machine.allowed_cores():
         tf.config.threading.set_intra_op_parallelism_threads(available)
         tf.config.threading.set_inter_op_parallelism_threads(available)
 
