@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from cli import command, cores, flags
+from cli import command, flags, machine
 from data_prep import beam, commit, identity, lock, runners, selection, summary
 from data_prep.config import BuildConfig
 from data_prep.examples import splits
@@ -276,7 +276,7 @@ def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[Shard
 
 
 def _num_workers(config: BuildConfig) -> int:
-    return config.num_workers or cores.available()
+    return config.num_workers or machine.cores()
 
 
 def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cli import startup
 from data_prep.examples.labels import POLICIES
 from tfrecords import naming
 from tfrecords.manifest import Manifest
@@ -27,7 +28,8 @@ def write_card(data_dir: Path, manifest: Manifest, source: str) -> None:
         manifest: Of the dataset.
         source: What it was made from, for a person: COCO, the tool that labelled it.
     """
-    import tensorflow_datasets as tfds  # Brings TensorFlow: seconds that a mistyped flag can spare.
+    with startup.quiet():  # Brings TensorFlow: seconds that a mistyped flag can spare.
+        import tensorflow_datasets as tfds
 
     def label(doc: str) -> Any:
         return tfds.features.ClassLabel(names=manifest.classes, doc=doc)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli import cores
+from cli import machine
 from cli.progress import Progress
 from data_prep import runners
 from data_prep.inspection import Inspection, Report, Sighting, inspect
@@ -39,7 +39,7 @@ def verify(
     examples = {shard.file: shard.examples for shard in manifest.shards}
     reports: list[Report] = []
     with Progress(sum(examples.values()), "examples checked") as progress:
-        for report in runners.run(inspect, work, num_workers or cores.available()):
+        for report in runners.run(inspect, work, num_workers or machine.cores()):
             reports.append(report)
             progress.add(examples[report.file])
     reports.sort(key=lambda report: report.file)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli import disk
+from cli import machine
 from tests.support import miniature
 from tests.support.doomed import Kill, survive
 from tests.test_many_workers import ends, started
@@ -239,7 +239,7 @@ def test_full_disk_leaves_features_out_or_is_named(
     splits = [find_split(str(dataset), manifest, name) for name in ("train", "val")]
     arguments = (miniature.build_miniature(8), manifest, splits, tf.distribute.get_strategy())
     assert feature_cache.choose(config, *arguments) is None
-    needed = disk.readable(50 * (8 * 8 * 3 * 4 + 16))
+    needed = machine.readable(50 * (8 * 8 * 3 * 4 + 16))
     assert f"needed: {needed}" in capsys.readouterr().out
     with pytest.raises(ValueError, match=f"needed: {needed}.*cache_features=on"):
         feature_cache.choose(dataclasses.replace(config, cache_features="on"), *arguments)

@@ -83,7 +83,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     _say(f"Evaluating {config.workdir} on {split.num_examples:,} photographs of {config.split}.")
     _say("Loading TensorFlow and the model ...")
-    keras_settings.import_keras()
+    keras_settings.import_keras(find_devices=True)
     from trainer.loop.counting import Counting
     from trainer.model.classifier import load_model
     from trainer.results import evaluation

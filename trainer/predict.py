@@ -148,7 +148,7 @@ def predict(
     if not jpegs:
         return [], classes
     _say("Loading TensorFlow and the model ...")
-    keras_settings.import_keras()
+    keras_settings.import_keras(find_devices=True)
     import numpy as np
     import tensorflow as tf
 

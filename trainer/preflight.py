@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cli import disk
+from cli import machine
 from trainer import microbatch
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster
@@ -36,8 +36,8 @@ def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
     with microbatch.naming_one_that_fits(from_photographs):
         _print_rows(try_step(from_photographs))
     needed = disk_bytes(run)
-    _print_rows({f"Disk, {name}": disk.readable(size) for name, size in needed.items()})
-    disk.require_room(run.workdir.root, sum(needed.values()))
+    _print_rows({f"Disk, {name}": machine.readable(size) for name, size in needed.items()})
+    machine.require_disk(run.workdir.root, sum(needed.values()))
     print("Would be written:")
     for path in run.workdir.files():
         print(f"  {path}{' (stands there)' if path.exists() else ''}")
@@ -58,7 +58,7 @@ def plan_rows(run: Run) -> dict[str, str]:
         "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
         f"epochs; starting at step {run.progress.step:,}",
         "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
-        "Memory, estimate": f"{disk.readable(memory.step_bytes(run.model, at_once))} a replica",
+        "Memory, estimate": f"{machine.readable(memory.step_bytes(run.model, at_once))} a replica",
     }
 
 
@@ -99,9 +99,9 @@ def _measured_memory() -> str:
     gpus = tf.config.list_logical_devices("GPU")
     if not gpus:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # It counts in KiB.
-        return f"{disk.readable(peak)} at most, the whole process"
+        return f"{machine.readable(peak)} at most, the whole process"
     peaks = [tf.config.experimental.get_memory_info(gpu.name)["peak"] for gpu in gpus]
-    return f"{', '.join(map(disk.readable, peaks))} at most"
+    return f"{', '.join(map(machine.readable, peaks))} at most"
 
 
 def _count(weights: list[keras.Variable]) -> int:

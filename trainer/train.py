@@ -158,6 +158,7 @@ def create_model(
         head=config.head,
         precision=config.precision,
         seed=config.seed,
+        fast_convolutions=config.fast_convolutions,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli import cores, page
+from cli import machine, page
 from data_prep.examples.labels import POLICIES
 from data_prep.examples.near_duplicates import Pair
 from data_prep.report import charts, thumbnails
@@ -182,7 +182,7 @@ def _sheets(classes: Sequence[str], examples: Sequence[ExampleSpec]) -> list[dic
     for example in examples:
         of_label[example.label].append(example)
     shown = [heapq.nsmallest(each, members, key=_chance) for members in of_label.values()]
-    with ThreadPoolExecutor(cores.available()) as pool:  # Decoding lets go of the GIL.
+    with ThreadPoolExecutor(machine.cores()) as pool:  # Decoding lets go of the GIL.
         pictures = pool.map(thumbnails.draw_example, itertools.chain.from_iterable(shown))
     return [
         {

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cli import cores
+from cli import machine
 from tfrecords import reader
 from trainer.config import IMAGE_SIZE, TrainConfig
 from trainer.data import augmentation, mixing
@@ -80,7 +80,7 @@ def training_stream(
     # Endless, so nothing is dropped.
     ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
     if mixup or cutmix:
-        ds = ds.map(mixing.mixer(mixup, cutmix), num_parallel_calls=cores.available())
+        ds = ds.map(mixing.mixer(mixup, cutmix), num_parallel_calls=machine.cores())
     return ds.prefetch(PREFETCHED).with_options(decoding_options())
 
 
@@ -214,7 +214,7 @@ def decoding_options() -> tf.data.Options:
 
 def parallel_decodes() -> int:
     """Two for each core, so that none waits while the examples in front of its own are awaited."""
-    return 2 * cores.available()
+    return 2 * machine.cores()
 
 
 def decode_square(jpeg: tf.Tensor) -> tf.Tensor:

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from cli import disk
+from cli import machine
 from cli.progress import Progress
 from tfrecords import files, framing, reader
 from tfrecords.manifest import Manifest
@@ -119,7 +119,7 @@ class FeatureCache:
         missing = [shard for shard in shards if not self._is_whole(*shard)]
         if not missing:
             return
-        disk.require_room(self.folder, sum(itertools.starmap(self._shard_bytes, missing)))
+        machine.require_disk(self.folder, sum(itertools.starmap(self._shard_bytes, missing)))
         self.folder.mkdir(parents=True, exist_ok=True)
         description = json.dumps(self._description, indent=2) + "\n"
         files.write_atomically(self.folder / "features.json", description)
@@ -347,7 +347,7 @@ def choose(
     if config.cache_features == "off":
         return None
     cache = FeatureCache(config, model, manifest)
-    size = disk.readable(cache.nbytes(splits))
+    size = machine.readable(cache.nbytes(splits))
     hindrance = _hindrance(config, cache, splits)
     if hindrance and config.cache_features == "on":
         raise ValueError(f"{hindrance}. Received: cache_features=on. Use auto or off.")
@@ -374,7 +374,7 @@ def _hindrance(config: TrainConfig, cache: FeatureCache, splits: Sequence[Split]
     if not config.freeze_layers:
         return "No layer is frozen (--freeze_layers=0)"
     try:
-        disk.require_room(cache.folder, cache.nbytes_missing(splits))
+        machine.require_disk(cache.folder, cache.nbytes_missing(splits))
     except ValueError as error:
         return str(error).removesuffix(".")
     return ""

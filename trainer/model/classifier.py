@@ -30,6 +30,7 @@ def build_model(
     head: str = TrainConfig.head,
     precision: str = TrainConfig.precision,
     seed: int = TrainConfig.seed,
+    fast_convolutions: str = TrainConfig.fast_convolutions,
     for_training: bool = True,
 ) -> keras.Model:
     """Returns the model, its weights random: photographs in, class probabilities out.
@@ -41,9 +42,10 @@ def build_model(
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
         seed: Of the head's initial weights and of dropout.
-        for_training: Whether model and dropout are those that no number of replicas changes, and
-            convolutions that train on a CPU are Winograd's. The saved model is made of Keras's
-            own, so that it loads without this project.
+        fast_convolutions: auto: wide float32 convolutions that train on a CPU are Winograd's. off:
+            all are Keras's own. The weights are the same, and their names.
+        for_training: Whether model and dropout are those that no number of replicas changes. The
+            saved model is made of Keras's own layers, so that it loads without this project.
 
     The input is RGB, uint8 or float, [batch, 224, 224, 3] in [0, 255]; preprocessing is inside. The
     output is float32, [batch, num_classes].
@@ -58,7 +60,8 @@ def build_model(
         )
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="images")
     x = _subtract_means(keras.ops.flip(images, axis=-1) if for_training else _flip(images))
-    fast = for_training and precision == "float32" and not tf.config.get_visible_devices("GPU")
+    fast = for_training and fast_convolutions == "auto" and precision == "float32"
+    fast = fast and not tf.config.get_visible_devices("GPU")
     for place, of_keras in enumerate(_vgg_without_input(), start=1):
         trains = place >= freeze_layers
         kind = WinogradConv2D if fast and trains and _is_wide(of_keras) else type(of_keras)
