@@ -140,8 +140,8 @@ def predict(
 
     from trainer.data.view import View
     from trainer.loop.counting import Counting
-    from trainer.model.classifier import load_model
     from trainer.results.predictions import Prediction
+    from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
     view = View(model.input_shape[1])

@@ -32,6 +32,7 @@ from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.strategy import is_on_cpu
+from trainer.model.division import cut
 from trainer.numerics.reproducible_model import in_pieces
 
 _ENCODING = 1  # Raised with every change that makes other features of the same image and weights.
@@ -98,13 +99,13 @@ class FeatureCache:
 
     @property
     def spared_operations(self) -> float:
-        """Floating-point operations of the convolutions, for each byte that stands for them."""
-        operations, side = 0, self._view.size
-        for layer in self.frozen.layers:
-            if isinstance(layer, keras.layers.MaxPooling2D):
-                side //= 2
-            elif isinstance(layer, keras.layers.Conv2D):
-                operations += 2 * math.prod(layer.kernel.shape) * side**2
+        """Floating-point operations of the frozen layers, for each byte that stands for them."""
+        operations = sum(  # Of a kernel, a multiplication and an addition at each place.
+            2 * math.prod(weight.shape) * math.prod(layer.output.shape[1:-1])
+            for layer in self.frozen.layers
+            for weight in layer.weights
+            if len(weight.shape) > 1
+        )
         return operations / self._view_bytes
 
     def fill(self, splits: Sequence[Split], model: keras.Model, cluster: Cluster | None) -> None:
@@ -314,12 +315,6 @@ def _counted(records: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
     for record in records:
         yield record
         progress.add(1)
-
-
-def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cuts a model before its first layer that trains: images -> features -> probabilities."""
-    first = next(layer for layer in model.layers if layer.trainable_weights)
-    return keras.Model(model.inputs, first.input), keras.Model(first.input, model.outputs)
 
 
 def count_views(config: TrainConfig) -> int:
