@@ -4,12 +4,11 @@ import ctypes
 import itertools
 import math
 
-import keras
 import tensorflow as tf
 
+from trainer.model.state import nbytes, variables
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
-from trainer.workdir.checkpoints import variables
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # Of glibc's malloc.h.
 
@@ -53,8 +52,3 @@ def step_bytes(model: ReproducibleModel, rows: int) -> int:
         default=0,
     )
     return variables_bytes + rows * max(passing, sum(outputs[first:]) + working)
-
-
-def nbytes(variable: keras.Variable) -> int:
-    """Of a variable's value."""
-    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
