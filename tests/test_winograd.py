@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cli.flags import options_of
 from tests.support.miniature import environment
-from trainer.config import FAST_CONVOLUTIONS, TrainConfig
+from trainer.config import TrainConfig
 from trainer.model import classifier, memory
 from trainer.model.backbone import VGG16
 from trainer.numerics import winograd
@@ -172,24 +173,26 @@ import numpy as np
 from trainer.config import TrainConfig
 from trainer.distribute.strategy import create_strategy
 from trainer.model import classifier, memory
+from trainer.model.backbone import VGG16
 from trainer.train import create_model
 
 import keras
 
 # Winograd's from the first channels on, and images small enough for a test.
-classifier._WIDE, classifier.IMAGE_SIZE = 64, 32
+classifier._WIDE = 64
 folder, settings = sys.argv[1], sys.argv[2:]
 strategy = create_strategy(0)
 rng = np.random.default_rng(0)
-images = rng.integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
+images = rng.integers(0, 256, (8, 96, 96, 3)).astype(np.uint8)
 labels = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 8)]
 options = {"data_dir": "", "workdir": "", "head": "gap", "batch_size": 4, "freeze_layers": 4}
+options["input_size"] = 96
 weights = None
 for setting in settings:
     keras.utils.set_random_seed(0)
     options |= {} if setting == "unset" else {"fast_convolutions": setting}
     with strategy.scope():
-        model = create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1})
+        model = create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1}, VGG16)
     if weights:
         model.set_weights(weights)
     model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
@@ -231,6 +234,6 @@ def test_run_may_go_on_with_the_other_setting(tmp_path) -> None:
     assert all(np.isfinite(weight).all() for weight in weights)
     recipes = [
         TrainConfig(data_dir="", workdir="", fast_convolutions=setting).recipe()
-        for setting in FAST_CONVOLUTIONS
+        for setting in options_of(TrainConfig)["fast_convolutions"].choices
     ]
     assert recipes[0] == recipes[1]
