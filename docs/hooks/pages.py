@@ -1,6 +1,7 @@
-"""What lies beside docs/: CHANGELOG and CONTRIBUTING become pages, and their links and README's hold.
+"""What lies beside docs/ becomes pages of the site too: README is its first one.
 
-MkDocs itself checks the links and anchors between the pages of docs/.
+MkDocs itself checks the links and anchors between pages; here those are checked that lead from the
+files where they lie, as one who reads the repository follows them.
 """
 
 import logging
@@ -12,8 +13,11 @@ from markdown.extensions.toc import slugify
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-_FRONT = "README.md"
+_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
 
 _CODE = re.compile(r"```.*?```|`[^`\n]*`|^(?: {4}|\t).*$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^()\s]+)\)|(?:src|href)=\"([^\"]+)\"")
@@ -27,6 +31,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     root = Path(config.config_file_path).parent
     for source, page in _PAGES.items():
         text = (root / source).read_text(encoding="utf-8").replace("](docs/", "](")
+        for name, other in _PAGES.items():
+            text = text.replace(f"]({name}", f"]({other}")
         files.append(File.generated(config, page, content=text))
     return files
 
@@ -34,8 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_pre_build(config: MkDocsConfig) -> None:
     """Checks the links of what lies beside docs/, and the form of all links to elsewhere."""
     root = Path(config.config_file_path).parent
-    beside = [root / name for name in (_FRONT, *_PAGES)]
-    for file in beside:
+    for file in (root / name for name in _PAGES):
         for link in _links(file):
             if fault := _fault(file, link):
                 log.warning("%s: the link %s %s.", file.name, link, fault)
