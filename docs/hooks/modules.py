@@ -27,7 +27,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _section(root: Path, folder: Path) -> str:
     """A package with its files, then its rooms."""
     level = len(folder.relative_to(root).parts) + 1
-    lines = [f"{'#' * level} {folder.relative_to(root)}/", "", _sentence(folder / "__init__.py"), ""]
+    lines = [
+        f"{'#' * level} {folder.relative_to(root)}/",
+        "",
+        _sentence(folder / "__init__.py"),
+        "",
+    ]
     modules = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
     if modules:
         lines += ["| | |", "|---|---|"]
