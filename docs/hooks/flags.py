@@ -109,7 +109,7 @@ def _as_markdown(text: str) -> str:
     """The sentence, its flags set as code, its other characters as they are."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     parts[::2] = [
-        re.sub(r"(--[a-z_]+)(?![a-z_])", r"`\1`", part.replace("<", "&lt;").replace("*", r"\*"))
+        re.sub(r"(--[a-z_]+(?:=[\w.]+)?)", r"`\1`", part.replace("<", "&lt;").replace("*", r"\*"))
         for part in parts[::2]
     ]
     return "".join(parts)
