@@ -20,9 +20,10 @@ import tensorflow as tf
 from absl import flags
 
 from cli import command
-from trainer.config import IMAGE_SIZE, PRECISIONS, TrainConfig
-from trainer.features import cache as feature_cache
-from trainer.model.classifier import build_model, create_optimizer
+from trainer.config import PRECISIONS, TrainConfig
+from trainer.model.classifier import build_model
+from trainer.model.division import cut
+from trainer.model.optimizer import create_optimizer
 
 FLAGS = flags.FLAGS
 
@@ -76,8 +77,8 @@ def _rates(batch_size: int) -> Iterator[tuple[str, float]]:
         precision=FLAGS.precision,
         for_training=False,
     )
-    frozen, rest = feature_cache.cut(model)
-    pixels = np.random.default_rng(0).integers(0, 256, [batch_size, IMAGE_SIZE, IMAGE_SIZE, 3])
+    frozen, rest = cut(model)
+    pixels = np.random.default_rng(0).integers(0, 256, [batch_size, *model.input_shape[1:]])
     images = tf.constant(pixels, tf.uint8)
     yield "train", batch_size * _steps_per_second(model, images)
     yield "forward", batch_size * _rate_of(_pass(model, images))

@@ -145,9 +145,13 @@ def config_of(dataset: Path, **changes: object) -> TrainConfig:
 
 
 def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> None:
+    from trainer.model.classifier import build_model
+
     manifest = read_manifest(dataset)
-    model = miniature.build_miniature(8)
-    mixed = miniature.build_miniature(8, precision="mixed_bfloat16")
+    model, mixed, larger = (
+        build_model(8, backbone=miniature.MINIATURE, **options)
+        for options in ({}, {"precision": "mixed_bfloat16"}, {"input_size": 256})
+    )
 
     def folder(model=model, manifest: Manifest = manifest, **changes: object) -> Path:
         return feature_cache.FeatureCache(config_of(dataset, **changes), model, manifest).folder
@@ -157,6 +161,7 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
     others = [
         folder(manifest=msgspec.structs.replace(manifest, digest="other")),
         folder(model=mixed),
+        folder(model=larger, input_size=256),
         folder(augment="flip"),
         folder(cache_features="on", cache_dtype="bfloat16"),
         folder(cache_features="on", augment="full", cache_views=2),
@@ -177,7 +182,7 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
         (19, "flatten", (25088,), None),
     ],
 )
-def test_model_is_cut_before_its_first_layer_that_trains(
+def test_features_are_what_the_first_layer_that_trains_takes(
     freeze_layers: int, head: str, shape: tuple[int, ...], operations: int | None, dataset: Path
 ) -> None:
     from trainer.model.classifier import build_model
@@ -191,15 +196,6 @@ def test_model_is_cut_before_its_first_layer_that_trains(
     }
     if operations is not None:
         assert cache.spared_operations * 4 * np.prod(shape) == operations
-
-
-def test_joined_again_frozen_part_and_rest_are_the_model(dataset: Path) -> None:
-    from trainer.model.classifier import build_model
-
-    model = build_model(8, head="gap")
-    frozen, rest = feature_cache.cut(model)
-    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    np.testing.assert_array_equal(rest(frozen(images)), model(images))
 
 
 @pytest.mark.parametrize(
@@ -232,12 +228,15 @@ def test_full_disk_leaves_features_out_or_is_named(
 ) -> None:
     import tensorflow as tf
 
+    from trainer.model.classifier import build_model
+
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     config = config_of(dataset, workdir=str(tmp_path))
     manifest = read_manifest(dataset)
     splits = [find_split(str(dataset), manifest, name) for name in ("train", "val")]
-    arguments = (miniature.build_miniature(8), manifest, splits, tf.distribute.get_strategy())
+    model = build_model(8, backbone=miniature.MINIATURE)
+    arguments = (model, manifest, splits, tf.distribute.get_strategy())
     assert feature_cache.choose(config, *arguments) is None
     needed = disk.readable(50 * (8 * 8 * 3 * 4 + 16))
     assert f"needed: {needed}" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from tfrecords import framing, reader, schema, writer
 from trainer.data import input_pipeline
 from trainer.data.examples import index_together, labels_of
 from trainer.data.split import Split
+from trainer.data.view import View
 from trainer.distribute.workers import Workers
 
 NUM_EXAMPLES = 11  # A multiple of nothing that follows.
@@ -67,7 +68,7 @@ def test_stream_goes_on_at_any_step(split, step) -> None:
 
 def mirrored(split: Split, *, count: int, **changes: Any) -> list[bool]:
     """Whether each of the first examples shows its bright left side on the right."""
-    stream = input_pipeline.training_stream(split, seed=0, augment="flip", **changes)
+    stream = input_pipeline.training_stream(split, seed=0, view=View(augment="flip"), **changes)
     images = [image for batch, _ in itertools.islice(stream, count) for image in batch.numpy()]
     return [bool(image[:, -50:].mean() > image[:, :50].mean()) for image in images]
 
@@ -101,7 +102,7 @@ def test_flip_belongs_to_an_examples_place_in_the_stream(half_bright) -> None:
 def rows_of(split: Split, *, count: int, **changes: Any) -> list[tuple[bytes, bytes]]:
     """The pixels and labels of the first batches, row by row, under every augmentation."""
     stream = input_pipeline.training_stream(
-        split, seed=0, augment="full", mixup=0.4, cutmix=1.0, **changes
+        split, seed=0, view=View(augment="full"), mixup=0.4, cutmix=1.0, **changes
     )
     return [
         (image.tobytes(), label.tobytes())
@@ -182,25 +183,3 @@ def test_worker_reads_only_its_rows(split, tmp_path) -> None:
     assert brightness(copy, worker=second) == pytest.approx(20 * labels[own], abs=2)
     with pytest.raises(tf.errors.DataLossError):
         brightness(copy)
-
-
-def test_square_is_the_centre_of_the_photograph() -> None:
-    # 256 high, 400 wide: the centre is 224 square, 16 from the top and 88 from the left.
-    photograph = np.random.default_rng(0).integers(0, 256, (32, 50, 3)).repeat(8, 0).repeat(8, 1)
-    stored = jpeg(photograph)
-    whole = tf.io.decode_jpeg(stored, channels=3, dct_method="INTEGER_ACCURATE").numpy()
-    square = input_pipeline.decode_square(stored).numpy()
-    np.testing.assert_array_equal(square, whole[16:240, 88:312])
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (64, 48), (700, 512)])
-def test_any_photograph_becomes_a_square(shape) -> None:
-    square = input_pipeline.decode_square(jpeg(np.full((*shape, 3), 77))).numpy()
-    assert square.shape == (224, 224, 3)
-    np.testing.assert_allclose(square, 77, atol=1)
-
-
-def test_grey_jpeg_becomes_rgb() -> None:
-    out = io.BytesIO()
-    Image.new("L", (40, 30), 50).save(out, "JPEG")
-    np.testing.assert_allclose(input_pipeline.decode_square(out.getvalue()).numpy(), 50, atol=1)

@@ -33,7 +33,7 @@ def test_dry_run_says_what_would_be_and_writes_nothing(dataset: Path, tmp_path: 
         "Global batch: 8 = 2 x 4, 4 at once",
         "Data: 41 to train on, 9 to validate on, 8 classes",
         "Steps: 6 an epoch, 24 in 4 epochs; starting at step 0",
-        "Parameters: 3,224: 0 frozen, 3,224 train",
+        "Parameters: 51,464: 0 frozen, 51,464 train",
         str(workdir / "model.keras"),
     } <= lines
     assert any(line.startswith("First step: ") for line in lines)

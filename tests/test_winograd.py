@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 from trainer.model import classifier, memory
+from trainer.model.backbone import VGG16
 from trainer.numerics import winograd
 from trainer.numerics.reproducible_model import ReproducibleModel
 
@@ -93,7 +94,7 @@ def test_gpu_keeps_its_own_convolutions(monkeypatch) -> None:
 
 def test_trained_model_and_the_one_saved_predict_the_same() -> None:
     model = classifier.build_model(3, head="gap")
-    saved = classifier.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"))
+    saved = classifier.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"), VGG16)
     rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
     np.testing.assert_allclose(model(rgb), saved(rgb), atol=1e-5)
 

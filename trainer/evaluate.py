@@ -97,8 +97,8 @@ def evaluate(
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras()
     from trainer.loop.counting import Counting
-    from trainer.model.classifier import load_model
     from trainer.results import evaluation
+    from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:

@@ -29,6 +29,7 @@ from trainer.config import (
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
 from trainer.loop import preemption
 from trainer.loop.signals import StopSignals
+from trainer.model.backbone import VGG16, Backbone
 from trainer.results.figures import in_words
 from trainer.workdir import history, identity
 from trainer.workdir.files import Workdir, read_json
@@ -231,7 +232,7 @@ flags.DEFINE_bool(
 )
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], backbone: Backbone = VGG16) -> None:
     """Trains what the flags ask for and says how good it is."""
     command.refuse_arguments(arguments)
     config = command.config_from_flags(TrainConfig)
@@ -245,8 +246,8 @@ def main(arguments: list[str]) -> None:
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         figures = None if config.dry_run else finished_figures(config)
         if figures is None:
-            announce(config, check_run(config))
-            figures = start(config, stop, cluster)
+            announce(config, check_run(config, backbone))
+            figures = start(config, stop, cluster, backbone)
     if figures is not None:
         print(in_words(figures))
         print(f"Report: {Workdir(config.workdir).report}")
@@ -261,20 +262,22 @@ def announce(config: TrainConfig, manifest: Manifest) -> None:
     print("Loading TensorFlow ...", flush=True)
 
 
-def start(config: TrainConfig, stop: StopSignals, cluster: Cluster | None) -> dict[str, Any] | None:
+def start(
+    config: TrainConfig, stop: StopSignals, cluster: Cluster | None, backbone: Backbone
+) -> dict[str, Any] | None:
     """Trains, and returns the figures of metrics.json; None after a dry run."""
     if config.dry_run:
         keras_settings.import_keras()
         from trainer.preflight import preflight
 
-        preflight(config, cluster)
+        preflight(config, cluster, backbone)
         return None
     is_chief = cluster is None or cluster.is_chief
     with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
         keras_settings.import_keras()
         from trainer.train import train
 
-        return train(config, stop, cluster)
+        return train(config, stop, cluster, backbone)
 
 
 def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
@@ -295,9 +298,13 @@ def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
     return read_json(workdir.metrics)
 
 
-def run() -> None:
+def run(backbone: Backbone = VGG16) -> None:
     """The console script."""
-    command.run(main)
+
+    def train_one(arguments: list[str]) -> None:
+        main(arguments, backbone)
+
+    command.run(train_one)
 
 
 if __name__ == "__main__":

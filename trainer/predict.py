@@ -138,13 +138,14 @@ def predict(
     import numpy as np
     import tensorflow as tf
 
-    from trainer.data.input_pipeline import decode_square
+    from trainer.data.view import View
     from trainer.loop.counting import Counting
-    from trainer.model.classifier import load_model
     from trainer.results.predictions import Prediction
+    from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
-    squares = np.stack([decode_square(jpeg).numpy() for _, jpeg in jpegs])
+    view = View(model.input_shape[1])
+    squares = np.stack([view.centre(jpeg).numpy() for _, jpeg in jpegs])
     with Progress(len(squares), "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, len(squares), _BATCH_SIZE)
         probabilities = model.predict(

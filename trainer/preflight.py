@@ -15,19 +15,22 @@ from trainer import microbatch
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster
 from trainer.model import memory
+from trainer.model.backbone import VGG16, Backbone
+from trainer.model.state import nbytes, variables
 from trainer.results import evaluation
 from trainer.run import Run
 from trainer.train import prepare, training_stream
-from trainer.workdir.checkpoints import variables
 
 
-def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
+def preflight(
+    config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16
+) -> None:
     """Prints what the run would be and need, once a step went through and a batch was predicted.
 
     Raises:
         ValueError: if the run could not start, or the disk has no room for its files.
     """
-    run = prepare(config, cluster)
+    run = prepare(config, cluster, backbone)
     print("Dry run: nothing is written.", flush=True)
     from_photographs = dataclasses.replace(run, features=None)  # Those are not there yet.
     microbatch.settle(from_photographs)
@@ -84,12 +87,12 @@ def try_step(run: Run) -> dict[str, str]:
 
 def disk_bytes(run: Run) -> dict[str, int]:
     """What the files of a run need at most, {what: bytes}."""
-    checkpoint = sum(memory.nbytes(variable) for variable in variables(run.model))
+    checkpoint = sum(nbytes(variable) for variable in variables(run.model))
     kept = run.config.keep_checkpoints + 2  # The best one, and the one that is being written.
     features = {"features": run.features.nbytes_missing(run.splits)} if run.features else {}
     return {
         f"{kept} checkpoints": kept * checkpoint,
-        "model": sum(memory.nbytes(weight) for weight in run.model.weights),
+        "model": sum(nbytes(weight) for weight in run.model.weights),
         **features,
     }
 

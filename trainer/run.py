@@ -11,6 +11,7 @@ from trainer.data.split import Split
 from trainer.distribute.workers import Workers
 from trainer.features.cache import FeatureCache
 from trainer.loop.verdict import Timing
+from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
 from trainer.workdir.checkpoints import Checkpoints, Progress
 from trainer.workdir.files import Workdir
@@ -22,6 +23,7 @@ class Run:
 
     Attributes:
         config: What it was asked for.
+        backbone: The network before the head.
         identity: What makes it this run and no other.
         workdir: Where it goes.
         train_split: What it trains on.
@@ -36,6 +38,7 @@ class Run:
     """
 
     config: TrainConfig
+    backbone: Backbone
     identity: dict[str, Any]
     workdir: Workdir
     train_split: Split

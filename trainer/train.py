@@ -19,6 +19,7 @@ from trainer.config import TrainConfig
 from trainer.data import input_pipeline
 from trainer.data.examples import index_together, labels_of, shuffle_window
 from trainer.data.split import Split, find_split
+from trainer.data.view import View
 from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.strategy import create_strategy, is_on_cpu, keep_order_of_sums
@@ -31,9 +32,11 @@ from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
 from trainer.loop.verdict import Verdict
 from trainer.model import memory
-from trainer.model.classifier import build_model, create_optimizer, for_inference
+from trainer.model.backbone import VGG16, Backbone
+from trainer.model.classifier import build_model, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.model.loss import create_loss
+from trainer.model.optimizer import create_optimizer
 from trainer.model.weights import load_weights
 from trainer.results import evaluation, metrics, report
 from trainer.results.figures import figures_of_nothing
@@ -46,7 +49,12 @@ from trainer.workdir.files import Workdir, write_json
 _PHOTOGRAPHS_IN_REPORT = 24
 
 
-def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    stop: StopSignals,
+    cluster: Cluster | None = None,
+    backbone: Backbone = VGG16,
+) -> dict[str, Any]:
     """Trains, or goes on with the run in the workdir, and returns the figures of metrics.json.
 
     Raises:
@@ -55,7 +63,7 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
         RuntimeError: if another worker was lost.
     """
     with naming_lost_workers(cluster):
-        run = prepare(config, cluster)
+        run = prepare(config, cluster, backbone)
         start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
@@ -70,7 +78,7 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
             return finish(run, stop)
 
 
-def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
+def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
     train_split = find_split(config.data_dir, manifest, "train")
@@ -94,14 +102,14 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
     schedule = create_schedule(config, steps_per_epoch(config, train_split))
     with strategy.scope():
-        model = create_model(config, schedule, manifest.counts["train"])
+        model = create_model(config, schedule, manifest.counts["train"], backbone)
         if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
             keep_order_of_sums()
             model.fix_sums(config.batch_size)
         model.uses_xla = config.jit_compile
         progress = checkpoints.restore(model)
         if not progress.step:
-            load_weights(model, config.weights)
+            load_weights(model, config.weights, backbone)
     say_growth(config, workdir, progress, train_split)
     features = feature_cache.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
@@ -115,6 +123,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         val_split = val_split and index_together(val_split, workers)
     return Run(
         config=config,
+        backbone=backbone,
         identity=this_run,
         workdir=workdir,
         train_split=train_split,
@@ -143,7 +152,7 @@ def say_growth(
 
 
 def create_model(
-    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int]
+    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int], backbone: Backbone
 ) -> keras.Model:
     """Returns the compiled model, its weights random. Call it in a strategy's scope.
 
@@ -151,9 +160,12 @@ def create_model(
         config: Of the run.
         schedule: Of the learning rate.
         counts: {class: number of training examples}, in the order of the labels.
+        backbone: The network before the head.
     """
     model = build_model(
         len(counts),
+        backbone=backbone,
+        input_size=config.input_size,
         freeze_layers=config.freeze_layers,
         head=config.head,
         precision=config.precision,
@@ -243,7 +255,7 @@ def training_stream(run: Run) -> tf.distribute.DistributedDataset:
             return run.features.training_stream(run.train_split, worker=worker, **of_all)
         return input_pipeline.training_stream(
             run.train_split,
-            augment=run.config.augment,
+            view=View.from_config(run.config),
             mixup=run.config.mixup,
             cutmix=run.config.cutmix,
             worker=worker,
@@ -314,7 +326,7 @@ def predict_split(
             split,
             batch_size,
             callbacks=[*around, Counting(progress, count, batch_size)],
-            batches=(run.features or input_pipeline).evaluation_batches,
+            batches=run.features.evaluation_batches if run.features else None,
         )
 
 
@@ -331,7 +343,9 @@ def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
             probabilities = predict_split(run, split, [stopping])
         figures = evaluation.figures_of(probabilities, split)
         if run.workers.is_chief:
-            shown = evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT)
+            shown = evaluation.choose_predictions(
+                probabilities, split, _PHOTOGRAPHS_IN_REPORT, View.from_config(run.config)
+            )
     if run.workers.is_chief:
         write(run, figures, shown)
     run.workers.wait()
@@ -349,7 +363,7 @@ def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
     workdir = run.workdir
     print("Writing the model and the report ...", flush=True)
     incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(run.model, run.config).save(str(incomplete))
+    for_inference(run.model, run.config, run.backbone).save(str(incomplete))
     incomplete.replace(workdir.model)
     write_json(workdir.metrics, figures)
     callbacks.write_history(workdir.history, run.progress.history)

@@ -11,14 +11,14 @@ import tensorflow as tf
 
 from cli import cores
 from tfrecords import reader
-from trainer.config import IMAGE_SIZE, TrainConfig
-from trainer.data import augmentation, mixing
+from trainer.config import TrainConfig
+from trainer.data import mixing
 from trainer.data.examples import PARALLEL_READS, PREFETCHED, ReadExamples, open_examples
 from trainer.data.split import Split
+from trainer.data.view import View
 
-# The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
-_CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
 ALONE = tf.distribute.InputContext()
+DEFAULT_VIEW = View()
 
 
 def training_stream(
@@ -26,8 +26,8 @@ def training_stream(
     *,
     batch_size: int,
     seed: int,
+    view: View = DEFAULT_VIEW,
     window: int | None = None,
-    augment: str = TrainConfig.augment,
     mixup: float = TrainConfig.mixup,
     cutmix: float = TrainConfig.cutmix,
     start_step: int = 0,
@@ -43,11 +43,9 @@ def training_stream(
     Args:
         split: With an index, only the examples of the worker's rows are read.
         batch_size: Global, over all replicas.
-        seed: Another seed gives other permutations and another augmentation.
+        seed: Another seed gives other permutations.
+        view: What the model sees of each photograph.
         window: How many examples are shuffled together; None, all, which are held in memory.
-        augment: `flip` mirrors half of the examples, `full` is `augmentation.decode_augmented`;
-            drawn for each from (seed, place in the stream): which of them a replica or a worker
-            holds does not matter.
         mixup: As `mixing.mixer` takes it.
         cutmix: As `mixing.mixer` takes it.
         start_step: The first batch is the one of this step.
@@ -55,7 +53,7 @@ def training_stream(
         worker: Who decodes only its rows of each global batch, a replica's at a time.
 
     Yields:
-        (images, labels): RGB uint8 [rows, 224, 224, 3]; one-hot or mixed float32 [rows, classes],
+        (images, labels): RGB uint8 [rows, size, size, 3]; one-hot or mixed float32 [rows, classes],
         where rows is a replica's share of the global batch.
     """
     examples = open_examples(split, window)
@@ -72,7 +70,7 @@ def training_stream(
 
     def load(place: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
         jpeg, label = examples.take(key)
-        image = _decode(jpeg, augment, place, seed)
+        image = view.training(jpeg, place)
         label = tf.one_hot(label, len(split.classes))
         return (image, label, mixing.draw(seed, place)) if mixup or cutmix else (image, label)
 
@@ -82,15 +80,6 @@ def training_stream(
     if mixup or cutmix:
         ds = ds.map(mixing.mixer(mixup, cutmix), num_parallel_calls=cores.available())
     return ds.prefetch(PREFETCHED).with_options(decoding_options())
-
-
-def _decode(jpeg: tf.Tensor, augment: str, place: tf.Tensor, seed: int) -> tf.Tensor:
-    if augment == "full":
-        return augmentation.decode_augmented(jpeg, tf.stack([seed, place]))
-    image = decode_square(jpeg)
-    if augment == "flip":
-        image = tf.cond(is_mirrored(place, seed), lambda: tf.reverse(image, [1]), lambda: image)
-    return image
 
 
 def in_training_order(
@@ -173,7 +162,11 @@ def own_rows(
 
 
 def evaluation_batches(
-    split: Split, *, batch_size: int, worker: tf.distribute.InputContext = ALONE
+    split: Split,
+    *,
+    batch_size: int,
+    view: View = DEFAULT_VIEW,
+    worker: tf.distribute.InputContext = ALONE,
 ) -> tf.data.Dataset:
     """Returns the images of a split in the order of its shards, in full batches.
 
@@ -181,14 +174,14 @@ def evaluation_batches(
     num_examples.
 
     Yields:
-        RGB uint8 [rows, 224, 224, 3], where rows is a replica's share of the global batch.
+        RGB uint8 [rows, size, size, 3], where rows is a replica's share of the global batch.
     """
     examples = open_examples(split, window=0)  # None are shuffled.
     ds = tf.data.Dataset.range(len(split.paths)).flat_map(examples.read)
     ds = ds.concatenate(ds.take(1).cache().repeat(-split.num_examples % batch_size))
     ds = own_rows(ds, batch_size, worker)
     ds = ds.map(
-        lambda key: decode_square(examples.take(key)[0]),
+        lambda key: view.centre(examples.take(key)[0]),
         num_parallel_calls=parallel_decodes(),
         deterministic=True,
     )
@@ -215,23 +208,3 @@ def decoding_options() -> tf.data.Options:
 def parallel_decodes() -> int:
     """Two for each core, so that none waits while the examples in front of its own are awaited."""
     return 2 * cores.available()
-
-
-def decode_square(jpeg: tf.Tensor) -> tf.Tensor:
-    """Returns the centre of a photograph, RGB uint8 [224, 224, 3] in [0, 255], not VGG-centred."""
-    size = tf.io.extract_jpeg_shape(jpeg)[:2]
-    side = tf.maximum(tf.reduce_min(size) * _CENTRE_NUMERATOR // _CENTRE_DENOMINATOR, 1)
-    window = tf.concat([(size - side) // 2, [side, side]], axis=0)
-    image = tf.io.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method="INTEGER_ACCURATE")
-    image = tf.cond(side == IMAGE_SIZE, lambda: image, lambda: _resize(image))
-    return tf.ensure_shape(image, [IMAGE_SIZE, IMAGE_SIZE, 3])
-
-
-def _resize(image: tf.Tensor) -> tf.Tensor:
-    resized = tf.image.resize(image, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
-
-
-def is_mirrored(place: tf.Tensor, seed: int) -> tf.Tensor:
-    """Whether `flip` mirrors the example at this place in the stream: every second one, drawn."""
-    return tf.random.stateless_uniform([], seed=[seed, place]) < 0.5

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.distribute.cluster import Cluster
-from trainer.workdir.checkpoints import Progress, variables
+from trainer.model.state import variables
+from trainer.workdir.checkpoints import Progress
 
 # What a worker's collective operations end with once it is cut off from another one.
 _LOST = (

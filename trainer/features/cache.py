@@ -25,12 +25,14 @@ from cli.progress import Progress
 from tfrecords import files, framing, reader
 from tfrecords.manifest import Manifest
 from tfrecords.writer import write_shard
-from trainer.config import IMAGE_SIZE, TrainConfig
-from trainer.data import augmentation, input_pipeline
+from trainer.config import TrainConfig
+from trainer.data import input_pipeline
 from trainer.data.examples import labels_of
 from trainer.data.split import Split
+from trainer.data.view import View
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.strategy import is_on_cpu
+from trainer.model.division import cut
 from trainer.numerics.reproducible_model import in_pieces
 
 _ENCODING = 1  # Raised with every change that makes other features of the same image and weights.
@@ -57,8 +59,7 @@ class FeatureCache:
         self.frozen, self.rest = cut(model)
         self._shape = tuple(self.frozen.output.shape[1:])
         self._dtype = tf.as_dtype(config.cache_dtype or self.frozen.output.dtype)
-        self._augment, self._batch_size = config.augment, config.batch_size
-        self._seed = config.seed if config.augment == "full" else None
+        self._view, self._batch_size = View.from_config(config), config.batch_size
         self._is_shared = config.cache_dir is not None
         self.num_views = count_views(config)
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
@@ -74,10 +75,10 @@ class FeatureCache:
         return {
             "encoding": _ENCODING,
             "dataset": dataset,
-            "image_size": IMAGE_SIZE,
-            "augment": self._augment,
+            "image_size": self._view.size,
+            "augment": self._view.augment,
             "num_views": self.num_views,
-            "seed_of_views": self._seed,
+            "seed_of_views": self._view.seed if self._view.augment == "full" else None,
             "layers": [(layer.name, layer.dtype_policy.name) for layer in self.frozen.layers],
             "weights": weights.hexdigest(),
             "shape": self._shape,
@@ -98,13 +99,13 @@ class FeatureCache:
 
     @property
     def spared_operations(self) -> float:
-        """Floating-point operations of the convolutions, for each byte that stands for them."""
-        operations, side = 0, IMAGE_SIZE
-        for layer in self.frozen.layers:
-            if isinstance(layer, keras.layers.MaxPooling2D):
-                side //= 2
-            elif isinstance(layer, keras.layers.Conv2D):
-                operations += 2 * math.prod(layer.kernel.shape) * side**2
+        """Floating-point operations of the frozen layers, for each byte that stands for them."""
+        operations = sum(  # Of a kernel, a multiplication and an addition at each place.
+            2 * math.prod(weight.shape) * math.prod(layer.output.shape[1:-1])
+            for layer in self.frozen.layers
+            for weight in layer.weights
+            if len(weight.shape) > 1
+        )
         return operations / self._view_bytes
 
     def fill(self, splits: Sequence[Split], model: keras.Model, cluster: Cluster | None) -> None:
@@ -153,7 +154,7 @@ class FeatureCache:
         )
         ds = input_pipeline.leave_out(ds, left_out, batch_size)
         ds = input_pipeline.own_rows(ds, batch_size, worker)
-        ds = ds.map(lambda place, index: (index, self._view(split, place, index, seed)))
+        ds = ds.map(lambda place, index: (index, self._number_of_view(split, place, index)))
         ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
         labels = tf.constant(labels_of(split))
         look_up = self._look_up(split)
@@ -183,10 +184,10 @@ class FeatureCache:
         ds = ds.map(lambda indices: look_up(indices, tf.zeros_like(indices)))
         return ds.prefetch(2).with_options(input_pipeline.worker_options())
 
-    def _view(self, split: Split, place: tf.Tensor, index: tf.Tensor, seed: int) -> tf.Tensor:
+    def _number_of_view(self, split: Split, place: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         """Which view of an example the place in the stream takes."""
-        if self._augment == "flip":
-            return tf.cast(input_pipeline.is_mirrored(place, seed), tf.int64)
+        if self._view.augment == "flip":
+            return tf.cast(self._view.mirrored(place), tf.int64)
         epoch = place // split.num_examples
         return (epoch + index) % self.num_views  # Each in turn; not the same ones in one epoch.
 
@@ -242,7 +243,7 @@ class FeatureCache:
         replicas = len(strategy.extended.worker_devices)  # Of this worker.
         rows = self._batch_size // strategy.num_replicas_in_sync * replicas
         num_images = self._views_in(split) * sum(map(self._count, paths))
-        black = tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3], tf.uint8)
+        black = tf.zeros([self._view.size, self._view.size, 3], tf.uint8)
         first_of = dict(zip(split.paths, split.starts, strict=False))
         first = tf.constant([first_of[path] for path in paths], tf.int64)
         shards = tf.data.Dataset.from_tensor_slices((list(paths), first))
@@ -274,13 +275,8 @@ class FeatureCache:
         return tf.cast(in_pieces(self.frozen, images, parts, microbatch), self._dtype)
 
     def _views(self, index: tf.Tensor, serialized: tf.Tensor, *, num_views: int) -> tf.Tensor:
-        """Returns every view of the example of this index, uint8 [num_views, 224, 224, 3]."""
-        jpeg = reader.parse_example(serialized)["image"]
-        if num_views > 1 and self._augment == "full":
-            seeds = [tf.stack([self._seed, index * num_views + view]) for view in range(num_views)]
-            return tf.stack([augmentation.decode_augmented(jpeg, seed) for seed in seeds])
-        image = input_pipeline.decode_square(jpeg)
-        return tf.stack([image, image[:, ::-1]][:num_views])
+        """Returns every view of the example of this index, uint8 [num_views, size, size, 3]."""
+        return self._view.kept(reader.parse_example(serialized)["image"], index, num_views)
 
     def _is_whole(self, split: Split, path: str) -> bool:
         """Whether a shard is there, of the right size, and every record matches its CRC."""
@@ -319,12 +315,6 @@ def _counted(records: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
     for record in records:
         yield record
         progress.add(1)
-
-
-def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cuts a model before its first layer that trains: images -> features -> probabilities."""
-    first = next(layer for layer in model.layers if layer.trainable_weights)
-    return keras.Model(model.inputs, first.input), keras.Model(first.input, model.outputs)
 
 
 def count_views(config: TrainConfig) -> int:

@@ -1,6 +1,7 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
 import csv
+import functools
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from tfrecords import files, reader
 from trainer.data import input_pipeline
 from trainer.data.examples import labels_of
 from trainer.data.split import Split
+from trainer.data.view import View
 from trainer.results import metrics
 from trainer.results.predictions import Prediction, mistakes_first
 
@@ -26,7 +28,7 @@ def predict_split(
     split: Split,
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    batches: Batches = input_pipeline.evaluation_batches,
+    batches: Batches | None = None,
 ) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
 
@@ -35,7 +37,7 @@ def predict_split(
         split: That it is run over.
         batch_size: Global, over all replicas.
         callbacks: Of Keras's `predict`.
-        batches: Of the split, as the model takes them.
+        batches: Of the split, as the model takes them; None: photographs of its input's size.
     """
     probabilities = model.predict(
         distributed_batches(model, split, batch_size, batches),
@@ -50,9 +52,12 @@ def distributed_batches(
     model: keras.Model,
     split: Split,
     batch_size: int,
-    batches: Batches = input_pipeline.evaluation_batches,
+    batches: Batches | None = None,
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
+    if batches is None:
+        view = View(model.input_shape[1])
+        batches = functools.partial(input_pipeline.evaluation_batches, view=view)
 
     def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         """Where Keras knows how many there are, it starts to read them again after the last."""
@@ -91,7 +96,9 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
     files.write_atomically(path, out.getvalue())
 
 
-def choose_predictions(probabilities: np.ndarray, split: Split, count: int) -> list[Prediction]:
+def choose_predictions(
+    probabilities: np.ndarray, split: Split, count: int, view: View
+) -> list[Prediction]:
     """Returns predictions on so many examples: the worst mistakes, and what was right.
 
     Mistakes are at most half of them, unless too little was right; those in which the model was
@@ -103,11 +110,12 @@ def choose_predictions(probabilities: np.ndarray, split: Split, count: int) -> l
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
     worst = worst[: max(count // 2, count - len(right))]
     spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
-    return mistakes_first(_read_predictions(probabilities, split.paths, {*worst, *right[spread]}))
+    shown = {*worst, *right[spread]}
+    return mistakes_first(_read_predictions(probabilities, split.paths, shown, view))
 
 
 def _read_predictions(
-    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int]
+    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int], view: View
 ) -> list[Prediction]:
     predictions = []
     for index, serialized in enumerate(reader.read_serialized(paths)):
@@ -116,7 +124,7 @@ def _read_predictions(
             predictions.append(
                 Prediction(
                     name=example["image/filename"].numpy().decode(),
-                    image=input_pipeline.decode_square(example["image"]).numpy(),
+                    image=view.centre(example["image"]).numpy(),
                     probabilities=probabilities[index],
                     label=int(example["label"]),
                 )
