@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 SYNTHETIC := $(DEMO)/data/synthetic_coco
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,5 +35,8 @@ lint: $(VENV)/installed
 	$(BIN)/shellcheck .ci/run $(wildcard launch/templates/*.sh launch/templates/*.sbatch tests/support/stand_ins/*)
 	$(BIN)/hadolint Dockerfile
 
+docs: $(VENV)/installed  ## Builds docs/ as a site, and checks its links: site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site

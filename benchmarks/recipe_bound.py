@@ -19,8 +19,9 @@ from tfrecords.manifest import read_manifest
 from trainer.config import TrainConfig
 from trainer.data.source import PhotographSource
 from trainer.data.split import find_split
-from trainer.features.frozen import cut
+from trainer.model.backbone import VGG16
 from trainer.model.classifier import build_model
+from trainer.model.division import cut
 from trainer.model.weights import load_weights
 from trainer.numerics.dropout import PerExampleDropout
 
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> None:
         precision=FLAGS.precision,
         for_training=FLAGS.winograd,
     )
-    load_weights(model, FLAGS.weights)
+    load_weights(model, FLAGS.weights, VGG16)
     frozen, rest = cut(model)
     compute = tf.function(lambda images: frozen(images, training=False))
     step = _step(rest)

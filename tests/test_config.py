@@ -12,7 +12,7 @@ SEED_RECIPE = {
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
-    "cache_dtype": None, "cache_views": None, "precision": "float32",
+    "cache_dtype": None, "cache_views": None, "precision": "float32", "input_size": 224,
 }  # fmt: skip
 
 

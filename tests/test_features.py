@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli import disk
+from cli import machine
 from tests.support import miniature
 from tests.support.doomed import Kill, survive
 from tests.test_many_workers import ends, started
@@ -18,9 +18,9 @@ from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
 from trainer.data.split import find_split
 from trainer.features import choose
-from trainer.features.frozen import cut
 from trainer.features.source import FeatureSource
 from trainer.features.store import FeatureStore
+from trainer.model.division import cut
 
 # 41 examples, batches of 8 and of 4 for each of two: a multiple of nothing.
 RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",
@@ -148,9 +148,13 @@ def config_of(dataset: Path, **changes: object) -> TrainConfig:
 
 
 def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> None:
+    from trainer.model.classifier import build_model
+
     manifest = read_manifest(dataset)
-    model = miniature.build_miniature(8)
-    mixed = miniature.build_miniature(8, precision="mixed_bfloat16")
+    model, mixed, larger = (
+        build_model(8, backbone=miniature.MINIATURE, **options)
+        for options in ({}, {"precision": "mixed_bfloat16"}, {"input_size": 256})
+    )
 
     def folder(model=model, manifest: Manifest = manifest, **changes: object) -> Path:
         frozen, _ = cut(model)
@@ -161,6 +165,7 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
     others = [
         folder(manifest=msgspec.structs.replace(manifest, digest="other")),
         folder(model=mixed),
+        folder(model=larger, input_size=256),
         folder(augment="flip"),
         folder(cache_features="on", cache_dtype="bfloat16"),
         folder(cache_features="on", augment="full", cache_views=2),
@@ -181,7 +186,7 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
         (19, "flatten", (25088,), None),
     ],
 )
-def test_model_is_cut_before_its_first_layer_that_trains(
+def test_features_are_what_the_first_layer_that_trains_takes(
     freeze_layers: int, head: str, shape: tuple[int, ...], operations: int | None, dataset: Path
 ) -> None:
     from trainer.model.classifier import build_model
@@ -195,15 +200,6 @@ def test_model_is_cut_before_its_first_layer_that_trains(
     }
     if operations is not None:
         assert choose.spared_operations(features) * 4 * np.prod(shape) == operations
-
-
-def test_joined_again_frozen_part_and_rest_are_the_model(dataset: Path) -> None:
-    from trainer.model.classifier import build_model
-
-    model = build_model(8, head="gap")
-    frozen, rest = cut(model)
-    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    np.testing.assert_array_equal(rest(frozen(images)), model(images))
 
 
 @pytest.mark.parametrize(
@@ -236,14 +232,17 @@ def test_full_disk_leaves_features_out_or_is_named(
 ) -> None:
     import tensorflow as tf
 
+    from trainer.model.classifier import build_model
+
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     config = config_of(dataset, workdir=str(tmp_path))
     manifest = read_manifest(dataset)
     splits = [find_split(str(dataset), manifest, name) for name in ("train", "val")]
-    arguments = (miniature.build_miniature(8), manifest, splits, tf.distribute.get_strategy())
+    model = build_model(8, backbone=miniature.MINIATURE)
+    arguments = (model, manifest, splits, tf.distribute.get_strategy())
     assert choose.choose(config, *arguments) is None
-    needed = disk.readable(50 * (8 * 8 * 3 * 4 + 16))
+    needed = machine.readable(50 * (8 * 8 * 3 * 4 + 16))
     assert f"needed: {needed}" in capsys.readouterr().out
     with pytest.raises(ValueError, match=f"needed: {needed}.*cache_features=on"):
         choose.choose(dataclasses.replace(config, cache_features="on"), *arguments)

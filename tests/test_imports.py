@@ -58,6 +58,8 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "launch.run",
         "trainer.distribute.cluster",
         "trainer.config",
+        "trainer.model.backbone",
+        "trainer.model.weights",
         "trainer.main",
         "trainer.evaluate",
         "trainer.predict",

@@ -1,12 +1,9 @@
-"""The memory of a step, and that which is there."""
+"""The memory of a step."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
-import psutil
-import pytest
 
 from trainer.model import memory
 from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
@@ -28,18 +25,6 @@ def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> 
         reproducible_sums(9, 1)
     )  # Three parts wait, and their sum has numbers of twice the size.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7 + 3 * gradients + 2 * gradients
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", None), (None, None)])
-def test_memory_is_no_more_than_the_containers(
-    limit: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    of_host = psutil.virtual_memory()._replace(available=10_000)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: of_host)
-    if limit:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        (tmp_path / "memory.current").write_text("2000\n")
-    assert memory.available_bytes(tmp_path) == (expected or 10_000)
 
 
 STEPS = """

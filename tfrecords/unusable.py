@@ -1,4 +1,4 @@
-"""What it means that an image cannot become an example: an error whose message is the reason."""
+"""Errors for images that cannot become examples; the message is the reason."""
 
 import re
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ class UnusableImageError(Exception):
 
 
 class UnavailableImageError(UnusableImageError):
-    """One that cannot be had now, for its disk or for memory: a later build tries again."""
+    """An image that a bad disk or full memory hides for now: a later build tries again."""
 
 
 @contextmanager
 def rejecting(what: str) -> Iterator[None]:
-    """Turns whatever a decoder raises into a rejection: plug-ins raise anything at a damaged file.
+    """Turns whatever a decoder raises into a rejection: on damage, plug-ins may raise anything.
 
     Args:
         what: The reason's first words, such as "cannot be decoded".
@@ -41,7 +41,7 @@ def rejecting(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The message on one short line; an error that has none for a person also says its type."""
+    """Returns the message on one short line, after the error's type if it is unclear without it."""
     message = "".join(c if c.isprintable() else " " for c in _ADDRESS.sub("", str(error)))
     message = " ".join(message.split())[:_LONGEST_REASON]
     phrased = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)

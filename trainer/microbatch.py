@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from cli import machine
 from trainer.distribute.strategy import is_on_cpu
 from trainer.model import memory
 from trainer.numerics.reproducible_model import in_pieces
@@ -57,7 +58,7 @@ def _may_fit(run: Run, size: int) -> bool:
         return True
     replicas = len(strategy.extended.worker_devices)  # Of this worker.
     needed = _MARGIN * replicas * memory.step_bytes(run.model, size)
-    return needed <= memory.available_bytes()
+    return needed <= machine.free_memory()
 
 
 @contextlib.contextmanager

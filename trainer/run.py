@@ -15,6 +15,7 @@ from trainer.data.split import Split
 from trainer.distribute.workers import Workers
 from trainer.features.source import FeatureSource
 from trainer.loop.timing import Timing
+from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
@@ -27,6 +28,7 @@ class Run:
 
     Attributes:
         config: What it was asked for.
+        backbone: The network before the head.
         identity: What makes it this run and no other.
         val_split: What it is validated on; None: on nothing, so that it ends without figures.
         model: Compiled, under its strategy, and set to the state.
@@ -38,6 +40,7 @@ class Run:
     """
 
     config: TrainConfig
+    backbone: Backbone
     identity: dict[str, Any]
     workdir: Workdir
     train_split: Split

@@ -34,9 +34,12 @@ from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
 from trainer.model import memory
-from trainer.model.classifier import build_model, create_optimizer, for_inference
+from trainer.model.backbone import VGG16, Backbone
+from trainer.model.classifier import build_model, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.model.loss import create_loss
+from trainer.model.optimizer import create_optimizer
+from trainer.model.state import variables
 from trainer.model.weights import load_weights
 from trainer.numerics.reproducible_model import Sums, reproducible_sums
 from trainer.numerics.summation import keep_order_of_sums
@@ -45,14 +48,19 @@ from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
 from trainer.run import Run, steps_per_epoch
 from trainer.workdir import history, identity, provenance
-from trainer.workdir.checkpoints import Checkpoints, variables
+from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir, write_json
 from trainer.workdir.train_state import TrainState
 
 _PHOTOGRAPHS_IN_REPORT = 24
 
 
-def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    stop: StopSignals,
+    cluster: Cluster | None = None,
+    backbone: Backbone = VGG16,
+) -> dict[str, Any]:
     """Trains, or goes on with the run in the workdir, and returns the figures of metrics.json.
 
     Raises:
@@ -61,7 +69,7 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
         RuntimeError: if another worker was lost.
     """
     with naming_lost_workers(cluster):
-        run = prepare(config, cluster)
+        run = prepare(config, cluster, backbone)
         start = provenance.describe(config, run.model.distribute_strategy, run.state.step)
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
@@ -73,7 +81,7 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
             return finish(run, stop)
 
 
-def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
+def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
     train_split = find_split(config.data_dir, manifest, "train")
@@ -97,10 +105,10 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
     schedule = create_schedule(config, steps_per_epoch(config, train_split))
     with strategy.scope():
-        model = create_model(config, schedule, manifest.counts["train"])
+        model = create_model(config, schedule, manifest.counts["train"], backbone)
         state = checkpoints.restore(model)
         if not state.step:
-            load_weights(model, config.weights)
+            load_weights(model, config.weights, backbone)
     say_growth(config, workdir, state, train_split)
     features = choose.choose(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
@@ -118,6 +126,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         val_split = val_split and index_together(val_split, workers)
     return Run(
         config=config,
+        backbone=backbone,
         identity=this_run,
         workdir=workdir,
         train_split=train_split,
@@ -172,19 +181,23 @@ def say_growth(
 
 
 def create_model(
-    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int]
+    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int], backbone: Backbone
 ) -> keras.Model:
     """Returns the compiled model, its weights random. Call it in a strategy's scope.
 
     Args:
         counts: {class: number of training examples}, in the order of the labels.
+        backbone: The network before the head.
     """
     model = build_model(
         len(counts),
+        backbone=backbone,
+        input_size=config.input_size,
         freeze_layers=config.freeze_layers,
         head=config.head,
         precision=config.precision,
         seed=config.seed,
+        fast_convolutions=config.fast_convolutions,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(
@@ -370,7 +383,7 @@ def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
     workdir = run.workdir
     print("Writing the model and the report ...", flush=True)
     incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(run.model, run.config).save(str(incomplete))
+    for_inference(run.model, run.config, run.backbone).save(str(incomplete))
     incomplete.replace(workdir.model)
     write_json(workdir.metrics, figures)
     history.write(workdir.history, run.state.history)

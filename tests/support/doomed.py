@@ -23,7 +23,7 @@ from tests.support import miniature
 # The function that a phase is: its module, and its name there.
 PHASES = {
     "import": None,  # It begins with the process.
-    "build": ("trainer.train", "prepare"),
+    "build": ("trainer.workdir.checkpoints", "Checkpoints.restore"),
     "features": ("tfrecords.files", "atomic_writer"),
     "trace": ("trainer.numerics.reproducible_model", "ReproducibleModel.train_step"),
     "train": ("trainer.loop.history_log", "HistoryLog.on_train_batch_end"),

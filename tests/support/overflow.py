@@ -16,7 +16,7 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import find_cluster, without_proxies
 from trainer.distribute.strategy import create_strategy
-from trainer.model.classifier import create_optimizer
+from trainer.model.optimizer import create_optimizer
 from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
 
 ROWS = 2  # Of each replica.

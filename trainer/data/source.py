@@ -5,7 +5,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from cli import cores
+from cli import machine
 from trainer.config import TrainConfig
 from trainer.data import mixing
 from trainer.data.examples import PREFETCHED, open_examples
@@ -97,7 +97,7 @@ class PhotographSource:
         ds = ds.batch(worker.get_per_replica_batch_size(order.batch_size), drop_remainder=True)
         if mixes:
             mix = mixing.mixer(self.mixup, self.cutmix)
-            ds = ds.map(mix, num_parallel_calls=cores.available())
+            ds = ds.map(mix, num_parallel_calls=machine.cores())
         return ds.prefetch(PREFETCHED).with_options(decoding_options())
 
     def evaluation_batches(
@@ -141,4 +141,4 @@ def decoding_options() -> tf.data.Options:
 
 def parallel_decodes() -> int:
     """Two for each core, so that none waits while the examples in front of its own are awaited."""
-    return 2 * cores.available()
+    return 2 * machine.cores()

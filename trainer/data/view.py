@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.data.augmentation import decode_augmented
 
-# The centre of a photograph: 224 of 256 pixels of its short side, at any resolution.
+# The centre of a photograph: this share of its short side, at any resolution.
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
-from cli import cores
+from cli import machine, startup
 from trainer.config import TrainConfig
 from trainer.distribute import rendezvous
 from trainer.distribute.cluster import Cluster
@@ -39,10 +39,13 @@ def create_strategy(
             "Each of several workers has one CPU device. "
             f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
         )
-    _keep_to_cores(cores.available())
+    _keep_to_cores(machine.cores())
     _end_iterators_at_once()
     tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
-    gpus = tf.config.list_physical_devices("GPU")
+    with startup.quiet():
+        gpus = tf.config.list_physical_devices("GPU")
+    if num_gpus is None:
+        startup.warn_of_unused_gpu(len(gpus))
     gpus = cluster.own_gpus(gpus) if cluster else gpus
     num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])
     tf.config.set_visible_devices(gpus[:num_gpus], "GPU")
@@ -67,7 +70,7 @@ def _keep_to_cores(available: int) -> None:
     TensorFlow's own default is right otherwise. With more threads than that, a container uses its
     time up at once, and all wait for the next period.
     """
-    if available < cores.allowed():
+    if available < machine.allowed_cores():
         tf.config.threading.set_intra_op_parallelism_threads(available)
         tf.config.threading.set_inter_op_parallelism_threads(available)
 

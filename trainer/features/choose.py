@@ -1,16 +1,16 @@
 """Whether a run trains from features, and if not, why not."""
 
+import math
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from cli import disk
+from cli import machine
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.data.split import Split
 from trainer.distribute.strategy import is_on_cpu
-from trainer.features.frozen import count_operations
 from trainer.features.source import FeatureSource
 from trainer.features.store import FeatureStore
 
@@ -36,7 +36,7 @@ def choose(
         return None
     features = FeatureSource.from_config(config, model, manifest)
     store = features.store
-    size = disk.readable(store.nbytes(splits))
+    size = machine.readable(store.nbytes(splits))
     hindrance = _hindrance(config, store, splits)
     if hindrance and config.cache_features == "on":
         raise ValueError(f"{hindrance}. Received: cache_features=on. Use auto or off.")
@@ -63,7 +63,7 @@ def _hindrance(config: TrainConfig, store: FeatureStore, splits: Sequence[Split]
     if not config.freeze_layers:
         return "No layer is frozen (--freeze_layers=0)"
     try:
-        disk.require_room(store.folder, store.nbytes_missing(splits))
+        machine.require_disk(store.folder, store.nbytes_missing(splits))
     except ValueError as error:
         return str(error).removesuffix(".")
     return ""
@@ -83,5 +83,11 @@ def why_not_worth(config: TrainConfig, features: FeatureSource, on_cpu: bool) ->
 
 
 def spared_operations(features: FeatureSource) -> float:
-    """Floating-point operations of the convolutions, for each byte that stands for them."""
-    return count_operations(features.frozen) / features.store.view_bytes
+    """Floating-point operations of the frozen layers, for each byte that stands for them."""
+    operations = sum(  # Of a kernel, a multiplication and an addition at each place.
+        2 * math.prod(weight.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in features.frozen.layers
+        for weight in layer.weights
+        if len(weight.shape) > 1
+    )
+    return operations / features.store.view_bytes

@@ -17,8 +17,8 @@ from trainer.data.order import ALONE, Order, full_batches_once, own_rows
 from trainer.data.source import worker_options
 from trainer.data.split import Split
 from trainer.data.view import View
-from trainer.features.frozen import cut
 from trainer.features.store import FeatureStore
+from trainer.model.division import cut
 
 _PREFETCHED = 2  # Batches.
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from cli import disk
+from cli import machine
 from tfrecords import files, framing
 from tfrecords.manifest import Manifest
 from tfrecords.writer import write_shard
@@ -101,7 +101,7 @@ class FeatureStore:
         Raises:
             ValueError: if the disk has no room for the shards that are missing.
         """
-        disk.require_room(self.folder, sum(map(self._shard_bytes, missing)))
+        machine.require_disk(self.folder, sum(map(self._shard_bytes, missing)))
         self.folder.mkdir(parents=True, exist_ok=True)
         description = json.dumps(self._description, indent=2) + "\n"
         files.write_atomically(self.folder / "features.json", description)

@@ -1,19 +1,15 @@
-"""How much memory a step needs, and how much there is."""
+"""How much memory a step needs."""
 
 import ctypes
 import itertools
 import math
-from pathlib import Path
 
-import keras
-import psutil
 import tensorflow as tf
 
+from trainer.model.state import nbytes, variables
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
-from trainer.workdir.checkpoints import variables
 
-_CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # Of glibc's malloc.h.
 
 
@@ -56,17 +52,3 @@ def step_bytes(model: ReproducibleModel, rows: int) -> int:
         default=0,
     )
     return variables_bytes + rows * max(passing, sum(outputs[first:]) + working)
-
-
-def available_bytes(cgroup: Path = _CGROUP) -> int:
-    """What this process may still take of the host's memory, or of its container's."""
-    of_host = psutil.virtual_memory().available
-    limit, taken = cgroup / "memory.max", cgroup / "memory.current"
-    if not limit.exists() or limit.read_text().strip() == "max":
-        return of_host
-    return min(of_host, int(limit.read_text()) - int(taken.read_text()))
-
-
-def nbytes(variable: keras.Variable) -> int:
-    """Of a variable's value."""
-    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size

@@ -15,6 +15,7 @@ from absl import logging
 from etils import epath
 
 from tfrecords import files
+from trainer.model.state import variables
 from trainer.workdir import identity
 from trainer.workdir.train_state import TrainState
 
@@ -146,13 +147,6 @@ class Checkpoints:
 
 def _step(path: epath.Path) -> int:
     return int(path.name.removeprefix("step-").removesuffix(".npz"))
-
-
-def variables(model: keras.Model) -> list[Any]:
-    """What a checkpoint holds: the weights, dropout's state and the optimizer's slots."""
-    metrics = {id(variable) for variable in model.metrics_variables}
-    of_model = [variable for variable in model.variables if id(variable) not in metrics]
-    return [*of_model, *model.optimizer.variables]
 
 
 def _read(path: epath.Path) -> tuple[list[np.ndarray], dict[str, Any]]:

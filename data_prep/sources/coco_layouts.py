@@ -1,4 +1,4 @@
-"""Recognises how a folder of detections is laid out: COCO's own way, or a labelling tool's export.
+"""Recognises how a folder of detections is laid out: as COCO itself, or as a tool's export.
 
 The exports are described at https://docs.cvat.ai/docs/dataset_management/formats/format-coco,
 https://labelstud.io/guide/export#COCO and https://roboflow.com/formats/coco-json.
@@ -25,14 +25,14 @@ class AnnotationFile(NamedTuple):
     """One annotation file and where its photographs may lie.
 
     Attributes:
-        path: Of the file.
-        folders: Of the photographs, the likeliest first; some may not exist.
-        split: Of the source; "" where it has none.
-        is_loose: Whether a file_name is a path of the labelling machine, of which only the end
-            holds here.
+        path: Where the annotation file is.
+        folders: Where its photographs may lie, the likeliest first; some may not exist.
+        split: The source's split; "" where it has none.
+        is_loose: Whether a file_name is a path on the machine where it was labelled, so that only
+            its end is valid here.
         drawn_as_shown: Whether the tool measures boxes on the photograph as it is shown, whatever
             width and height it writes.
-        prefix: What each file_name begins with though the folder ends with it.
+        prefix: What each file_name repeats of the end of the folder's path.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class AnnotationFile(NamedTuple):
     prefix: str = ""
 
     def file_name(self, written: str) -> str:
-        """The path below the image folder for a `file_name` as the annotations write it."""
+        """Returns the path below the image folder for a `file_name` of the annotations."""
         name = written.replace("\\", "/")
         if name.startswith("/") and not self.is_loose:
             return next((below for folder in self.folders if (below := _below(name, folder))), name)
@@ -57,9 +57,10 @@ class AnnotationFile(NamedTuple):
         return end.name
 
     def settle(self, names: Sequence[str]) -> "AnnotationFile":
-        """The same with the one folder that holds the photographs.
+        """Returns the same with the one folder that holds the photographs.
 
-        It is the first that holds all of the names, or one of them; else the likeliest.
+        That is the first to hold all of the names, else the first to hold one of them, else the
+        likeliest.
         """
         repeated = [(f, p) for f in self.folders for p in _repeated(f, names)]
         trials = [
@@ -78,12 +79,15 @@ class AnnotationFile(NamedTuple):
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # Of a name that is too long, say: its photograph is rejected as any other.
+    except OSError:  # The name is too long, say: the photograph is rejected like any other.
         return False
 
 
 def _below(name: str, folder: Path) -> str | None:
-    """An absolute path as one below the folder; None where it is not. A link may be in either."""
+    """Returns an absolute path relative to the folder, or None if it lies outside.
+
+    Either of them may contain a link.
+    """
     name = os.path.normpath(name)
     directory, _, last = name.rpartition("/")
     for written in (name, f"{_real(directory)}/{last}"):
@@ -95,12 +99,12 @@ def _below(name: str, folder: Path) -> str | None:
 
 @functools.lru_cache
 def _real(directory: str) -> str:
-    """Without links. A file names thousands of photographs of few folders."""
+    """Resolves links; cached, as a file names thousands of photographs in few folders."""
     return str(Path(directory).resolve())
 
 
 def _repeated(folder: Path, names: Sequence[str]) -> list[str]:
-    """What names begin with though the folder ends with it: `a/b/` for `a/b/1.jpg` in `x/a/b`."""
+    """Returns what names repeat of the folder's end: `a/b/` for `a/b/1.jpg` in `x/a/b`."""
     parts = folder.absolute().parts
     endings = ["/".join(parts[-count:]) + "/" for count in range(1, len(parts))]
     written = [name.replace("\\", "/").removeprefix("./") for name in names]
@@ -108,14 +112,14 @@ def _repeated(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 class Layout(NamedTuple):
-    """The tool whose layout it is, and its annotation files in a fixed order."""
+    """The tool that lays folders out like this, and its annotation files in a fixed order."""
 
     tool: str
     files: list[AnnotationFile]
 
 
 def is_export(coco_dir: str) -> bool:
-    """Whether a folder holds a tool's annotations elsewhere than where COCO's own would be."""
+    """Whether a folder is a tool's export, with annotations in another place than COCO's own."""
     root = Path(coco_dir)
     return bool(_label_studio(root).files or _roboflow(root).files)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tfrecords import naming, plan
+from tfrecords import naming, order
 
 
 @pytest.mark.parametrize(
@@ -13,19 +13,19 @@ from tfrecords import naming, plan
     ],
 )
 def test_number_of_shards(examples, mib, shards) -> None:
-    assert plan.choose_num_shards(examples, mib * 2**20, shard_mib=64) == shards
+    assert order.choose_num_shards(examples, mib * 2**20, shard_mib=64) == shards
 
 
 @pytest.mark.parametrize(("items", "shards"), [(10, 3), (8, 8), (5, 1)])
 def test_every_item_is_dealt_once_and_evenly(items, shards) -> None:
-    dealt = plan.deal(list(range(items)), shards)
+    dealt = order.deal(list(range(items)), shards)
     assert sum(dealt, []) == list(range(items))  # noqa: RUF017
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
 
 def test_more_shards_than_items_are_refused() -> None:
     with pytest.raises(ValueError, match="num_shards=3, examples=2"):
-        plan.deal([1, 2], 3)
+        order.deal([1, 2], 3)
 
 
 def test_shard_name_knows_its_split() -> None:

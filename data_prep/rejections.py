@@ -1,12 +1,13 @@
-"""How many photographs may be unusable before a build is better mended than finished."""
+"""Photographs and boxes that cannot be used: their list on disk, and how many are too many."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data_prep import commit
+import msgspec
+
 from data_prep.config import BuildConfig
 from data_prep.sources.photographs import Photograph, Rejection
-from tfrecords import naming
+from tfrecords import files, naming
 
 
 def check_rejections(
@@ -24,7 +25,7 @@ def check_rejections(
     data_dir = Path(config.data_dir)
     where = ""
     if not config.dry_run:
-        commit.write_rejections(data_dir, rejections)
+        write_rejections(data_dir, rejections)
         where = f" All are in {data_dir / naming.REJECTED}."
     file, reason = min(reasons.items())
     raise ValueError(
@@ -32,3 +33,9 @@ def check_rejections(
         f"--max_bad_fraction={config.max_bad_fraction}. The first: {file}: {reason}.{where} Mend "
         "them, or allow a larger share."
     )
+
+
+def write_rejections(data_dir: Path, rejections: Iterable[Rejection]) -> None:
+    """Writes `rejected.jsonl`: a line for each photograph or box that cannot be used."""
+    lines = sorted(msgspec.json.encode(rejection) + b"\n" for rejection in rejections)
+    files.write_atomically(data_dir / naming.REJECTED, b"".join(lines))

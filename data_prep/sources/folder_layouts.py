@@ -1,4 +1,4 @@
-"""Finds the folders that are classes: of the root, of its splits, or with splits below them."""
+"""Recognises how class folders are laid out: with or without splits above or below them."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _CONTAINERS = frozenset(
 
 
 class ClassFolder(NamedTuple):
-    """A folder of one class's photographs; its split is "" where the source has none."""
+    """The photographs of one class, in one split; the split is "" where the source has none."""
 
     path: Path
     name: str
@@ -27,9 +27,9 @@ class Layout(NamedTuple):
     """How a source lays its folders out.
 
     Attributes:
-        folders: Of the classes. A class has several where there are splits.
-        parents: That hold these, and no photographs of a class themselves.
-        beside: The folders beside the splits.
+        folders: The class folders; a class has one for each split.
+        parents: The folders that hold them; a photograph directly in one has no class.
+        beside: Folders next to the splits that are no split themselves.
     """
 
     folders: list[ClassFolder]
@@ -55,7 +55,7 @@ def find(root: Path) -> Layout:
 
 
 def _splits(tops: list[Path]) -> list[Path]:
-    """Those that are splits, by their names; none where a folder beside them is a class.
+    """Returns the folders named like splits; none where a folder beside them is a class.
 
     Raises:
         ValueError: if some look like splits and others like classes.
@@ -76,7 +76,7 @@ def _splits(tops: list[Path]) -> list[Path]:
 
 
 def _with_splits_below(tops: list[Path]) -> list[Path]:
-    """Those that are classes with a folder for each split; none where there are no such splits.
+    """Returns the classes that have a folder for each split; none where there are no splits.
 
     Raises:
         ValueError: if some classes have splits and others have not.
@@ -96,7 +96,7 @@ def _with_splits_below(tops: list[Path]) -> list[Path]:
 
 
 def _is_of_splits(folder: Path) -> bool:
-    """Whether it holds nothing but splits, which hold photographs and not classes again."""
+    """Whether it holds only splits, with photographs in them rather than class folders."""
     below = _folders(folder)
     return (
         bool(below)
@@ -107,9 +107,9 @@ def _is_of_splits(folder: Path) -> bool:
 
 
 def refuse_containers(root: Path, layout: Layout) -> None:
-    """Refuses what a dataset lies in where a class is expected, and names what to give instead.
+    """Refuses a folder that holds a whole dataset where a class is expected, and says what to give.
 
-    Folders below a class may be albums: only what is clearly no class is refused.
+    Folders below a class may be albums, so only what is clearly no class is refused.
 
     Raises:
         ValueError: if there is such a folder.
@@ -144,10 +144,10 @@ def _is_split_of_classes(folder: Path) -> bool:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is no folder, but not below what systems leave there.
+    """Yields every file below a folder, except in folders that operating systems leave behind.
 
-    Links to folders are followed, each folder once, but for one that leads to where it stands.
-    What cannot be read, a link to nowhere or a pipe, is found to be so where it is opened.
+    Links to folders are followed, each folder once, unless a link leads back up to where it stands.
+    A broken link or a pipe is yielded too: opening it will say what is wrong.
 
     Raises:
         OSError: if a folder's files cannot be listed.
@@ -167,17 +167,17 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 def _leads_up(link: Path, folder: Path) -> bool:
-    """Whether a link leads to what its own folder lies in."""
+    """Whether a link leads to a folder that its own folder is in."""
     return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
 
 
 def count_photographs(folder: Path) -> int:
-    """How many are below a folder, by their names."""
+    """Counts the files below a folder that may be photographs by their names."""
     return sum(map(junk.may_be_photograph, files(folder)))
 
 
 def count_direct(folder: Path) -> int:
-    """How many are in a folder itself, by their names."""
+    """Counts the photographs directly in a folder, by their names."""
     _, _, names = next(os.walk(folder, onerror=_raise))
     return sum(junk.is_photograph(Path(name)) for name in names)
 
@@ -191,6 +191,6 @@ def _raise(error: OSError) -> None:
 
 
 def _holds_photographs(folder: Path) -> bool:
-    """Whether there are some in it, not only in folders below."""
+    """Whether photographs lie directly in it, not only in folders below."""
     _, _, names = next(os.walk(folder, onerror=_raise))
     return any(junk.may_be_photograph(Path(name)) for name in names)

@@ -1,4 +1,4 @@
-"""Which example goes into which shard, in which order: pure, and decided by hashes alone."""
+"""The order of examples in shards and their number: pure, and decided by hashes alone."""
 
 import hashlib
 import itertools
@@ -11,18 +11,18 @@ MIN_SHARDS = 8  # So that a few readers and workers each find shards of their ow
 
 
 def order_key(salt: str, key: str) -> bytes:
-    """A place in an order that is random to the eye and the same on every machine."""
+    """Returns a sort key: the order looks random and is the same on every machine."""
     return hashlib.sha256(f"{salt}/{key}".encode()).digest()
 
 
 def choose_num_shards(num_examples: int, total_bytes: int, shard_mib: int) -> int:
-    """As many shards as keep each near `shard_mib`; at least 8 where there are 8 examples."""
+    """Returns how many shards keep each near `shard_mib`; at least 8, if there are 8 examples."""
     by_size = -(-total_bytes // (shard_mib * 2**20))
     return max(1, min(num_examples, max(MIN_SHARDS, by_size)))
 
 
 def deal(items: Sequence[T], num_shards: int) -> list[list[T]]:
-    """Cuts the items into runs whose lengths differ by one at most; every run holds one or more.
+    """Cuts the items into non-empty slices whose lengths differ by one at most.
 
     Raises:
         ValueError: if there are fewer items than shards.
