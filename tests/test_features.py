@@ -241,8 +241,8 @@ def test_full_disk_leaves_features_out_or_is_named(
     splits = [find_split(str(dataset), manifest, name) for name in ("train", "val")]
     model = build_model(8, backbone=miniature.MINIATURE)
     arguments = (model, manifest, splits, tf.distribute.get_strategy())
-    assert choose.choose(config, *arguments) is None
+    assert choose.choose_features(config, *arguments) is None
     needed = machine.readable(50 * (8 * 8 * 3 * 4 + 16))
     assert f"needed: {needed}" in capsys.readouterr().out
     with pytest.raises(ValueError, match=f"needed: {needed}.*cache_features=on"):
-        choose.choose(dataclasses.replace(config, cache_features="on"), *arguments)
+        choose.choose_features(dataclasses.replace(config, cache_features="on"), *arguments)

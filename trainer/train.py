@@ -23,7 +23,8 @@ from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.strategy import create_strategy, is_on_cpu
 from trainer.distribute.workers import Workers, naming_lost_workers
-from trainer.features import choose, compute
+from trainer.features import compute
+from trainer.features.choose import choose_features
 from trainer.loop.checkpointing import Checkpointing, Stopping
 from trainer.loop.counting import Counting
 from trainer.loop.display import Display
@@ -110,7 +111,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
         if not state.step:
             load_weights(model, config.weights, backbone)
     say_growth(config, workdir, state, train_split)
-    features = choose.choose(config, model, manifest, splits, strategy)
+    features = choose_features(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
     workers.check_alike(
         settings={

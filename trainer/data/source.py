@@ -68,6 +68,12 @@ class PhotographSource:
     ) -> tf.data.Dataset:
         """Returns an endless stream of full batches from a step on.
 
+            from tfrecords.manifest import read_manifest
+            from trainer.data.order import Order
+            from trainer.data.source import PhotographSource
+            from trainer.data.split import find_split
+            from trainer.data.view import View
+
             split = find_split(data_dir, read_manifest(data_dir), "train")
             source = PhotographSource(View(augment="flip"))
             batches = source.training_batches(split, Order(seed=0, batch_size=8), start_step=3)

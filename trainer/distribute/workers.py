@@ -26,6 +26,16 @@ T = TypeVar("T")
 class Workers:
     """The workers of a run, as one of them sees them. Each method is called by all, or by none.
 
+        import tensorflow as tf
+        from trainer.distribute.workers import Workers
+
+        workers = Workers(cluster=None, strategy=tf.distribute.get_strategy())  # A single one.
+        mine = workers.own(["a", "b", "c"])
+        at_most = workers.smallest(len(mine))
+        if workers.is_chief:
+            print("written once, by one for all:", at_most)
+        workers.wait()
+
     Attributes:
         is_chief: Whether this one writes for all.
     """

@@ -20,7 +20,7 @@ from trainer.features.store import FeatureStore
 _WORTH_ON_CPU, _WORTH_ON_GPU = 500, 20_000
 
 
-def choose(
+def choose_features(
     config: TrainConfig,
     model: keras.Model,
     manifest: Manifest,

@@ -91,6 +91,10 @@ class ReproducibleModel(keras.Model):
 
     Compile it with a `keras.losses.Loss`, and tell it once how it trains, by `settle`:
 
+        import keras
+        import numpy as np
+        from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
+
         inputs = keras.Input((4,))
         model = ReproducibleModel(inputs, keras.layers.Dense(2, "softmax")(inputs))
         model.compile("sgd", keras.losses.CategoricalCrossentropy())
@@ -232,7 +236,7 @@ class ReproducibleModel(keras.Model):
     def _gradient(
         self, images: tf.Tensor, labels: tf.Tensor, part: int | tf.Tensor, parts: int
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Of one of so many equal parts of the share: its gradient, and probabilities."""
+        """Returns the gradient, and probabilities, of one of so many equal parts of the share."""
         for layer in self._dropouts:
             layer.part = part
         with tf.GradientTape() as tape:

@@ -28,7 +28,7 @@ def sum_exactly(tensors: Sequence[tf.Tensor], largest: tf.Tensor) -> tf.Tensor:
     53 bits. J. Demmel and H. D. Nguyen, Fast Reproducible Floating-Point Summation, ARITH 2013.
 
     Args:
-        tensors: Of one shape.
+        tensors: All have one shape.
         largest: The largest magnitude in them, and in those of the other replicas.
     """
     shift = 64.0 * tf.cast(largest, tf.float64)

@@ -30,6 +30,14 @@ class Checkpoints:
     What it removes is what it found at its start, or wrote: never what another process writes
     beside it, as it can where the workdir has no lock.
 
+        from trainer.workdir.checkpoints import Checkpoints
+
+        run = {"recipe": {"seed": 0}, "data": {"digest": "abc"}}
+        checkpoints = Checkpoints(f"{workdir}/checkpoints", run, keep=2)
+        state = checkpoints.restore(model)  # Compiled, its optimizer built. Else: at step 0.
+        state.step += 1
+        checkpoints.save(model, state)
+
     Args:
         run: The run's identity, as `identity.describe` returns it.
         keep: How many of the newest to keep.
