@@ -121,7 +121,8 @@ def test_what_it_works_in_counts_as_memory() -> None:
 ON_REPLICAS = """
 import sys
 
-from trainer.distribute.strategy import create_strategy, keep_order_of_sums
+from trainer.distribute.strategy import create_strategy
+from trainer.workarounds import keep_order_of_sums
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
 

@@ -14,7 +14,7 @@ from etils import epath
 
 from cli.progress import Progress as ProgressBar
 from tfrecords.manifest import read_manifest
-from trainer import divergence, microbatch
+from trainer import divergence, microbatch, workarounds
 from trainer.config import TrainConfig
 from trainer.data import input_pipeline
 from trainer.data.examples import index_together, labels_of, shuffle_window
@@ -22,7 +22,7 @@ from trainer.data.split import Split, find_split
 from trainer.data.view import View
 from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
-from trainer.distribute.strategy import create_strategy, is_on_cpu, keep_order_of_sums
+from trainer.distribute.strategy import create_strategy, is_on_cpu
 from trainer.distribute.workers import Workers, naming_lost_workers
 from trainer.features import cache as feature_cache
 from trainer.loop import callbacks
@@ -31,7 +31,6 @@ from trainer.loop.display import Display
 from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
 from trainer.loop.verdict import Verdict
-from trainer.model import memory
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
@@ -85,7 +84,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
     has_val = "val" in manifest.counts
     val_split = find_split(config.data_dir, manifest, "val") if has_val else None
     splits = [train_split, *([val_split] if val_split else [])]
-    memory.keep_for_next_step()
+    workarounds.keep_memory()
     strategy = create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
@@ -104,7 +103,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
     with strategy.scope():
         model = create_model(config, schedule, manifest.counts["train"], backbone)
         if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
-            keep_order_of_sums()
+            workarounds.keep_order_of_sums()
             model.fix_sums(config.batch_size)
         model.uses_xla = config.jit_compile
         progress = checkpoints.restore(model)
