@@ -45,7 +45,8 @@ def test_shard_that_fails_halfway_does_not_get_its_name(tmp_path: Path) -> None:
             shard.write(b"one")
             raise KeyError
 
-    pytest.raises(KeyError, fail)
+    with pytest.raises(KeyError):
+        fail()
     assert not list(tmp_path.iterdir())
 
 
