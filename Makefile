@@ -4,9 +4,13 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+# A soak draws its moments and its damage from the seed; give another one to see others.
+SOAK_KILLS ?= 60
+SOAK_IMAGES ?= 10000
+SOAK_SEED ?= 0
 SYNTHETIC := $(DEMO)/data/synthetic_coco
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test soak lint docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,7 +30,16 @@ demo: $(VENV)/installed  ## Draws animals, builds shards, trains, predicts, repo
 	@echo "Report:  $(DEMO)/run/report.html"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+
+soak: $(VENV)/installed  ## The same promises under random kills and damage: half an hour.
+	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+	$(BIN)/python -m data_prep.build --source=synthetic --synthetic_images=50 --split_by=hash \
+	  --label_policy=largest --data_dir="$$work/data" && \
+	$(BIN)/python -m tests.soak.kills --data_dir="$$work/data" --kills=$(SOAK_KILLS) \
+	  --replicas=1 --replicas=2 --replicas=4 --seed=$(SOAK_SEED) && \
+	$(BIN)/python -m tests.soak.build_kills --kills=$(SOAK_KILLS) --seed=$(SOAK_SEED) && \
+	$(BIN)/python -m tests.soak.damaged_images --count=$(SOAK_IMAGES) --seed=$(SOAK_SEED)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -10,6 +10,11 @@ import trainer  # noqa: F401  # Before TensorFlow, which it tells how to compute
 from tests.support import miniature, slurm
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files that start runs first: they are the longest, and one begun last is waited for."""
+    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "miniature"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real photographs and weights beside the project."""

@@ -62,8 +62,12 @@ def test_window_is_a_share_of_the_photograph_and_lies_in_it() -> None:
 def test_two_operations_are_drawn_each_as_often_as_any_other() -> None:
     draws = tf.random.stateless_uniform([1500, 8], [0, 0]).numpy()
     draws[:, 4:7] = 0.5  # No jitter of the colours.
-    drawn = tf.map_fn(lambda row: tf.stack([*augmentation._draw_strengths(row).values()]), draws)
-    strengths = drawn.numpy()
+
+    @tf.function  # In one graph, as the input pipeline does it.
+    def draw_all(draws: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(lambda row: tf.stack([*augmentation._draw_strengths(row).values()]), draws)
+
+    strengths = draw_all(draws).numpy()
     assert (np.count_nonzero(strengths, axis=1) == 2).all()
     assert np.abs(strengths).max() <= 1
     often = np.count_nonzero(strengths, axis=0) / len(strengths)

@@ -20,13 +20,10 @@ RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--determinist
 
 
 def train(batches: str, dataset: Path, workdir: Path, *flags: str) -> subprocess.CompletedProcess:
-    command = miniature.command(
+    return miniature.train(
         f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE, *flags,
         script=(poisoned.__file__, batches),
     )  # fmt: skip
-    return subprocess.run(
-        command, capture_output=True, text=True, env=miniature.environment(), check=False
-    )
 
 
 def checkpoints(workdir: Path) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import miniature
+from tests.support import miniature, warm
 from trainer.keras_settings import describe_overruled
 
 DAMAGED = "{0}/keras.json is passed over: it cannot be read as JSON"
@@ -88,7 +88,8 @@ def test_run_ends_at_the_same_bits_and_leaves_the_users_file(
     before = (home / "keras.json").read_bytes()
     for name, value in {"KERAS_HOME": str(home), **environ}.items():
         monkeypatch.setenv(name, value)
-    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE)
+    flags = (f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE)
+    done = miniature.train(*flags, start=warm.cold)
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stderr.splitlines() if "Keras: " in line]
     assert ("in place of" in line) or ("is passed over" in line)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from tests.support import doomed, miniature
+from tests.support import doomed, miniature, warm
 from tests.support.ports import free_ports
 from tests.test_train import figures_of, weights_of
 
@@ -40,6 +40,7 @@ def started(
     *flags: str | Sequence[str],
     doom: dict[int, Doom] = MappingProxyType({}),
     command: Sequence[str] = (),
+    start: warm.Start = warm.up,
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """Workers, each with the flags; a sequence holds a flag for each worker in turn.
 
@@ -52,10 +53,12 @@ def started(
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
         workers.append(
             subprocess.Popen(
-                command
-                or miniature.command(
-                    *(f if isinstance(f, str) else f[rank] for f in flags),
-                    script=script(doom.get(rank)),
+                start(
+                    command
+                    or miniature.command(
+                        *(f if isinstance(f, str) else f[rank] for f in flags),
+                        script=script(doom.get(rank)),
+                    )
                 ),
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 env={**miniature.environment(), **BEHIND_PROXY, "TF_CONFIG": json.dumps(config)},
@@ -112,7 +115,7 @@ def test_run_that_loses_workers_again_and_again_ends_at_the_same_bits(
 ) -> None:
     flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", "--checkpoint_every=1", *RECIPE)
     for lost, number in ((1, signal.SIGKILL), (0, signal.SIGSTOP)):
-        with started(2, *flags, doom={lost: (3, number)}) as workers:
+        with started(2, *flags, doom={lost: (3, number)}, start=warm.cold) as workers:
             os.waitpid(workers[lost].pid, os.WUNTRACED)  # It is killed, or stopped.
             start = time.monotonic()
             [(code, _, stderr)] = ends([workers[1 - lost]])

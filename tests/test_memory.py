@@ -1,8 +1,5 @@
 """The memory of a step."""
 
-import subprocess
-import sys
-
 import keras
 
 from trainer.model import memory
@@ -25,29 +22,3 @@ def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> 
         reproducible_sums(9, 1)
     )  # Three parts wait, and their sum has numbers of twice the size.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7 + 3 * gradients + 2 * gradients
-
-
-STEPS = """
-import ctypes, resource, sys
-from trainer.model import memory
-
-if sys.argv[1] == "keep":
-    memory.keep_for_next_step()
-libc, size = ctypes.CDLL(None), 2**26
-libc.malloc.restype = ctypes.c_void_p
-for step in range(10):
-    if step == 5:  # The first ones find their memory.
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size)))
-    ctypes.memset(block, 1, size)
-    libc.free(block)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
-    def page_faults(how: str) -> int:
-        command = [sys.executable, "-c", STEPS, how]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    assert page_faults("keep") < page_faults("give back") / 10

@@ -63,13 +63,10 @@ def test_memory_that_runs_out_names_what_fits_and_auto_finds_it(
     one_at_a_time: Path, dataset: Path, tmp_path: Path
 ) -> None:
     def run(*flags: str) -> subprocess.CompletedProcess[str]:
-        command = miniature.command(
+        return miniature.train(
             f"--data_dir={dataset}", f"--workdir={tmp_path}", *RECIPE, *flags,
             script=(hungry.__file__, "1"),
         )  # fmt: skip
-        return subprocess.run(
-            command, capture_output=True, text=True, env=miniature.environment(), check=False
-        )
 
     failed = run()
     assert failed.returncode == 1

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support import miniature, overflow
+from tests.support import miniature, overflow, warm
 from tests.support.doomed import Kill, survive
 from tests.test_many_workers import ends, started
 from tests.test_train import figures_of, weights_of
@@ -66,7 +66,7 @@ def check(line: str) -> None:
 @pytest.mark.parametrize("replicas", [2, 3, 4])  # Three add up in float64.
 def test_overflow_on_any_replica_passes_over_the_step_on_all(replicas: int) -> None:
     done = subprocess.run(
-        [sys.executable, overflow.__file__, str(replicas)],
+        warm.up([sys.executable, overflow.__file__, str(replicas)]),
         capture_output=True, text=True, env=miniature.environment(), check=False,
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("[")]

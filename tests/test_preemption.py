@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support import miniature
+from tests.support import miniature, warm
 from trainer.loop import preemption
 
 
@@ -65,7 +65,7 @@ def test_notice_stops_a_run_with_a_checkpoint(
     flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", "--batch_size=8", "--epochs=100000")
     environment = {**miniature.environment(), "GCE_METADATA_HOST": server.host}
     with subprocess.Popen(
-        miniature.command(*flags), env=environment, text=True,
+        warm.up(miniature.command(*flags)), env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import miniature
+from tests.support import miniature, warm
 from tests.support.doomed import Kill, survive
 from trainer.workdir import provenance
 from trainer.workdir.history import COLUMNS
@@ -41,7 +41,7 @@ def figures_of(workdir: Path) -> list[dict[str, str]]:
 def uninterrupted(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("uninterrupted")
     flags = (f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE, "--profile_steps=3:5")
-    done = miniature.train(*flags)
+    done = miniature.train(*flags, start=warm.cold)  # What warm ones are held against, too.
     assert done.returncode == 0, done.stderr
     assert "Profile of steps 3 to 5: tensorboard --logdir=" in done.stdout
     assert re.search(
@@ -92,7 +92,8 @@ def test_config_records_where_the_numbers_come_from(uninterrupted: Path, dataset
 def test_finished_run_started_again_changes_nothing(uninterrupted: Path, dataset: Path) -> None:
     files = [path for path in uninterrupted.rglob("*") if path.is_file()]
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
-    done = miniature.train(f"--data_dir={dataset}", f"--workdir={uninterrupted}", *RECIPE)
+    flags = (f"--data_dir={dataset}", f"--workdir={uninterrupted}", *RECIPE)
+    done = miniature.train(*flags, start=warm.cold)
     assert done.returncode == 0, done.stderr
     first, second, _ = done.stdout.splitlines()
     assert first.endswith("is finished: there is nothing left to train.")
@@ -242,7 +243,8 @@ def test_bad_input_gets_one_clear_line(
 ) -> None:
     another = any("epochs" in flag for flag in flags)
     workdir = uninterrupted if another else tmp_path
-    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE, *flags)
+    given = (f"--data_dir={dataset}", f"--workdir={workdir}", *RECIPE, *flags)
+    done = miniature.train(*given, start=warm.cold)
     assert done.returncode == code, done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert says in line

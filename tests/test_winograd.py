@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cli.flags import options_of
+from tests.support import warm
 from tests.support.miniature import environment
 from trainer.config import TrainConfig
 from trainer.model import classifier, memory
@@ -123,7 +124,7 @@ import sys
 
 from trainer.distribute.strategy import create_strategy
 from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
-from trainer.numerics.summation import keep_order_of_sums
+from trainer.workarounds import keep_order_of_sums
 from trainer.numerics.winograd import WinogradConv2D
 
 import keras
@@ -156,7 +157,7 @@ def test_replicas_end_at_the_same_bits(batch_size, replicas, tmp_path) -> None:
     def weights(count: int) -> list[np.ndarray]:
         path = tmp_path / f"{count}.npz"
         arguments = [str(count), str(batch_size), str(path)]
-        subprocess.run([sys.executable, "-c", ON_REPLICAS, *arguments], check=True)
+        subprocess.run(warm.up([sys.executable, "-c", ON_REPLICAS, *arguments]), check=True)
         return list(np.load(path).values())
 
     first, *others = map(weights, replicas)

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from PIL import Image
 
 _LONGEST_REASON = 200  # Characters: some plug-ins quote what they read.
-_ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # Of an object, another one in each process.
+_ADDRESS = re.compile(
+    r"\s*<[^<>]* at 0x[0-9a-f]+>"
+)  # An object's address, which differs between processes.
 
 
 class UnusableImageError(Exception):

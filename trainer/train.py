@@ -14,7 +14,7 @@ from etils import epath
 
 from cli.progress import Progress
 from tfrecords.manifest import read_manifest
-from trainer import divergence, microbatch
+from trainer import divergence, microbatch, workarounds
 from trainer.config import TrainConfig
 from trainer.data.examples import index_together, labels_of
 from trainer.data.source import PhotographSource
@@ -34,7 +34,6 @@ from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
-from trainer.model import memory
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
@@ -43,7 +42,6 @@ from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
 from trainer.model.weights import load_weights
 from trainer.numerics.reproducible_model import Sums, reproducible_sums
-from trainer.numerics.summation import keep_order_of_sums
 from trainer.results import evaluation, metrics, report
 from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
@@ -89,7 +87,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
     has_val = "val" in manifest.counts
     val_split = find_split(config.data_dir, manifest, "val") if has_val else None
     splits = [train_split, *([val_split] if val_split else [])]
-    memory.keep_for_next_step()
+    workarounds.keep_memory()
     strategy = create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
@@ -160,7 +158,7 @@ def settle(run: Run) -> None:
     config, strategy = run.config, run.model.distribute_strategy
     sums = Sums()
     if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
-        keep_order_of_sums()
+        workarounds.keep_order_of_sums()
         sums = reproducible_sums(config.batch_size, run.num_replicas)
     trained = run.features.rest if run.features else None
     run.model.settle(sums, trained=trained, uses_xla=config.jit_compile)

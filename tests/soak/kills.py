@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from cli import command, paths
-from tests.support import miniature
+from tests.support import miniature, warm
 from tests.support.doomed import Kill, survive
 
 FLAGS = flags.FLAGS
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
     draws = random.Random(FLAGS.seed)
     with tempfile.TemporaryDirectory() as directory:
         whole = Path(directory) / "whole"
-        done = miniature.train(*_flags(whole))
+        done = miniature.train(*_flags(whole), start=warm.cold)
         if done.returncode:
             raise RuntimeError(f"The uninterrupted run failed: {done.stderr}")
         counts: collections.Counter[str] = collections.Counter()
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
             workdir = Path(directory) / str(runs)
             most = min(FLAGS.kills_a_run, FLAGS.kills - counts.total())
             kills = [draw_kill(draws, FLAGS.replicas) for _ in range(most)]
-            for kill, seconds in survive(_flags(workdir), kills):
+            for kill, seconds in survive(_flags(workdir), kills, warm.cold):
                 print(f"run {runs}: {kill}, ended after {seconds:.2f} s", flush=True)
                 counts[f"{kill.phase} {kill.number.name}"] += 1
                 slowest = max(slowest, seconds)

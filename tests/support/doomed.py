@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cli.command import PREEMPTED
-from tests.support import miniature
+from tests.support import miniature, warm
 
 # The function that a phase is: its module, and its name there.
 PHASES = {
@@ -48,27 +48,31 @@ class Kill:
         """The exit code that is right."""
         return -self.number if self.number == signal.SIGKILL else PREEMPTED
 
-    def command(self, flags: Sequence[str]) -> list[str]:
-        """The command line of the run that gets it."""
+    def command(self, flags: Sequence[str], start: warm.Start = warm.up) -> list[str]:
+        """The command line of the run that gets it; from warm there is no import to be killed."""
         doom = (self.phase, str(self.nth), str(self.seconds), str(int(self.number)))
-        return miniature.command(
+        command = miniature.command(
             f"--cpu_replicas={self.replicas}", *flags, script=(__file__, *doom)
         )
+        return command if self.phase == "import" else start(command)
 
 
-def survive(flags: Sequence[str], kills: Iterable[Kill]) -> Iterator[tuple[Kill, float]]:
+def survive(
+    flags: Sequence[str], kills: Iterable[Kill], start: warm.Start = warm.up
+) -> Iterator[tuple[Kill, float]]:
     """Starts a run again after each kill; yields the kills and how long each process took to end.
 
     Args:
         flags: Of the run.
         kills: What comes to its processes, one after the other; the last process is let alone.
+        start: How the processes start.
 
     Raises:
         RuntimeError: if a process ends otherwise than it should.
     """
     for kill in kills:
         done = subprocess.run(
-            kill.command(flags),
+            kill.command(flags, start),
             capture_output=True, text=True, env=miniature.environment(), check=False,
         )  # fmt: skip
         ended = time.time()
@@ -78,7 +82,7 @@ def survive(flags: Sequence[str], kills: Iterable[Kill]) -> Iterator[tuple[Kill,
             raise RuntimeError(f"{kill} ended with {done.returncode}: {done.stderr}")
         [moment] = re.findall(r"^doomed at ([\d.]+)", done.stderr, re.MULTILINE)
         yield kill, ended - float(moment)
-    done = miniature.train(*flags)
+    done = miniature.train(*flags, start=start)
     if done.returncode:
         raise RuntimeError(f"The run did not go on: {done.stderr}")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import warm
 from trainer.model.backbone import VGG16, Backbone
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,11 +63,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def train(*flags: str) -> subprocess.CompletedProcess[str]:
+def train(
+    *flags: str, script: Sequence[str] = (__file__,), start: warm.Start = warm.up
+) -> subprocess.CompletedProcess[str]:
     """Runs a training run of the miniature in a process of its own, as each strategy needs."""
     return subprocess.run(
-        command(*flags), capture_output=True, text=True, env=environment(), check=False
-    )
+        start(command(*flags, script=script)),
+        capture_output=True, text=True, env=environment(), check=False,
+    )  # fmt: skip
 
 
 def python(module: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

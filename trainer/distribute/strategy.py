@@ -1,14 +1,12 @@
 """The tf.distribute strategy: over the GPUs or CPU devices of a machine, or over many workers."""
 
-import functools
-import signal
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from cli import machine, startup
+from trainer import workarounds
 from trainer.config import TrainConfig
 from trainer.distribute import rendezvous
 from trainer.distribute.cluster import Cluster
@@ -40,8 +38,8 @@ def create_strategy(
             f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
         )
     _keep_to_cores(machine.cores())
-    _end_iterators_at_once()
-    tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
+    workarounds.end_iterators_at_once()
+    workarounds.quieten_collectives()
     with startup.quiet():
         gpus = tf.config.list_physical_devices("GPU")
     if num_gpus is None:
@@ -75,26 +73,6 @@ def _keep_to_cores(available: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(available)
 
 
-def _end_iterators_at_once() -> None:
-    """Keeps the end of a distributed dataset's iterator from taking up to a minute.
-
-    Its buffer on each device has a thread that tunes it now and then, more and more rarely. At the
-    end that is woken before the flag is set that it looks at (`Model::OptimizeLoop` of TensorFlow
-    2.21), so that it may sleep on, and all wait for it. A user's dataset can be told not to tune
-    itself; these are made where no option reaches.
-    """
-    create = multi_device_iterator_ops._create_device_dataset
-    if not hasattr(create, "__wrapped__"):
-
-        @functools.wraps(create)
-        def create_untuned(*args: Any) -> tf.data.Dataset:
-            options = tf.data.Options()
-            options.autotune.enabled = False
-            return create(*args).with_options(options)
-
-        multi_device_iterator_ops._create_device_dataset = create_untuned
-
-
 def _create_multi_worker_strategy(
     cluster: Cluster, num_gpus: int, rendezvous_timeout_s: int
 ) -> tf.distribute.Strategy:
@@ -113,13 +91,15 @@ def _create_multi_worker_strategy(
         num_accelerators={"GPU": num_gpus},
     )
     strategy = KerasMultiWorkerStrategy(resolver)
-    # TensorFlow's server has taken SIGTERM over, for a use that is not made of it here.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    workarounds.hear_sigterm_again()
     return strategy
 
 
 class KerasMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
-    """The strategy as Keras's `fit` can use it (keras-team/keras#20585)."""
+    """The strategy as Keras's `fit` can use it (keras-team/keras#20585).
+
+    Without: `fit` fails at its first batch, and at its logs. Last seen in Keras 3.15.1.
+    """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
         """As the base class, but for the two calls of Keras that it refuses."""

@@ -1,6 +1,5 @@
 """How much memory a step needs."""
 
-import ctypes
 import itertools
 import math
 
@@ -9,25 +8,6 @@ import tensorflow as tf
 from trainer.model.state import nbytes, variables
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # Of glibc's malloc.h.
-
-
-def keep_for_next_step() -> None:
-    """Has glibc keep the host memory that a step frees, where TensorFlow has it given back.
-
-    The next step needs as much, and the system clears each page that it hands out again. Call it
-    once TensorFlow is imported, and before its devices are made: then it has no effect any more.
-    Without glibc, nothing changes.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        for option, size in (
-            (_MMAP_THRESHOLD, 2**31 - 1),  # Bytes; an int is what it takes.
-            (_TRIM_THRESHOLD, 2**31 - 1),
-            (_TOP_PAD, 2**28),
-        ):
-            mallopt(option, size)
 
 
 def step_bytes(model: ReproducibleModel, rows: int) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import workarounds
 from trainer.numerics.dropout import PerExampleDropout
 from trainer.numerics.summation import largest_on_any_replica, sum_exactly, sum_in_pairs
 
@@ -150,11 +151,8 @@ class ReproducibleModel(keras.Model):
             self.set_microbatch(before)
 
     def build_training(self) -> None:
-        """Builds loss, metrics and optimizer, which `fit` would do from the first batch it sees.
-
-        That may be one of features; and a checkpoint is restored before it.
-        """
-        self._symbolic_build(data_batch=(self.input, self.output))
+        """Builds loss, metrics and optimizer, before a checkpoint is restored."""
+        workarounds.build_training(self)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update; called by `fit` on each replica with its share of the batch."""
@@ -275,7 +273,8 @@ class ReproducibleModel(keras.Model):
         )
         losses = self.loss.call(labels, predictions)
         loss = tf.reduce_mean(losses) + tf.reduce_sum(flaws)
-        self._loss_tracker.update_state(loss)  # Unweighed: each batch has as many rows.
+        tracker = next(metric for metric in self.metrics if metric.name == "loss")
+        tracker.update_state(loss)  # Unweighed: each batch has as many rows.
         return self.compute_metrics(None, labels, predictions)
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:

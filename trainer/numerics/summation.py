@@ -8,11 +8,6 @@ from typing import Any
 import tensorflow as tf
 
 
-def keep_order_of_sums() -> None:
-    """Stops TensorFlow from turning (a + b) + (c + d) into one sum of four, in another order."""
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-
-
 def sum_in_pairs(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """Adds a power of two of tensors as (1 + 2) + (3 + 4); others one after the other."""
     tensors = list(tensors)
