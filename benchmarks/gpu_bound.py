@@ -21,6 +21,7 @@ from absl import flags
 
 from cli import command
 from cli.flags import options_of
+from trainer import workarounds
 from trainer.config import TrainConfig
 from trainer.model.classifier import build_model
 from trainer.model.division import cut
@@ -101,7 +102,7 @@ def _steps_per_second(model: keras.Model, inputs: tf.Tensor) -> float:
         metrics=["accuracy"],
         jit_compile=FLAGS.jit_compile,
     )
-    resident._symbolic_build(data_batch=(resident.input, resident.output))  # As fit would, of data.
+    workarounds.build_training(resident)
     numbers = tf.data.Dataset.range(1).repeat()
 
     def fit(steps: int) -> None:

@@ -1,4 +1,4 @@
-"""What reaches into TensorFlow's and Keras's insides, or acts on the whole process: all of it.
+"""What reaches into TensorFlow's and Keras's insides, or acts on the whole process, in the trainer.
 
 Each says what goes wrong without it and where it was last seen to. Where a name is gone, a line
 says so once and the run goes on without. `cli.startup` holds TensorFlow's first lines back,
