@@ -326,13 +326,13 @@ def create_callbacks(
     ]
 
 
-def _validate(run: Run, labels: np.ndarray, checkpointing: Checkpointing) -> tuple[float, float]:
+def _validate(run: Run, labels: np.ndarray, checkpointing: Checkpointing) -> dict[str, float]:
     assert run.val_split
     probabilities = predict_split(run, run.val_split, [checkpointing])
-    return (
-        metrics.cross_entropy(labels, probabilities),
-        metrics.top_k_accuracy(labels, probabilities, k=1),
-    )
+    return {
+        "val_loss": metrics.cross_entropy(labels, probabilities),
+        "val_accuracy": metrics.top_k_accuracy(labels, probabilities, k=1),
+    }
 
 
 def predict_split(

@@ -44,17 +44,16 @@ class HistoryLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Adds the row."""
-        row = {
+        own = {
             "epoch": epoch + 1,
             "step": self._state.step,
             "learning_rate": self._learning_rate(),
             "images_per_second": self._images_per_epoch / max(self._state.seconds, 1e-9),
             "seconds": self._clock() - self._start,
-            "loss": float(logs["loss"]),
-            "accuracy": float(logs["accuracy"]),
-            "val_loss": float(logs.get("val_loss", math.nan)),  # NaN where nothing validates.
-            "val_accuracy": float(logs.get("val_accuracy", math.nan)),
         }
+        measured = [column for column in history.COLUMNS if column not in own]
+        # NaN where nothing validates.
+        row = own | {column: float(logs.get(column, math.nan)) for column in measured}
         self._state.history.append(row)
         self._state.seconds = 0.0
         if self._path:

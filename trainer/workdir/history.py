@@ -12,6 +12,7 @@ from etils import epath
 
 from tfrecords import files
 
+# Those that no step or clock gives are what training and validation log under the same name.
 COLUMNS = (
     "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
     "images_per_second", "seconds",
@@ -51,7 +52,8 @@ def read(path: epath.Path) -> list[dict[str, float]] | None:
 def write(path: epath.Path, rows: Sequence[Row]) -> None:
     """Writes history.csv: a row an epoch."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    # A run may go on from rows of a version that had fewer columns.
+    writer = csv.DictWriter(out, COLUMNS, restval=math.nan, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files.write_atomically(path, out.getvalue())
