@@ -56,10 +56,16 @@ def test_another_size_shows_the_same_of_a_photograph(augment) -> None:
 
 def test_views_that_are_kept_are_those_of_training() -> None:
     position = tf.constant(5, tf.int64)
-    centre, mirrored = View(96, "flip").kept(blocks(), position, 2)
+    centre, mirrored = View(96, "flip").kept(blocks(), position)
     np.testing.assert_array_equal(centre, View(96).centre(blocks()))
     np.testing.assert_array_equal(mirrored, tf.reverse(centre, [1]))
-    drawn = View(96, "full", seed=3)
-    for number, view in enumerate(drawn.kept(blocks(), position, 3)):
+    drawn = View(96, "full", seed=3, draws=3)
+    for number, view in enumerate(drawn.kept(blocks(), position)):
         at = tf.constant(15 + number, tf.int64)
         np.testing.assert_array_equal(view, drawn.training(blocks(), at))
+
+
+def test_augmentation_that_nobody_keeps_views_of_has_no_end_of_them() -> None:
+    views = [View(), View(augment="flip"), View(augment="full"), View(augment="full", draws=4)]
+    assert [view.num_views for view in views] == [1, 2, None, 4]
+    assert View(augment="a new one").num_views is None

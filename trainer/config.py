@@ -95,6 +95,8 @@ class TrainConfig:
     data_ram_mib: Positive = 2048
     """MiB for stored examples and waiting batches, on each worker. A training split of more than
     half of it is read and shuffled in parts."""
+    backbone: Literal["vgg16"] = "vgg16"
+    """The network, trained on ImageNet, that the head is put on."""
     freeze_layers: _Layers = 15
     """How many of VGG16's layers, its input among them, do not train."""
     head: Literal["flatten", "gap"] = "flatten"

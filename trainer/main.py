@@ -14,7 +14,7 @@ from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
 from trainer.loop import preemption
 from trainer.loop.signals import StopSignals
-from trainer.model.backbone import VGG16, Backbone
+from trainer.model.backbone import Backbone, named
 from trainer.results.figures import in_words
 from trainer.workdir import history, identity
 from trainer.workdir.files import Workdir, read_json
@@ -22,10 +22,11 @@ from trainer.workdir.files import Workdir, read_json
 flags.define(TrainConfig)
 
 
-def main(arguments: list[str], backbone: Backbone = VGG16) -> None:
+def main(arguments: list[str], backbone: Backbone | None = None) -> None:
     """Trains what the flags ask for and says how good it is."""
     command.refuse_arguments(arguments)
     config = command.config_from_flags(TrainConfig)
+    backbone = backbone or named(config.backbone)
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
         cluster = find_cluster(os.environ)
@@ -88,8 +89,12 @@ def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
     return read_json(workdir.metrics)
 
 
-def run(backbone: Backbone = VGG16) -> None:
-    """The console script."""
+def run(backbone: Backbone | None = None) -> None:
+    """The console script.
+
+    Args:
+        backbone: Takes the place of the one that --backbone names.
+    """
 
     def train_one(arguments: list[str]) -> None:
         main(arguments, backbone)

@@ -415,7 +415,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Recipe": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
         "Starting weights": config.weights,
-        "Frozen": f"the first {config.freeze_layers} of VGG16's layers",
+        "Frozen": f"the first {config.freeze_layers} of {run.backbone.title}'s layers",
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         "Trained on": f"{run.train_split.num_examples:,} photographs",
         "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "

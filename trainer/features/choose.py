@@ -10,6 +10,7 @@ from cli import machine
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.data.split import Split
+from trainer.data.view import View
 from trainer.distribute.strategy import is_on_cpu
 from trainer.features.source import FeatureSource
 from trainer.features.store import FeatureStore
@@ -58,8 +59,9 @@ def _hindrance(config: TrainConfig, store: FeatureStore, splits: Sequence[Split]
         return "Features are read at random, from a file system: name one with --cache_dir"
     if config.mixup or config.cutmix:
         return "No image is seen twice under --mixup or --cutmix"
-    if config.augment == "full" and not config.cache_views:
-        return "No image is seen twice under --augment=full; --cache_views=K keeps K views of each"
+    if View.from_config(config).num_views is None:
+        keeps = "; --cache_views=K keeps K views of each" if config.augment == "full" else ""
+        return f"No image is seen twice under --augment={config.augment}{keeps}"
     if not config.freeze_layers:
         return "No layer is frozen (--freeze_layers=0)"
     try:

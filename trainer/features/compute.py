@@ -105,7 +105,7 @@ def _batches(
     shards = tf.data.Dataset.from_tensor_slices((list(paths), first))
     ds = shards.flat_map(lambda path, first: reader.read_serialized(path).enumerate(first))
     ds = ds.map(
-        functools.partial(_views, view=view, count=num_views),
+        functools.partial(_views, view=view if num_views > 1 else View(view.size)),
         num_parallel_calls=parallel_decodes(),
         deterministic=True,
     )
@@ -116,9 +116,9 @@ def _batches(
     return ds.prefetch(2).with_options(decoding_options())
 
 
-def _views(index: tf.Tensor, serialized: tf.Tensor, *, view: View, count: int) -> tf.Tensor:
-    """Returns every view of the example of this index, uint8 [count, size, size, 3]."""
-    return view.kept(reader.parse_example(serialized)["image"], index, count)
+def _views(index: tf.Tensor, serialized: tf.Tensor, *, view: View) -> tf.Tensor:
+    """Returns every view of the example of this index, uint8 [num_views, size, size, 3]."""
+    return view.kept(reader.parse_example(serialized)["image"], index)
 
 
 def _counted(records: Iterable[bytes], progress: Progress) -> Iterator[bytes]:

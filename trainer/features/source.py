@@ -60,7 +60,8 @@ class FeatureSource:
             split, lambda shard: tf.data.Dataset.range(first[shard], first[shard + 1]), start_step
         )
         ds = own_rows(ds, order.batch_size, worker)
-        ds = ds.map(lambda position, index: (index, self._view_number(split, position, index)))
+        count = split.num_examples
+        ds = ds.map(lambda position, index: (index, self.view.kept_number(position, index, count)))
         ds = ds.batch(worker.get_per_replica_batch_size(order.batch_size), drop_remainder=True)
         labels = tf.constant(labels_of(split))
         look_up = self.look_up(split)
@@ -106,10 +107,3 @@ class FeatureSource:
             return tf.bitcast(rows, store.dtype)
 
         return look_up
-
-    def _view_number(self, split: Split, position: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        """Which of its views an example has at a position in the stream."""
-        if self.view.augment == "flip":
-            return tf.cast(self.view.mirrored(position), tf.int64)
-        epoch = position // split.num_examples
-        return (epoch + index) % self.store.num_views  # Each in turn; others in each epoch.

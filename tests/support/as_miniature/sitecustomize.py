@@ -16,4 +16,4 @@ with contextlib.suppress(ModuleNotFoundError):  # The trainer is installed later
     _spec.loader.exec_module(_miniature)
     from trainer.model import backbone
 
-    backbone.VGG16 = _miniature.MINIATURE
+    backbone._BACKBONES["vgg16"] = _miniature.MINIATURE
