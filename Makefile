@@ -10,7 +10,7 @@ SOAK_IMAGES ?= 10000
 SOAK_SEED ?= 0
 SYNTHETIC := $(DEMO)/data/synthetic_coco
 
-.PHONY: demo test soak lint clean
+.PHONY: demo test soak lint docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,5 +48,8 @@ lint: $(VENV)/installed
 	$(BIN)/shellcheck .ci/run $(wildcard launch/templates/*.sh launch/templates/*.sbatch tests/support/stand_ins/*)
 	$(BIN)/hadolint Dockerfile
 
+docs: $(VENV)/installed  ## Builds docs/ as a site, and checks its links: site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site

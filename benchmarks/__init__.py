@@ -1,3 +1,3 @@
-"""What the README's figures are made with."""
+"""What the figures of docs/benchmarks.md are made with."""
 
 import trainer  # noqa: F401  # Before TensorFlow, which it tells how to compute.

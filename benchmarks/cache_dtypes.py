@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from cli import command, paths
+from cli.flags import options_of
 from cli.page import ACCENT, INK, LINE
-from trainer.config import CACHE_DTYPES, TrainConfig
+from trainer.config import TrainConfig
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> None:
     """Prints the figures of each epoch, and how far they are from those of float32."""
     command.refuse_arguments(arguments)
     courses: dict[str, Course] = {}
-    for dtype in CACHE_DTYPES:
+    for dtype in options_of(TrainConfig)["cache_dtype"].choices:
         with tempfile.TemporaryDirectory() as workdir:
             courses[dtype], megabytes = _train(Path(workdir) / "run", dtype)
         print(f"{dtype}: {megabytes:.0f} MB of features", flush=True)

@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import photographs
-from cli import command, cores, paths
+from cli import command, machine, paths
 
 FLAGS = flags.FLAGS
 
@@ -95,7 +95,7 @@ def _print(runs: dict[str, list[_Run]]) -> None:
     """Prints medians; a ratio is the median of those of each turn, which see the same machine."""
     seconds = {name: np.array([run.seconds for run in rs]) for name, rs in runs.items()}
     images, quarter = FLAGS.images, FLAGS.images // 4
-    print(f"{images} photographs, {cores.available()} cores, medians of {FLAGS.runs}")
+    print(f"{images} photographs, {machine.cores()} cores, medians of {FLAGS.runs}")
     for name in [name for name in (*_LOOPS, _OWN) if name in runs]:
         seconds[name] = np.array([float(run.said) for run in runs[name]])  # Of the loop alone.
         print(f"bare loop, {name}: {np.median(images / seconds[name]):.0f} images/s")

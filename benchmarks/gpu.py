@@ -31,9 +31,12 @@ from benchmarks import photographs
 from benchmarks.gpu_figures import figures_of, noted, rates_of, same_bits, table
 from benchmarks.gpu_jobs import Job, Recipe, plan
 from cli import command, paths
-from trainer.config import CACHE_FEATURES, PRECISIONS
+from cli.flags import options_of
+from trainer.config import TrainConfig
 
 FLAGS = flags.FLAGS
+
+_OPTIONS = options_of(TrainConfig)
 
 paths.define("data_dir", None, "What data_prep.build made; or --coco_dir.")
 paths.define("coco_dir", None, "A COCO folder, of whose photographs others are made.")
@@ -43,7 +46,11 @@ paths.define("outputs", None, "Where what the processes print is kept; unset: no
 paths.define("weights", "none", "As trainer.main takes it: the speed is the same.")
 flags.DEFINE_integer("num_gpus", 1, "0: the CPU.", lower_bound=0, upper_bound=1)
 flags.DEFINE_integer("epochs", 4, "Of a training; the first is not counted.", lower_bound=2)
-flags.DEFINE_list("precisions", list(PRECISIONS), "As trainer.main's --precision takes them.")
+flags.DEFINE_list(
+    "precisions",
+    list(_OPTIONS["precision"].choices),
+    "As trainer.main's --precision takes them.",
+)
 flags.DEFINE_list("jit_compile", ["false", "true"], "As trainer.main takes it.")
 flags.DEFINE_list("cache_features", ["off", "on"], "As trainer.main takes it.")
 flags.DEFINE_list("batch_sizes", ["256", "32"], "The first is the one to begin with.")
@@ -61,7 +68,7 @@ def main(arguments: list[str]) -> None:
     jobs = plan(
         FLAGS.precisions,
         [{"false": False, "true": True}[value] for value in FLAGS.jit_compile],
-        [value for value in FLAGS.cache_features if value in CACHE_FEATURES],
+        [value for value in FLAGS.cache_features if value in _OPTIONS["cache_features"].choices],
         [int(value) for value in FLAGS.batch_sizes],
     )
     with tempfile.TemporaryDirectory() as directory:

@@ -20,13 +20,18 @@ import tensorflow as tf
 from absl import flags
 
 from cli import command
-from trainer.config import IMAGE_SIZE, PRECISIONS, TrainConfig
-from trainer.features import cache as feature_cache
-from trainer.model.classifier import build_model, create_optimizer
+from cli.flags import options_of
+from trainer import workarounds
+from trainer.config import TrainConfig
+from trainer.model.classifier import build_model
+from trainer.model.division import cut
+from trainer.model.optimizer import create_optimizer
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("precision", TrainConfig.precision, PRECISIONS, "As trainer.main takes it.")
+_PRECISION = options_of(TrainConfig)["precision"]
+
+flags.DEFINE_enum("precision", _PRECISION.default, _PRECISION.choices, "As trainer.main takes it.")
 flags.DEFINE_bool("jit_compile", TrainConfig.jit_compile, "XLA compiles the whole step.")
 flags.DEFINE_integer("freeze_layers", TrainConfig.freeze_layers, "As trainer.main takes it.")
 flags.DEFINE_list("batch_sizes", ["256", "32"], "Images in a batch, one after the other.")
@@ -76,8 +81,8 @@ def _rates(batch_size: int) -> Iterator[tuple[str, float]]:
         precision=FLAGS.precision,
         for_training=False,
     )
-    frozen, rest = feature_cache.cut(model)
-    pixels = np.random.default_rng(0).integers(0, 256, [batch_size, IMAGE_SIZE, IMAGE_SIZE, 3])
+    frozen, rest = cut(model)
+    pixels = np.random.default_rng(0).integers(0, 256, [batch_size, *model.input_shape[1:]])
     images = tf.constant(pixels, tf.uint8)
     yield "train", batch_size * _steps_per_second(model, images)
     yield "forward", batch_size * _rate_of(_pass(model, images))
@@ -97,7 +102,7 @@ def _steps_per_second(model: keras.Model, inputs: tf.Tensor) -> float:
         metrics=["accuracy"],
         jit_compile=FLAGS.jit_compile,
     )
-    resident._symbolic_build(data_batch=(resident.input, resident.output))  # As fit would, of data.
+    workarounds.build_training(resident)
     numbers = tf.data.Dataset.range(1).repeat()
 
     def fit(steps: int) -> None:

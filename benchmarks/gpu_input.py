@@ -17,8 +17,7 @@ from absl import flags
 from cli import command, paths
 from trainer import train
 from trainer.config import TrainConfig
-from trainer.data import input_pipeline
-from trainer.data.examples import shuffle_window
+from trainer.data.source import worker_options
 from trainer.run import Run
 
 FLAGS = flags.FLAGS
@@ -48,23 +47,21 @@ def main(arguments: list[str]) -> None:
         )
         run = train.prepare(config)
         assert run.features
-        run.features.fill(run.splits, run.model, None)
-        _print("features, to the device", train.training_stream(run))
+        train.settle(run)
+        train.fill_features(run)
+        _print("features, to the device", train.training_batches(run))
         with tf.device("CPU:0"):
             _print_those_to_the_host(run)
         from_photographs = dataclasses.replace(run, features=None)
-        _print("photographs, to the device", train.training_stream(from_photographs))
+        _print("photographs, to the device", train.training_batches(from_photographs))
 
 
 def _print_those_to_the_host(run: Run) -> None:
     split, features = run.train_split, run.features
     assert features
-    of_both = {"batch_size": FLAGS.batch_size, "seed": 0}
-    window = shuffle_window(split, run.config)
-    photographs_stream = input_pipeline.training_stream(split, window=window, **of_both)
-    _print("photographs, to the host", photographs_stream)
-    _print("features, to the host", features.training_stream(split, window=window, **of_both))
-    look_up = features._look_up(split)
+    _print("photographs, to the host", run.photographs.training_batches(split, run.order))
+    _print("features, to the host", features.training_batches(split, run.order))
+    look_up = features.look_up(split)
     examples = tf.data.Dataset.range(split.num_examples).repeat()
     for threads in map(int, FLAGS.threads):
         gathered = examples.batch(FLAGS.batch_size, drop_remainder=True).map(
@@ -72,7 +69,7 @@ def _print_those_to_the_host(run: Run) -> None:
             num_parallel_calls=threads,
             deterministic=True,
         )
-        gathered = gathered.prefetch(2).with_options(input_pipeline.worker_options())
+        gathered = gathered.prefetch(2).with_options(worker_options())
         _print(f"features, gathered by {threads}", gathered)
 
 

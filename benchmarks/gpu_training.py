@@ -17,16 +17,16 @@ _shards: list[tuple[float, int]] = []
 
 
 def _note_shards() -> None:
-    """Has the cache's progress tell when what was done."""
+    """Has the progress of the features tell when what was done."""
     keras_settings.import_keras()
-    from trainer.features import cache as feature_cache
+    from trainer.features import compute
 
-    class Noted(feature_cache.Progress):
+    class Noted(compute.Progress):
         def add(self, count: int) -> None:
             super().add(count)
             _shards.append((time.perf_counter(), count))
 
-    vars(feature_cache)["Progress"] = Noted
+    vars(compute)["Progress"] = Noted
 
 
 def _figures() -> dict[str, Any]:

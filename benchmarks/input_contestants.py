@@ -29,11 +29,12 @@ def _photographs(folder: Path) -> list[tuple[Path, int]]:
 def ours(folder: Path, cores: int) -> Iterable[Any]:
     """This project's stream."""
     from tfrecords.manifest import read_manifest
-    from trainer.data.input_pipeline import training_stream
+    from trainer.data.order import Order
+    from trainer.data.source import PhotographSource
     from trainer.data.split import find_split
 
     split = find_split(str(folder / "shards"), read_manifest(folder / "shards"), "train")
-    return training_stream(split, batch_size=BATCH, seed=0)
+    return PhotographSource().training_batches(split, Order(seed=0, batch_size=BATCH))
 
 
 def image_folder(folder: Path, cores: int) -> Iterable[Any]:

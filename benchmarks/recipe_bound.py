@@ -17,10 +17,11 @@ from absl import flags
 from cli import command, paths
 from tfrecords.manifest import read_manifest
 from trainer.config import TrainConfig
-from trainer.data import input_pipeline
+from trainer.data.source import PhotographSource
 from trainer.data.split import find_split
-from trainer.features import cache as feature_cache
+from trainer.model.backbone import VGG16
 from trainer.model.classifier import build_model
+from trainer.model.division import cut
 from trainer.model.weights import load_weights
 from trainer.numerics.dropout import PerExampleDropout
 
@@ -47,14 +48,14 @@ def main(arguments: list[str]) -> None:
         precision=FLAGS.precision,
         for_training=FLAGS.winograd,
     )
-    load_weights(model, FLAGS.weights)
-    frozen, rest = feature_cache.cut(model)
+    load_weights(model, FLAGS.weights, VGG16)
+    frozen, rest = cut(model)
     compute = tf.function(lambda images: frozen(images, training=False))
     step = _step(rest)
     batches = [
         images
         for split in (train, val)
-        for images in input_pipeline.evaluation_batches(split, batch_size=_BATCH_SIZE)
+        for images in PhotographSource().evaluation_batches(split, _BATCH_SIZE)
     ]
     labels = tf.one_hot(np.zeros(_BATCH_SIZE, np.int64), len(manifest.classes))
     step(compute(batches[0]), labels)  # Traced, and its memory allocated.

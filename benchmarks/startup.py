@@ -26,10 +26,10 @@ _FIRST_STEP = """
 import os
 import keras
 from trainer import main
-from trainer.loop import callbacks
+from trainer.loop.history_log import HistoryLog
 def end(*_, **named):
     os._exit(0)
-callbacks.HistoryLog.on_train_batch_{event} = end
+HistoryLog.on_train_batch_{event} = end
 main.run()
 """
 _EVENTS = {"begin": "beginning", "end": "end"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cli import command, cores, paths
+from cli import command, machine, paths
 from data_prep import runners, verification
 from tfrecords import framing, images, naming, schema, writer
 from tfrecords.manifest import Manifest, dataset_digest, read_manifest
@@ -33,9 +33,9 @@ def main(arguments: list[str]) -> None:
         manifest = _repeat(Path(FLAGS.data_dir), Path(directory), FLAGS.images)
         shards = [str(Path(directory) / shard.file) for shard in manifest.shards]
         size = sum(shard.bytes for shard in manifest.shards)
-        print(f"{FLAGS.images} images, {size / 1e6:.0f} MB, {cores.available()} cores")
+        print(f"{FLAGS.images} images, {size / 1e6:.0f} MB, {machine.cores()} cores")
         contestants: dict[str, Callable[[], object]] = {
-            "decode alone": lambda: list(runners.run(_decode, shards, cores.available())),
+            "decode alone": lambda: list(runners.run(_decode, shards, machine.cores())),
             "verify": lambda: verification.verify(Path(directory), manifest),
             "verify --quick": lambda: verification.verify(Path(directory), manifest, quick=True),
         }

@@ -23,6 +23,7 @@ def define(
     *,
     schemes: tuple[str, ...] = (),
     required: bool = False,
+    flag_values: flags.FlagValues = flags.FLAGS,
 ) -> None:
     """Defines a flag that takes a path.
 
@@ -32,15 +33,25 @@ def define(
         help: For a person.
         schemes: Those that the command serves, such as `gs`, beside this machine's own folders.
         required: Whether the command does not start without it; an empty one is none.
+        flag_values: Where it is defined.
     """
     parser = _Parser(schemes, required=name if required else None)
-    flags.DEFINE(parser, name, default, help, serializer=flags.ArgumentSerializer(),
+    flags.DEFINE(parser, name, default, help, flag_values, flags.ArgumentSerializer(),
                  required=required)  # fmt: skip
 
 
-def define_list(name: str, default: list[str], help: str) -> None:
-    """Defines a flag that takes paths of this machine, separated by commas."""
-    flags.DEFINE(_ListParser(), name, default, help, serializer=flags.CsvListSerializer(","))
+def define_list(
+    name: str,
+    default: list[str] | None,
+    help: str,
+    *,
+    schemes: tuple[str, ...] = (),
+    required: bool = False,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> None:
+    """Defines a flag that takes paths, separated by commas; otherwise as `define`."""
+    flags.DEFINE(_ListParser(schemes), name, default, help, flag_values,
+                 flags.CsvListSerializer(","), required=required)  # fmt: skip
 
 
 def expand(path: str, schemes: Sequence[str] = ()) -> str:
@@ -95,11 +106,15 @@ class _Parser(flags.ArgumentParser):
 class _ListParser(flags.ListParser):
     """Takes several."""
 
+    def __init__(self, schemes: tuple[str, ...]) -> None:
+        super().__init__()
+        self._schemes = schemes
+
     def parse(self, argument: str | list[str]) -> list[str]:
-        return [_expand_text(path) for path in super().parse(argument)]
+        return [_expand_text(path, self._schemes) for path in super().parse(argument)]
 
 
-def _expand_text(path: str, schemes: Sequence[str] = ()) -> str:
+def _expand_text(path: str, schemes: Sequence[str]) -> str:
     """As `expand`, for a path that is written into files too: their text is UTF-8.
 
     Raises:

@@ -18,9 +18,9 @@ def build_shards(tasks: Sequence[ShardTask], beam_args: Sequence[str]) -> None:
     """Builds every task's shard.
 
     Args:
-        tasks: What to build.
-        beam_args: Beam's own options, each as `--name=value`. Without `--runner` they go to Beam's
-            runner for one machine.
+        tasks: The shards to build.
+        beam_args: Beam's own options, each as `--name=value`. Without a `--runner` among them,
+            Beam's runner for one machine is used.
 
     Raises:
         ValueError: if Beam is not installed, or does not know the runner. Of other options that it
@@ -63,7 +63,7 @@ def build_shards(tasks: Sequence[ShardTask], beam_args: Sequence[str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Beam warns on import of each cloud whose libraries are not there."""
+    """Silences Beam's import, which warns of each cloud whose libraries are missing."""
     logging.disable(logging.WARNING)
     try:
         yield

@@ -12,24 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
 from tqdm import tqdm
 
-from cli import command, cores, paths
-from data_prep import beam, commit, identity, lock, plan, runners, selection, summary
-from data_prep.config import (
-    ANIMALS_URL,
-    COCO_ANIMALS,
-    COCO_URL,
-    CONFLICTS,
-    LABEL_POLICIES,
-    RUNNERS,
-    SOURCES,
-    SPLITS_BY,
-    BuildConfig,
-)
+from cli import command, flags, machine
+from data_prep import beam, commit, identity, lock, runners, selection, summary
+from data_prep.config import BuildConfig
 from data_prep.examples import splits
-from data_prep.examples.tolerance import check_rejections
+from data_prep.lookalikes import find_lookalikes
+from data_prep.plan import plan_shards
+from data_prep.rejections import check_rejections
+from data_prep.rules import Rule
 from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask, build_shard, finished, was_built_alike
 from data_prep.sources import box_checks, coco, folder
@@ -37,157 +29,17 @@ from data_prep.sources.photographs import Rejection, Source
 from tfrecords import files, naming
 from tfrecords.manifest import Manifest
 
-FLAGS = flags.FLAGS
-
-_DEFAULT = BuildConfig  # Each default stands once, in the dataclass.
-
-paths.define("data_dir", None, "Where the dataset goes.", required=True)
-flags.DEFINE_enum(
-    "source",
-    _DEFAULT.source,
-    SOURCES,
-    "Drawn animals, COCO detections, or one folder per class. Unset: what the folders given are.",
-)
-paths.define(
-    "coco_dir",
-    _DEFAULT.coco_dir,
-    "Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out.",
-)
-paths.define_list("annotations", list(_DEFAULT.annotations), "COCO files, in place of --coco_dir.")
-paths.define("images_dir", _DEFAULT.images_dir, "The photographs of --annotations.")
-paths.define(
-    "folder_dir", _DEFAULT.folder_dir, "Holds a folder per class, or train/ and val/ with one each."
-)
-flags.DEFINE_bool(
-    "download",
-    _DEFAULT.download,
-    "Fetch what is missing: COCO's annotations and the photographs that the build needs into "
-    "--coco_dir, or cs231n's coco-animals into --folder_dir. Can be stopped and started again.",
-)
-flags.DEFINE_string(
-    "download_url",
-    _DEFAULT.download_url,
-    f"A mirror of {COCO_URL} (of {ANIMALS_URL} for --source=folder), with the same paths below it.",
-)
-flags.DEFINE_integer(
-    "num_downloads", _DEFAULT.num_downloads, "Photographs fetched at once.", lower_bound=1
-)
-flags.DEFINE_integer(
-    "synthetic_images", _DEFAULT.synthetic_images, "How many animals to draw.", lower_bound=1
-)
-flags.DEFINE_integer("seed", _DEFAULT.seed, "Of the drawn animals.")
-flags.DEFINE_list(
-    "classes",
-    None,
-    f"Category names, or `all`. Unset: {','.join(COCO_ANIMALS)}; of class folders: all. A name "
-    "with a comma stands in double quotes: --classes='\"cat, wild\",dog'.",
-)
-flags.DEFINE_integer(
-    "min_examples",
-    _DEFAULT.min_examples,
-    "Of a class. With `all` rarer ones are left out, by name, and it is 2 unless set: one to train "
-    "and one to validate on. With classes by name it is 1, and rarer ones are refused.",
-    lower_bound=1,
-)
-flags.DEFINE_enum(
-    "conflicts",
-    _DEFAULT.conflicts,
-    CONFLICTS,
-    "One photograph under two labels: leave it out, keep both, or end the build.",
-)
-flags.DEFINE_enum(
-    "label_policy",
-    _DEFAULT.label_policy,
-    LABEL_POLICIES,
-    "single: photographs with exactly one of the classes; largest: the largest instance decides; "
-    "crop: every instance is cut out.",
-)
-flags.DEFINE_float(
-    "min_area",
-    _DEFAULT.min_area,
-    "Smallest share of the image that the labelled instance (its box) must cover.",
-    lower_bound=0.0,
-    upper_bound=1.0,
-)
-flags.DEFINE_float(
-    "crop_margin",
-    _DEFAULT.crop_margin,
-    "Added on each side of a crop, as a share of the box.",
-    lower_bound=0.0,
-)
-flags.DEFINE_enum(
-    "split_by",
-    _DEFAULT.split_by,
-    SPLITS_BY,
-    "auto: the source's splits where it has them, else hash; hash: stratified, by a salted hash of "
-    "the image's content; source: as the source has it. A split that the source lacks is cut from "
-    "its train by hash.",
-)
-flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share of `val`, where hash decides.")
-flags.DEFINE_float("test_fraction", _DEFAULT.test_fraction, "Share of `test`, where hash decides.")
-flags.DEFINE_string("salt", _DEFAULT.salt, "Another salt gives another split and another order.")
-flags.DEFINE_bool(
-    "drop_near_duplicates",
-    _DEFAULT.drop_near_duplicates,
-    "Leave out photographs of `train` that look like one of another split. They are listed anyway.",
-)
-flags.DEFINE_integer(
-    "image_size",
-    _DEFAULT.image_size,
-    "Short side as stored, in pixels; 0 keeps the original bytes.",
-    lower_bound=0,
-)
-flags.DEFINE_integer(
-    "num_shards",
-    _DEFAULT.num_shards,
-    "Shards of each split; unset: chosen from --shard_mib.",
-    lower_bound=1,
-)
-flags.DEFINE_integer("shard_mib", _DEFAULT.shard_mib, "A shard's size in MiB.", lower_bound=1)
-flags.DEFINE_integer(
-    "num_workers", _DEFAULT.num_workers, "Processes; unset: this machine's cores.", lower_bound=1
-)
-flags.DEFINE_enum(
-    "runner", _DEFAULT.runner, RUNNERS, "local: processes of this machine; beam: Apache Beam."
-)
-flags.DEFINE_list(
-    "beam_args",
-    list(_DEFAULT.beam_args),
-    "Beam's own options, such as --runner=DataflowRunner,--project=P; unset: on this machine.",
-)
-flags.DEFINE_integer(
-    "task_index",
-    _DEFAULT.task_index,
-    "Builds one task's share: shards task_index, task_index + num_tasks, and so on.",
-    lower_bound=0,
-)
-flags.DEFINE_integer(
-    "num_tasks", _DEFAULT.num_tasks, "Tasks that share the shards out.", lower_bound=1
-)
-flags.DEFINE_boolean(
-    "commit_only", _DEFAULT.commit_only, "Completes the dataset from the shards of all tasks."
-)
-flags.DEFINE_float(
-    "max_bad_fraction",
-    _DEFAULT.max_bad_fraction,
-    "Above this share of unusable images the build fails.",
-)
-flags.DEFINE_bool(
-    "overwrite", _DEFAULT.overwrite, "Replace another dataset that stands in --data_dir."
-)
-flags.DEFINE_bool(
-    "dry_run", _DEFAULT.dry_run, "Say what would be built, from which photographs; write nothing."
-)
+flags.define(BuildConfig)
 
 
 class Plan(NamedTuple):
     """What is to be built, and what it was selected from.
 
     Attributes:
-        config: Of the build.
-        source: Everything that the source holds.
-        selection: What of it becomes examples.
-        tasks: The shards to be.
+        config: The build's options, with `split_by` settled.
+        source: Everything there is to select from.
+        selection: What was selected, and what was left out.
+        tasks: A task for each shard.
     """
 
     config: BuildConfig
@@ -202,23 +54,32 @@ def main(arguments: list[str]) -> None:
     config = command.config_from_flags(BuildConfig)
     if config.dry_run:
         planned = dry_run(config)
-        lines = summary.of_plan(config, planned.source, planned.selection, planned.tasks)
+        lines = summary.describe_plan(config, planned.source, planned.selection, planned.tasks)
     elif config.task_index is not None:
-        results = build_share(config)
+        results = build_task(config)
         lines = [f"Task {config.task_index} of {config.num_tasks}: {len(results)} shards finished"]
     else:
         planned, manifest = complete(config)
-        lines = summary.of_dataset(config, planned.source, planned.selection, manifest)
+        lines = summary.describe_dataset(config, planned.source, planned.selection, manifest)
     print("\n".join(lines))
 
 
 def build(config: BuildConfig) -> Manifest:
-    """Builds the dataset; one that was interrupted is completed. As `complete`."""
+    """Builds the dataset, or what an interrupted build left undone.
+
+        config = BuildConfig(data_dir="data", folder_dir="photographs")  # A folder for each class.
+        manifest = build(config)
+        print(manifest.counts)  # {"train": {"cat": 80, "dog": 80}, "val": {"cat": 20, "dog": 20}}
+
+    Raises:
+        ValueError: as `complete` does.
+        RuntimeError: likewise.
+    """
     return complete(config)[1]
 
 
 def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
-    """Builds the dataset, or what is missing of it, and returns what it was made from too.
+    """Builds the dataset as `build` does; also returns the plan that it was built by.
 
     Raises:
         ValueError: if the source, or what is left of it, cannot make a dataset, or if another
@@ -244,8 +105,8 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
             raise ValueError(f"{error}{gone if had_dataset else ''}") from error
 
 
-def build_share(config: BuildConfig) -> list[ShardResult]:
-    """Builds the shards of one task; `build` with `commit_only` completes the dataset.
+def build_task(config: BuildConfig) -> list[ShardResult]:
+    """Builds the shards of one of several tasks; `build` with `commit_only` completes the dataset.
 
     Raises:
         ValueError: if the source, or what is left of it, cannot make a dataset.
@@ -265,17 +126,17 @@ def build_share(config: BuildConfig) -> list[ShardResult]:
 
 
 def dry_run(config: BuildConfig) -> Plan:
-    """Plans the build and writes nothing; animals are drawn into a folder that goes again."""
+    """Plans the build and writes nothing; animals are drawn into a temporary folder."""
     config, source = _read_ahead(config)
     with tempfile.TemporaryDirectory() as folder:
         return _plan(config, source or draw_source(config, Path(folder)))
 
 
 def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
-    """Reads what is to be built from before anything is created, and settles the splits.
+    """Reads the source before anything is created, and settles how to split it.
 
     Returns:
-        The config with its `split_by` settled; and the source, None where it is yet to be drawn.
+        The config with `split_by` settled, and the source: None if it has yet to be drawn.
     """
     _check_is_folder(Path(config.data_dir))
     if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
@@ -293,10 +154,10 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
 
 
 def _uncommit(data_dir: Path, tasks: Sequence[ShardTask]) -> bool:
-    """Takes away what says that a dataset is complete, unless none of its bytes will change.
+    """Removes what declares a dataset complete, unless none of its bytes will change.
 
     Returns:
-        Whether there was such a dataset, which there is no more.
+        Whether there was a complete dataset, which is incomplete from now on.
     """
     if all(map(was_built_alike, tasks)):
         return False
@@ -322,44 +183,31 @@ def _state_dir(data_dir: Path) -> Path:
 def _plan(config: BuildConfig, source: Source) -> Plan:
     selected = selection.select(config, source)
     print(f"Splits: {splits.describe(config, source.photographs)}", flush=True)
-    seen: set[str] = set()
+    examples = selected.examples
+    splits.check_filled(config, [example.split for example in examples])
     if config.drop_near_duplicates:
-        seen = plan.seen_in_training(
-            config, selected.candidates, selected.contents, selected.splits_of
-        )
-        selected.dropped["near_duplicate_of_another_split"] = len(seen)
-    tasks = plan.plan_shards(
-        config, selected.candidates, selected.digests, selected.splits_of, seen
-    )
+        lookalikes = find_lookalikes(config, examples)
+        examples = [example for example in examples if example.photograph.file not in lookalikes]
+        selected = selected.also_dropped(Rule.NEAR_DUPLICATE, len(lookalikes))
+    tasks = plan_shards(config, examples)
     identity.check_source(config, selected.source.classes, tasks)
     return Plan(config, source, selected, tasks)
 
 
 def _commit(planned: Plan, results: list[ShardResult]) -> Manifest:
     config, selected = planned.config, planned.selection
-    classes = selected.source.classes
     found = [rejection for result in results for rejection in result.rejections]
     unusable = list(dict.fromkeys(selected.rejections + found))  # A photograph has many crops.
     check_rejections(config, unusable, selected.photographs)
-    counts = commit.count_examples(results, classes)
-    _check_left(counts, unusable)
-    return commit.commit(
-        Path(config.data_dir),
-        results,
-        source=selected.source,
-        classes=classes,
-        options=identity.recorded(config),
-        dropped=selected.dropped,
-        rejections=unusable,
-        conflicting=selected.conflicting,
-        photographs=[candidate.photograph for candidate in selected.candidates],
-        tasks=planned.tasks,
-    )
+    _check_left(commit.count_examples(results, selected.source.classes), unusable)
+    return commit.commit(config, selected, planned.tasks, results, unusable)
 
 
 def _check_left(counts: Mapping[str, Mapping[str, int]], unusable: Sequence[Rejection]) -> None:
-    """Refuses a dataset that unusable photographs have cost a split, or a class to train on."""
-    empty = [f"the split {split!r}" for split, of in counts.items() if not sum(of.values())]
+    """Refuses a dataset in which unusable photographs left a split or a class without examples."""
+    empty = [
+        f"the split {split!r}" for split, of_class in counts.items() if not any(of_class.values())
+    ]
     empty += [name for name, number in counts.get("train", {}).items() if not number]
     if empty:
         first = f", such as {unusable[0].file}: {unusable[0].reason}" if unusable else ""
@@ -391,7 +239,7 @@ def _read_what_is_there(config: BuildConfig) -> Source:
 
 
 def draw_source(config: BuildConfig, folder: Path) -> Source:
-    """Draws animals below a folder, and reads them as COCO's photographs are read."""
+    """Draws animals into a folder, and reads them like COCO's photographs."""
     from data_prep.synthetic import dataset  # No other source needs what draws.
 
     drawn = folder / "synthetic_coco"
@@ -403,7 +251,7 @@ def draw_source(config: BuildConfig, folder: Path) -> Source:
 
 
 def _download_source(config: BuildConfig) -> None:
-    """Fetches what says which photographs there are: annotations, or a folder for each class."""
+    """Fetches what lists the photographs: COCO's annotations, or the archive of class folders."""
     from data_prep.sources import download  # Brings requests, an eighth of the command's start.
     from data_prep.sources.http import Downloader
 
@@ -428,11 +276,11 @@ def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[Shard
 
 
 def _num_workers(config: BuildConfig) -> int:
-    return config.num_workers or cores.available()
+    return config.num_workers or machine.cores()
 
 
 def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
-    """Collects what tasks, or Beam's workers, have left in the folder."""
+    """Collects the results that tasks or Beam's workers have left in the folder."""
     results = [finished(task) for task in tasks]
     missing = [index for index, result in enumerate(results) if result is None]
     if missing:

@@ -1,10 +1,11 @@
-"""The dataset as TFDS's users meet it: what `tfds.builder_from_directory` says of it."""
+"""The dataset's card for TFDS: what `tfds.builder_from_directory` tells its users."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cli import startup
 from data_prep.examples.labels import POLICIES
 from tfrecords import naming
 from tfrecords.manifest import Manifest
@@ -23,11 +24,12 @@ def write_card(data_dir: Path, manifest: Manifest, source: str) -> None:
     """Writes `dataset_info.json`, `features.json` and the names of the classes.
 
     Args:
-        data_dir: Of the dataset.
-        manifest: Of the dataset.
-        source: What it was made from, for a person: COCO, the tool that labelled it.
+        data_dir: The dataset's folder.
+        manifest: What it holds.
+        source: What it was made from: COCO, class folders, or the tool that labelled it.
     """
-    import tensorflow_datasets as tfds  # Brings TensorFlow: seconds that a mistyped flag can spare.
+    with startup.quiet():  # Brings TensorFlow: seconds that a mistyped flag can spare.
+        import tensorflow_datasets as tfds
 
     def label(doc: str) -> Any:
         return tfds.features.ClassLabel(names=manifest.classes, doc=doc)

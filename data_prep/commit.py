@@ -5,96 +5,108 @@ import importlib
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from data_prep import card, lock
+from data_prep import card, identity, lock
+from data_prep.config import BuildConfig
 from data_prep.examples import near_duplicates
 from data_prep.examples.near_duplicates import Pair
+from data_prep.rejections import write_rejections
+from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask
-from data_prep.sources.photographs import Photograph, Rejection, Source
+from data_prep.sources.photographs import Photograph, Rejection
 from tfrecords import files, naming
 from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
 
 
 def uncommit(data_dir: Path) -> None:
-    """Takes away what says that the dataset is complete, before its first shard changes."""
+    """Removes what declares the dataset complete, before its first shard changes."""
     for name in (naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES):
         (data_dir / name).unlink(missing_ok=True)
 
 
 def prepare() -> None:
-    """Imports meanwhile most of what `commit` needs: half a second where workers share the work.
+    """Imports most of what `commit` needs in the background, while workers build the shards.
 
-    Not TFDS, whose own import changes for a moment how all threads import.
+    That saves half a second. TFDS is left out: while it is imported, it changes how all threads
+    import.
     """
     threading.Thread(target=importlib.import_module, args=("data_prep.report.page",)).start()
 
 
 def commit(
-    data_dir: Path,
+    config: BuildConfig,
+    selected: Selection,
+    tasks: Sequence[ShardTask],
     results: Sequence[ShardResult],
-    *,
-    source: Source,
-    classes: Sequence[str],
-    options: Mapping[str, Any],
-    dropped: Mapping[str, int],
-    rejections: Sequence[Rejection],
-    conflicting: Sequence[Rejection],
-    photographs: Iterable[Photograph],
-    tasks: Iterable[ShardTask],
+    unusable: Sequence[Rejection],
 ) -> Manifest:
     """Writes every file beside the shards and returns the manifest.
 
     Args:
-        data_dir: Of the dataset.
-        results: Of all tasks.
-        source: What it was made from.
-        classes: Names; a label is an index into them.
-        options: Of the build.
-        dropped: {rule: number of photographs or instances that it left out}.
-        rejections: Of photographs and boxes.
-        conflicting: Of photographs that stand under two labels.
-        photographs: Of which examples were to be made.
-        tasks: What was to be built.
+        config: The build's options, with `split_by` settled.
+        selected: What was to become examples.
+        tasks: The shards that were to be built.
+        results: What came of them, in any order.
+        unusable: Photographs and boxes that could not be used.
     """
     from data_prep.report import page  # Brings matplotlib, which a mistyped flag can spare.
 
+    data_dir, source = Path(config.data_dir), selected.source
     results = sorted(results, key=lambda result: result.shard.file)
-    shards = [result.shard for result in results]
     pairs = find_near_duplicates(results)
-    manifest = Manifest(
+    rejections = [*unusable, *selected.conflicting]
+    manifest = _manifest(config, selected, results, rejections, pairs)
+    _remove_other_shards(data_dir, {shard.file for shard in manifest.shards})
+    write_rejections(data_dir, rejections)
+    near_duplicates.write(data_dir, pairs)
+    lost = {rejection.file for rejection in unusable if rejection.annotation_id is None}
+    _write_attribution(data_dir, [p for p in _photographs(selected) if p.file not in lost])
+    card.write_card(data_dir, manifest, source.kind)
+    contents = page.Contents(
+        source=source.kind,
+        examples=[e for task in tasks for e in task.examples if e.file not in lost],
+        photographs={photograph.file: photograph for photograph in source.photographs},
+        rejections=rejections,
+        pairs=pairs,
+    )
+    page.write_report(data_dir, manifest, contents)
+    write_manifest(data_dir, manifest)
+    return manifest
+
+
+def _manifest(
+    config: BuildConfig,
+    selected: Selection,
+    results: Sequence[ShardResult],
+    rejections: Sequence[Rejection],
+    pairs: Sequence[Pair],
+) -> Manifest:
+    classes = selected.source.classes
+    shards = [result.shard for result in results]
+    return Manifest(
         version=VERSION,
         classes=list(classes),
         counts=count_examples(results, classes),
         shards=shards,
         digest=dataset_digest(shards),
-        options=dict(options),
-        dropped=dict(sorted(dropped.items())),
-        rejected=len({rejection.file for rejection in (*rejections, *conflicting)}),
+        options=identity.recorded(config),
+        dropped={rule.value: count for rule, count in sorted(selected.dropped.items())},
+        rejected=len({rejection.file for rejection in rejections}),
         near_duplicates=len(pairs),
     )
-    _remove_other_shards(data_dir, {shard.file for shard in shards})
-    write_rejections(data_dir, [*rejections, *conflicting])
-    near_duplicates.write(data_dir, pairs)
-    unusable = {rejection.file for rejection in rejections if rejection.annotation_id is None}
-    # Both: an id may stand in several annotation files, a file under several ids, and a photograph
-    # has many crops.
-    of_id = {(photograph.file, photograph.image_id): photograph for photograph in photographs}
-    _write_attribution(data_dir, [p for p in of_id.values() if p.file not in unusable])
-    card.write_card(data_dir, manifest, source.kind)
-    examples = [
-        example for task in tasks for example in task.examples if example.file not in unusable
-    ]
-    in_source = {photograph.file: photograph for photograph in source.photographs}
-    rejected = [*rejections, *conflicting]
-    contents = page.Contents(source.kind, examples, in_source, rejected, pairs)
-    page.write_report(data_dir, manifest, contents)
-    write_manifest(data_dir, manifest)
-    return manifest
+
+
+def _photographs(selected: Selection) -> Iterable[Photograph]:
+    """The photographs of all examples, once each, though one may have many crops.
+
+    An id may stand in several annotation files, and a file under several ids: only both tell.
+    """
+    photographs = (example.photograph for example in selected.examples)
+    return {
+        (photograph.file, photograph.image_id): photograph for photograph in photographs
+    }.values()
 
 
 def count_examples(
@@ -121,14 +133,8 @@ def find_near_duplicates(results: Iterable[ShardResult]) -> list[Pair]:
     return near_duplicates.find(of_file, split_of)
 
 
-def write_rejections(data_dir: Path, rejections: Iterable[Rejection]) -> None:
-    """Writes `rejected.jsonl`: a line for each photograph or box that could not be used."""
-    lines = sorted(msgspec.json.encode(rejection) + b"\n" for rejection in rejections)
-    files.write_atomically(data_dir / naming.REJECTED, b"".join(lines))
-
-
 def _remove_other_shards(data_dir: Path, shards: set[str]) -> None:
-    """Removes shards of an earlier build that this one does not have, and what is noted of them."""
+    """Removes the shards of earlier builds that this one does not have, and their build state."""
     state = data_dir / naming.BUILD_STATE
     for path in (*data_dir.glob(naming.SHARD_GLOB), *state.iterdir()):
         kept = path.name.removesuffix(".json") in shards or path.name == naming.FINGERPRINTS

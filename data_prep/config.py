@@ -1,20 +1,17 @@
-"""What a build is asked for: one frozen, validated record."""
+"""What a build is asked for: one frozen, validated record, which `build`'s flags fill."""
 
 import dataclasses
-import math
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cli import flags
+from cli.flags import LocalPath, Machine, NonNegative, Positive, Range, Rule
 
 COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
 ALL_CLASSES = ("all",)
 
 COCO_URL = "http://images.cocodataset.org"
 ANIMALS_URL = "http://cs231n.stanford.edu"
-
-SOURCES = ("synthetic", "coco", "folder")
-LABEL_POLICIES = ("single", "largest", "crop")
-SPLITS_BY = ("auto", "hash", "source")
-CONFLICTS = ("drop", "keep", "error")
-RUNNERS = ("local", "beam")
 
 # Where each source's photographs are; whatever of these is given decides the source.
 _PLACES_OF = {
@@ -23,10 +20,24 @@ _PLACES_OF = {
 }
 SOURCE_PATHS = tuple(name for names in _PLACES_OF.values() for name in names)
 
+SplitBy = Literal["auto", "hash", "source"]
+
+_DataDir = Annotated[LocalPath, Rule(bool, "must name a directory")]
+_Classes = Annotated[
+    tuple[str, ...],
+    Rule(lambda names: len(set(names)) == len(names) > 0, "must name each class once"),
+]
+_ImageSize = Annotated[
+    int, Range(0), Rule(lambda pixels: pixels >= 0, "must be 0 (as it is) or more")
+]
+_Fraction = Annotated[float, Range(0, 1, in_help=False)]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Options of `python -m data_prep.build`; its `--help` says what each one means.
+    """Options of `python -m data_prep.build`, each above its help.
+
+    Those that are marked `Machine` say how a dataset is built, not what comes out.
 
     `source` and `classes` are filled in where they are left out: the source is what the folders
     given say, the classes are all of class folders and the 8 animals of anything else.
@@ -35,64 +46,91 @@ class BuildConfig:
         ValueError: if an option is out of range, or if two do not go together.
     """
 
-    data_dir: str
-    source: str | None = None
-    coco_dir: str | None = None
-    annotations: tuple[str, ...] = ()
-    images_dir: str | None = None
-    folder_dir: str | None = None
-    download: bool = False
-    download_url: str | None = None
-    num_downloads: int = 16
-    synthetic_images: int = 400
+    data_dir: Machine[_DataDir]
+    """Where the dataset goes."""
+    source: Literal["synthetic", "coco", "folder"] | None = None
+    """Drawn animals, COCO detections, or one folder per class. Unset: what the folders given
+    are."""
+    coco_dir: LocalPath | None = None
+    """Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out."""
+    annotations: tuple[LocalPath, ...] = ()
+    """COCO files, in place of --coco_dir."""
+    images_dir: LocalPath | None = None
+    """The photographs of --annotations."""
+    folder_dir: LocalPath | None = None
+    """Holds a folder per class, or train/ and val/ with one each."""
+    download: Machine[bool] = False
+    """Fetch what is missing: COCO's annotations and the photographs that the build needs into
+    --coco_dir, or cs231n's coco-animals into --folder_dir. Can be stopped and started again."""
+    download_url: Machine[str | None] = None
+    f"""A mirror of {COCO_URL} (of {ANIMALS_URL} for --source=folder), with the same paths below
+    it."""
+    num_downloads: Machine[Positive] = 16
+    """Photographs fetched at once."""
+    synthetic_images: Positive = 400
+    """How many animals to draw."""
     seed: int = 0
-    classes: tuple[str, ...] | None = None
-    min_examples: int | None = None
-    conflicts: str = "drop"
-    label_policy: str = "single"
-    min_area: float = 0.0
-    crop_margin: float = 0.1
-    split_by: str = "auto"
-    val_fraction: float = 0.2
-    test_fraction: float = 0.0
+    """Of the drawn animals."""
+    classes: _Classes | None = None
+    f"""Category names, or `all`. Unset: {",".join(COCO_ANIMALS)}; of class folders: all. A name
+    with a comma stands in double quotes: --classes='"cat, wild",dog'."""
+    min_examples: Positive | None = None
+    """Of a class. With `all` rarer ones are left out, by name, and it is 2 unless set: one to train
+    and one to validate on. With classes by name it is 1, and rarer ones are refused."""
+    conflicts: Literal["drop", "keep", "error"] = "drop"
+    """One photograph under two labels: leave it out, keep both, or end the build."""
+    label_policy: Literal["single", "largest", "crop"] = "single"
+    """single: photographs with exactly one of the classes; largest: the largest instance decides;
+    crop: every instance is cut out."""
+    min_area: Annotated[float, Range(0, 1)] = 0.0
+    """Smallest share of the image that the labelled instance (its box) must cover."""
+    crop_margin: Annotated[float, Range(0, note=", and finite")] = 0.1
+    """Added on each side of a crop, as a share of the box."""
+    split_by: SplitBy = "auto"
+    """auto: the source's splits where it has them, else hash; hash: stratified, by a salted hash of
+    the image's content; source: as the source has it. A split that the source lacks is cut from its
+    train by hash."""
+    val_fraction: _Fraction = 0.2
+    """Share of `val`, where hash decides."""
+    test_fraction: _Fraction = 0.0
+    """Share of `test`, where hash decides."""
     salt: str = "coco_animals"
+    """Another salt gives another split and another order."""
     drop_near_duplicates: bool = False
-    image_size: int = 256
-    num_shards: int | None = None
-    shard_mib: int = 64
-    num_workers: int | None = None
-    runner: str = "local"
-    beam_args: tuple[str, ...] = ()
-    task_index: int | None = None
-    num_tasks: int | None = None
-    commit_only: bool = False
-    max_bad_fraction: float = 0.01
-    overwrite: bool = False
-    dry_run: bool = False
+    """Leave out photographs of `train` that look like one of another split. They are listed
+    anyway."""
+    image_size: _ImageSize = 256
+    """Short side as stored, in pixels; 0 keeps the original bytes."""
+    num_shards: Positive | None = None
+    """Shards of each split; unset: chosen from --shard_mib."""
+    shard_mib: Positive = 64
+    """A shard's size in MiB."""
+    num_workers: Machine[Positive | None] = None
+    """Processes; unset: this machine's cores."""
+    runner: Machine[Literal["local", "beam"]] = "local"
+    """local: processes of this machine; beam: Apache Beam."""
+    beam_args: Machine[tuple[str, ...]] = ()
+    """Beam's own options, such as --runner=DataflowRunner,--project=P; unset: on this machine."""
+    task_index: Machine[NonNegative | None] = None
+    """Builds one task's share: shards task_index, task_index + num_tasks, and so on."""
+    num_tasks: Machine[Positive | None] = None
+    """Tasks that share the shards out."""
+    commit_only: Machine[bool] = False
+    """Completes the dataset from the shards of all tasks."""
+    max_bad_fraction: Machine[_Fraction] = 0.01
+    """Above this share of unusable images the build fails."""
+    overwrite: Machine[bool] = False
+    """Replace another dataset that stands in --data_dir."""
+    dry_run: Machine[bool] = False
+    """Say what would be built, from which photographs; write nothing."""
 
     def __post_init__(self) -> None:
-        self._check("data_dir", bool(self.data_dir), "must name a directory")
+        flags.check(self)
         self._check_source()
         if [name.lower() for name in self.wanted] == ["all"]:
             self._fill_in(classes=ALL_CLASSES)
         if self.classes is None:
             self._fill_in(classes=ALL_CLASSES if self.source == "folder" else COCO_ANIMALS)
-        self._check_choice("label_policy", LABEL_POLICIES)
-        self._check_choice("split_by", SPLITS_BY)
-        self._check_choice("conflicts", CONFLICTS)
-        self._check_choice("runner", RUNNERS)
-        for name in ("min_area", "val_fraction", "test_fraction", "max_bad_fraction"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "must be between 0 and 1")
-        for name in ("synthetic_images", "shard_mib", "num_shards", "num_workers", "num_tasks",
-                     "num_downloads", "min_examples"):  # fmt: skip
-            value = getattr(self, name)
-            self._check(name, value is None or value >= 1, "must be 1 or more")
-        self._check(
-            "crop_margin", 0 <= self.crop_margin < math.inf, "must be 0 or more, and finite"
-        )
-        self._check("image_size", self.image_size >= 0, "must be 0 (as it is) or more")
-        self._check("classes", len(set(self.wanted)) == len(self.wanted) > 0,
-                    "must name each class once")  # fmt: skip
         if not self.takes_all_classes and len(self.wanted) == 1:
             raise ValueError(
                 "A classifier tells two classes or more apart. "
@@ -125,8 +163,6 @@ class BuildConfig:
                 "--annotations=FILE with --images_dir=DIR, or --folder_dir=DIR (a folder per "
                 "class). --source=synthetic draws animals to try things on."
             )
-        if self.source is not None:
-            self._check_choice("source", SOURCES)
         if [source for source in named if source != self.source]:
             received = ", ".join(
                 f"{n}={getattr(self, n)}" for names in given.values() for n in names
@@ -227,10 +263,3 @@ class BuildConfig:
     def _fill_in(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # As dataclasses do it where they are frozen.
-
-    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        self._check(name, getattr(self, name) in choices, f"must be one of {', '.join(choices)}")
-
-    def _check(self, name: str, holds: bool, expectation: str) -> None:
-        if not holds:
-            raise ValueError(f"{name} {expectation}. Received: {name}={getattr(self, name)!r}.")

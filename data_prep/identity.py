@@ -5,21 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.flags import identity_of
 from data_prep import shards
 from data_prep.config import SOURCE_PATHS, BuildConfig
 from data_prep.shards import ShardTask
 from tfrecords import naming
 from tfrecords.manifest import Manifest, read_manifest
-
-# How a dataset is built, not what comes out.
-_MACHINE_OPTIONS = frozenset(
-    {
-        "data_dir", "download", "download_url", "num_downloads", "num_workers", "runner",
-        "beam_args", "task_index", "num_tasks", "commit_only", "max_bad_fraction", "overwrite",
-        "dry_run",
-    }
-)  # fmt: skip
-
 
 _FILES = (
     naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES, naming.REPORT, naming.ATTRIBUTION,
@@ -28,8 +19,8 @@ _FILES = (
 
 
 def recorded(config: BuildConfig) -> dict[str, Any]:
-    """Returns every option, as the manifest keeps them: a source's place wherever it is read."""
-    return {name: _place(name, value) for name, value in dataclasses.asdict(config).items()}
+    """Returns every option as the manifest keeps it: the paths of a source are absolute."""
+    return {name: _resolve(name, value) for name, value in dataclasses.asdict(config).items()}
 
 
 def check_options(config: BuildConfig) -> None:
@@ -49,17 +40,17 @@ def check_options(config: BuildConfig) -> None:
 
 
 def check_source(config: BuildConfig, classes: Sequence[str], tasks: Sequence[ShardTask]) -> None:
-    """Refuses a folder whose dataset was made from other photographs, or of other classes.
+    """Refuses a folder whose dataset was made from other photographs, or with other classes.
 
-    A source that has only moved makes the same shards, and is no other one.
+    A source that has only moved makes the same shards and counts as the same.
 
     Args:
-        config: Of the build.
-        classes: Of the dataset to be.
+        config: The build's options, with `split_by` settled.
+        classes: The classes of the dataset to be.
         tasks: Its shards.
 
     Raises:
-        ValueError: with the places or the classes of both, or if the manifest cannot be read.
+        ValueError: with the paths or the classes of both, or if the manifest cannot be read.
     """
     data_dir = Path(config.data_dir)
     if config.overwrite or not (data_dir / naming.MANIFEST).exists():
@@ -79,7 +70,7 @@ def check_source(config: BuildConfig, classes: Sequence[str], tasks: Sequence[Sh
 
 
 def _read(data_dir: Path) -> Manifest | None:
-    """The manifest of a complete dataset; None where there is none, or none that can be read."""
+    """Returns the manifest of a complete dataset; None if it is missing or cannot be read."""
     try:
         return read_manifest(data_dir)
     except ValueError:
@@ -93,18 +84,18 @@ def _differences(
     only: Sequence[str] = (),
     but: Sequence[str] = (),
 ) -> list[str]:
-    """A phrase for each option that differs; one that an older version did not know does not."""
-    names = [name for name in only or here if name not in (*_MACHINE_OPTIONS, *but)]
+    """Returns a phrase for each option that differs, except options unknown to older versions."""
+    names = [name for name in only or identity_of(BuildConfig) if name not in but]
     pairs = {
-        name: (_said(_place(name, there[name])), _said(here[name]))
+        name: (_said(_resolve(name, there[name])), _said(here[name]))
         for name in names
         if name in there
     }
     return [f"{name}: {a} there, {b} here" for name, (a, b) in pairs.items() if a != b]
 
 
-def _place(name: str, value: Any) -> Any:
-    """A source's path from the root on, links followed; anything else as it is."""
+def _resolve(name: str, value: Any) -> Any:
+    """Makes the path of a source absolute, with links followed; leaves other values alone."""
     if name not in SOURCE_PATHS or not value:
         return value
     if isinstance(value, list | tuple):
@@ -113,7 +104,7 @@ def _place(name: str, value: Any) -> Any:
 
 
 def _said(value: Any) -> str:
-    """As a flag gives it."""
+    """Returns the value as a flag would give it."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -127,7 +118,7 @@ def _refuse(config: BuildConfig, differences: Sequence[str]) -> None:
 
 
 def _refuse_foreign(data_dir: Path) -> None:
-    """Refuses a folder in which something else has left files of the names that a build writes."""
+    """Refuses a folder with files that a build would overwrite but that no build has made."""
     if (data_dir / naming.BUILD_STATE).exists():
         return
     foreign = [name for name in _FILES if (data_dir / name).exists()]

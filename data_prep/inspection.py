@@ -1,4 +1,7 @@
-"""Inspects one shard against what the manifest says of it. Imports no TensorFlow."""
+"""Inspects one shard against what the manifest says of it; `verification` runs it for each one.
+
+Imports no TensorFlow: each of the verifier's worker processes imports this module.
+"""
 
 import hashlib
 from collections import Counter
@@ -14,13 +17,13 @@ from tfrecords.unusable import UnusableImageError
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What is to be inspected.
+    """A shard to inspect.
 
     Attributes:
-        path: Of the shard.
+        path: Where the shard is.
         expected: What the manifest says of it.
-        num_classes: Labels are below it.
-        quick: Whether size and sha256 are enough.
+        num_classes: Number of classes; every label is below it.
+        quick: Whether to check size and sha256 alone.
     """
 
     path: str
@@ -34,8 +37,8 @@ class Sighting(msgspec.Struct, frozen=True):
 
     Attributes:
         record: Its number in the shard.
-        content: Digest of its pixels: equal ones mean the same image, however it was encoded.
-        photograph: The name and the id of the photograph that it is, or is a crop of.
+        content: Digest of its pixels; equal ones mean the same image, however it was encoded.
+        photograph: Name and id of the photograph that it is, or is a crop of.
         label: Index into the classes.
     """
 
@@ -45,28 +48,39 @@ class Sighting(msgspec.Struct, frozen=True):
     label: int
 
 
-class Report(msgspec.Struct):
-    """What was found in a shard: a line for each finding, its labels and its images."""
+class Report(msgspec.Struct, frozen=True):
+    """What was found in a shard: a line for each finding, and its images."""
 
     file: str
     findings: list[str]
-    counts: Counter[int]
     sightings: list[Sighting]
+
+    @property
+    def counts(self) -> Counter[int]:
+        """{label: number of examples}, of those that can be read."""
+        return Counter(sighting.label for sighting in self.sightings)
 
 
 def inspect(inspection: Inspection) -> Report:
     """Reads a shard and, unless quick, decodes every image of it."""
-    report = Report(inspection.expected.file, [], Counter(), [])
+    findings: list[str] = []
+    sightings: list[Sighting] = []
     try:
-        report.findings += [f"{report.file}: {f}" for f in _findings(inspection, report)]
+        for found in _examine(inspection):
+            if isinstance(found, Sighting):
+                sightings.append(found)
+            else:
+                findings.append(found)
     except FileNotFoundError:
-        report.findings.append(f"{report.file}: missing")
+        findings = ["missing"]
     except OSError as error:
-        report.findings.append(f"{report.file}: cannot be read: {error.strerror}")
-    return report
+        findings = [f"cannot be read: {error.strerror}"]
+    name = inspection.expected.file
+    return Report(name, [f"{name}: {finding}" for finding in findings], sightings)
 
 
-def _findings(inspection: Inspection, report: Report) -> Iterator[str]:
+def _examine(inspection: Inspection) -> Iterator[Sighting | str]:
+    """Yields each image that can be read, and a sentence for whatever is wrong."""
     path, expected = Path(inspection.path), inspection.expected
     size = path.stat().st_size
     if size != expected.bytes:
@@ -79,28 +93,27 @@ def _findings(inspection: Inspection, report: Report) -> Iterator[str]:
     number = -1
     with path.open("rb") as file:
         for number, offset, data, damage in framing.read_frames(file, size):
-            problem = damage or _look(number, data, inspection.num_classes, report)
-            if problem:
-                yield f"record {number} at byte {offset}: {problem}"
+            for found in [damage] if damage else _look(number, data, inspection.num_classes):
+                is_image = isinstance(found, Sighting)
+                yield found if is_image else f"record {number} at byte {offset}: {found}"
     if number + 1 != expected.examples:
         yield f"{number + 1} records, the manifest says {expected.examples}"
 
 
-def _look(number: int, data: bytes, num_classes: int, report: Report) -> str:
-    """Counts an example; returns what is wrong with it, "" where nothing is."""
+def _look(number: int, data: bytes, num_classes: int) -> Iterator[Sighting | str]:
+    """Yields the image of a record, and what is wrong with it."""
     try:
         example = schema.parse_example(data)
         pixels = images.decode_stored(example.image)
     except (ValueError, UnusableImageError) as error:
-        return str(error)
+        yield str(error)
+        return
     photograph = (example.filename, example.image_id)
-    report.sightings.append(Sighting(number, _content(pixels), photograph, example.label))
-    report.counts[example.label] += 1
+    yield Sighting(number, _content(pixels), photograph, example.label)
     if not 0 <= example.label < num_classes:
-        return f"label {example.label}, there are {num_classes} classes"
-    return ""
+        yield f"label {example.label}, there are {num_classes} classes"
 
 
 def _content(pixels: images.Pixels) -> bytes:
-    """Digest of size and pixels."""
+    """Returns a digest of the pixels and their shape."""
     return xxhash.xxh3_128_digest(pixels.data) + str(pixels.shape).encode()

@@ -16,8 +16,10 @@ def hold(directory: Path, task_index: int | None = None) -> Iterator[None]:
     """Holds a folder: all of it, or for one task beside others.
 
     Args:
-        directory: Where the lock files lie; they stay, since tasks come and go beside each other.
-        task_index: Of a task, which may run once at a time; None: nobody else may build.
+        directory: Where the lock files are. They are never deleted, since tasks start and end
+            while others hold theirs.
+        task_index: The task, which may run once at a time beside others; None holds the folder
+            alone.
 
     Raises:
         RuntimeError: if another process holds it, with its host and process id.
@@ -32,7 +34,7 @@ def hold(directory: Path, task_index: int | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def turn(directory: Path) -> Iterator[None]:
-    """Waits until no other task is inside: for what tasks would else do to the same files."""
+    """Lets one task at a time into the block, for work on files that all tasks share."""
     with (directory / f"turn{_SUFFIX}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -51,6 +53,6 @@ def _refusal(path: Path) -> str:
 
 
 def _holders(path: Path) -> str:
-    """Who holds a lock; tasks share the folder's and sign their own."""
+    """Names who holds a lock; tasks share the folder's lock and sign their own."""
     shared_by = [p for p in sorted(path.parent.glob(f"task-*{_SUFFIX}")) if lock.is_held(p)]
     return "; ".join(map(lock.holder, shared_by or [path]))

@@ -22,8 +22,7 @@ from absl import logging
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Ctrl-C, and the end of a terminal, reach the whole process group: what they mean the parent alone
-# decides.
+# Ctrl-C, and the end of a terminal, reach the whole process group; only the parent acts on them.
 _TO_THE_GROUP = (signal.SIGINT, signal.SIGHUP)
 
 # The path of a socket has 107 bytes at most, of which multiprocessing takes 32 for its own names.
@@ -32,21 +31,21 @@ _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def prepare() -> None:
-    """Starts the process that workers are forked from, so that it gets ready meanwhile.
+    """Starts the fork server, the process that workers are forked from, so that it is ready early.
 
-    They are not forked from this one, whose threads may hold locks that a copy would wait for. The
-    other imports what this one has imported by now, once for all workers. Does nothing where this
-    machine cannot have workers.
+    Workers are not forked from this process, whose threads may hold locks that a copy would wait
+    for. The fork server imports once, for all workers, what this process has imported so far. Does
+    nothing where this machine cannot have workers.
     """
     if _obstacle():
         return
     imported = [name for name in sys.modules if name.startswith("data_prep.")]
     multiprocessing.get_context("forkserver").set_forkserver_preload(imported)
-    # A process that is started deaf to a signal stays so, and does not say where among its imports
-    # it was.
+    # A process that is started with a signal blocked keeps it blocked, and so prints no traceback
+    # out of the middle of its imports.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_THE_GROUP)
     try:
-        multiprocessing.resource_tracker.ensure_running()  # It ends the deafness to Ctrl-C.
+        multiprocessing.resource_tracker.ensure_running()  # It unblocks Ctrl-C.
         signal.pthread_sigmask(signal.SIG_BLOCK, _TO_THE_GROUP)
         multiprocessing.forkserver.ensure_running()
     finally:
@@ -56,12 +55,13 @@ def prepare() -> None:
 def run(
     function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
 ) -> Iterator[Result]:
-    """Yields results as they come; in which order means nothing.
+    """Yields results as they come, in no particular order.
 
     Args:
-        function: Of a module that imports no TensorFlow, which would cost each worker two seconds.
-        items: Pieces of work; only they and the results cross processes, so both should be small.
-        num_workers: Processes; 1 works in this one, as does a machine that cannot have more.
+        function: Its module should not import TensorFlow, which costs each worker two seconds.
+        items: Pieces of work. They and the results cross processes, so both should be small.
+        num_workers: Number of processes; with 1, or where a machine can have no more, all work is
+            done in this one.
 
     Raises:
         RuntimeError: if a worker is killed. What the function raises is raised here, once the items
@@ -107,7 +107,7 @@ def _obstacle() -> str | None:
 
 
 def _choose_folder() -> None:
-    """Lets multiprocessing make its folder where the path of a socket in it is not too long."""
+    """Lets multiprocessing create its folder where the path of a socket is short enough."""
     before = tempfile.gettempdir()
     if len(os.fsencode(before)) > _LONGEST_FOLDER:
         short = [folder for folder in _SHORT_FOLDERS if os.access(folder, os.W_OK)]
@@ -121,14 +121,14 @@ def _choose_folder() -> None:
 
 
 def _follow_parent() -> None:
-    """Lets a worker end when the parent says so, or with it where it is killed."""
+    """Lets a worker end when its parent says so, or when its parent is killed."""
     for number in _TO_THE_GROUP:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker left alone would wait for work for ever, and write beside the next build's."""
+    """Ends an orphaned worker, which would wait for ever, or write beside the next build's."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

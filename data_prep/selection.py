@@ -1,16 +1,17 @@
-"""From a source to the examples to be: label policy, files on disk, conflicts, classes, splits."""
+"""Selects the examples from a source: label policy, files on disk, conflicts, classes, splits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep import plan
 from data_prep.config import BuildConfig
+from data_prep.digests import Digest, digest_photographs
 from data_prep.examples import conflicts, labels, rare_classes, splits
 from data_prep.examples.labels import Candidate
-from data_prep.examples.tolerance import check_rejections
-from data_prep.plan import Digest
+from data_prep.plan import Example
+from data_prep.rejections import check_rejections
+from data_prep.rules import Rule
 from data_prep.sources import box_checks, headers
 from data_prep.sources.photographs import Photograph, Rejection, Source
 from tfrecords.schema import Box
@@ -23,20 +24,15 @@ Doubt = tuple[str, Box | None]
 
 
 class Found(NamedTuple):
-    """An example to be whose photograph is there.
-
-    Attributes:
-        candidate: With its label.
-        content: Hex digest of its photograph's bytes.
-    """
+    """A candidate whose photograph is there and has been read."""
 
     candidate: Candidate
-    content: str
+    digest: Digest
 
     @property
     def shown(self) -> Doubt:
         """What it shows, whatever its label and its file."""
-        return self.content, self.candidate.crop
+        return self.digest.content, self.candidate.crop
 
 
 class Selection(NamedTuple):
@@ -44,44 +40,47 @@ class Selection(NamedTuple):
 
     Attributes:
         source: What it was selected from, without the classes that are left out.
-        candidates: The examples to be.
-        contents: For each, the hex digest of its photograph's bytes.
-        splits_of: For each, its split.
-        digests: {path: digest} of every photograph that was read.
-        photographs: Those that the examples were to be made of, usable or not.
+        examples: The examples to be.
+        photographs: Every photograph that was to make examples, usable or not.
         dropped: {rule: number of photographs or instances that it left out}.
-        rejections: Of photographs that cannot be had, and of boxes.
-        conflicting: Of photographs that stand under two labels.
-        doubtful: What those show.
+        rejections: Photographs that cannot be had, and boxes that make no sense.
+        conflicting: Photographs that stand under two labels.
+        doubtful: What those photographs show.
         rare: Classes that were left out, with how many photographs they have, in words.
     """
 
     source: Source
-    candidates: list[Candidate]
-    contents: list[str]
-    splits_of: list[str]
-    digests: Mapping[str, Digest]
+    examples: list[Example]
     photographs: list[Photograph]
-    dropped: Counter[str]
+    dropped: Counter[Rule]
     rejections: list[Rejection]
     conflicting: list[Rejection]
     doubtful: frozenset[Doubt]
     rare: str = ""
+
+    def also_dropped(self, rule: Rule, count: int) -> "Selection":
+        """The same, with one more rule that left something out; 0 is counted too."""
+        return self._replace(dropped=Counter({**self.dropped, rule: count}))
 
 
 def select(config: BuildConfig, source: Source) -> Selection:
     """Decides which photographs, or crops, become examples; reads their digests, no pixels.
 
     Args:
-        config: Of the build, its `split_by` settled.
+        config: The build's options, with `split_by` settled.
         source: What the config names.
 
     Raises:
-        ValueError: if too many photographs are unusable, if two labels of one photograph are not
-            to be, or if a class that was asked for has too few examples.
+        ValueError: if too many photographs are unusable, if a photograph has two labels and
+            --conflicts=error, or if a class that was asked for has too few examples.
     """
     found = _select(config, source)
-    counts = rare_classes.count(found.candidates, found.contents, found.splits_of, source.classes)
+    counts = rare_classes.count(
+        [example.candidate for example in found.examples],
+        [example.digest.content for example in found.examples],
+        [example.split for example in found.examples],
+        source.classes,
+    )
     rare = rare_classes.find(counts, config.fewest_examples)
     words = rare_classes.in_words(counts, rare)
     if rare and not config.takes_all_classes:
@@ -96,53 +95,51 @@ def select(config: BuildConfig, source: Source) -> Selection:
     if not rare:
         _check_sizes(config, found.photographs)
         return found
-    # What stood beside a rare class may be one of a single class, but no label that another
-    # contradicted is right because the other's class is gone.
+    # A photograph that also showed a rare class may have a single class now. But a label that
+    # another one contradicted does not become right because the other's class is gone.
     again = _select(config, rest, found)
     if gone := len(source.photographs) - len(rest.photographs):
-        again.dropped["rare_class"] = gone
+        again = again.also_dropped(Rule.RARE_CLASS, gone)
     _check_sizes(config, again.photographs)
     return again._replace(rare=words)
 
 
 def _select(config: BuildConfig, source: Source, before: Selection | None = None) -> Selection:
-    candidates, dropped = labels.choose(
+    choice = labels.choose(
         source.photographs,
         policy=config.label_policy,
         min_area=config.min_area,
         crop_margin=config.crop_margin,
     )
-    dropped.update(source.dropped)
-    if source.bad_boxes:
-        dropped["box_outside_or_empty"] = len(source.bad_boxes)
+    candidates = choice.candidates
+    bad_boxes = Counter({Rule.BAD_BOX: len(source.bad_boxes)})
+    dropped = choice.dropped + Counter(source.dropped) + bad_boxes
     _check_every_class(config, source, Counter(c.label for c in candidates), dropped)
-    photographs = [candidate.photograph for candidate in candidates]
     digests, unusable = _digest(config, source, candidates)
     found = [
-        Found(c, digests[c.photograph.path].content)
-        for c in candidates
-        if c.photograph.path in digests
+        Found(c, digests[c.photograph.path]) for c in candidates if c.photograph.path in digests
     ]
-    found, conflicting, doubtful = _without_conflicts(config, found, source.classes, before)
-    if conflicting:
-        dropped["two_labels"] = len(conflicting)
-    candidates, contents = _columns(found)
+    certain, conflicting, doubtful = _without_conflicts(config, found, source.classes, before)
     return Selection(
         source=source,
-        candidates=candidates,
-        contents=contents,
-        splits_of=splits.assign(config, candidates, contents),
-        digests=digests,
-        photographs=photographs,
-        dropped=dropped,
+        examples=_assign_splits(config, certain),
+        photographs=[candidate.photograph for candidate in candidates],
+        dropped=dropped + Counter({Rule.TWO_LABELS: len(conflicting)}),
         rejections=source.bad_boxes + unusable,
         conflicting=list(dict.fromkeys(conflicting)),
         doubtful=doubtful,
     )
 
 
+def _assign_splits(config: BuildConfig, found: Sequence[Found]) -> list[Example]:
+    return [
+        Example(*each, split)
+        for each, split in zip(found, splits.assign(config, *_columns(found)), strict=True)
+    ]
+
+
 def _columns(found: Sequence[Found]) -> tuple[list[Candidate], list[str]]:
-    return [each.candidate for each in found], [each.content for each in found]
+    return [each.candidate for each in found], [each.digest.content for each in found]
 
 
 def _digest(
@@ -152,49 +149,50 @@ def _digest(
     photographs = [candidate.photograph for candidate in candidates]
     unfetched = _download(config, photographs)
     check_rejections(config, unfetched, photographs)
-    digests, missing = plan.digest_photographs(candidates)
+    read = digest_photographs(candidates)
     known = {rejection.file for rejection in unfetched}
-    unusable = [*source.bad_images, *unfetched, *(r for r in missing if r.file not in known)]
+    unread = (rejection for rejection in read.unread if rejection.file not in known)
+    unusable = [*source.bad_images, *unfetched, *unread]
     if not (config.dry_run and config.download):  # They are not fetched yet.
         check_rejections(config, unusable, photographs)
-    return digests, unusable
+    return read.of_path, unusable
 
 
 def _without_conflicts(
     config: BuildConfig, found: list[Found], classes: Sequence[str], before: Selection | None
 ) -> tuple[list[Found], list[Rejection], frozenset[Doubt]]:
-    """Leaves out what stands under two labels, also under that of a class that is left out.
+    """Leaves out photographs under two labels, even if one is that of a class that is left out.
 
     Returns:
-        What is certain, a rejection for each of the others, and what those show.
+        What is certain, a rejection for each of the others, and what those others show.
     """
     known = before.doubtful if before else frozenset()
     found = [each for each in found if each.shown not in known]
-    places = _conflicts(config, found, classes)
-    conflicting = [*(before.conflicting if before else ()), *places.values()]
-    certain = [each for place, each in enumerate(found) if place not in places]
-    return certain, conflicting, known | {found[place].shown for place in places}
+    contradicted = _conflicts(config, found, classes)
+    conflicting = [*(before.conflicting if before else ()), *contradicted.values()]
+    certain = [each for index, each in enumerate(found) if index not in contradicted]
+    return certain, conflicting, known | {found[index].shown for index in contradicted}
 
 
 def _conflicts(
     config: BuildConfig, found: Sequence[Found], classes: Sequence[str]
 ) -> dict[int, Rejection]:
-    """Returns what is to be left out, {place: why}."""
+    """Returns {index into `found`: why it is left out}."""
     if config.conflicts == "keep":
         return {}
-    places = conflicts.find(*_columns(found), classes)
-    if places and config.conflicts == "error":
-        first = next(iter(places.values()))
+    contradicted = conflicts.find(*_columns(found), classes)
+    if contradicted and config.conflicts == "error":
+        first = next(iter(contradicted.values()))
         raise ValueError(
-            f"{len(places)} examples are of photographs that stand under two labels. Received: "
-            f"{first.file}: {first.reason}. Mend the labels, or leave such photographs out with "
-            "--conflicts=drop."
+            f"{len(contradicted)} examples are of photographs that stand under two labels. "
+            f"Received: {first.file}: {first.reason}. Mend the labels, or leave such "
+            "photographs out with --conflicts=drop."
         )
-    return places
+    return contradicted
 
 
 def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Rejection]:
-    """Fetches the photographs of COCO that are not there, if the config says so."""
+    """Fetches the photographs of COCO that are missing, if the config says so."""
     if not config.download or config.source != "coco" or config.dry_run:
         return []
     from data_prep.sources import download  # Brings requests, an eighth of the command's start.
@@ -211,7 +209,7 @@ def _download(config: BuildConfig, photographs: Sequence[Photograph]) -> list[Re
 
 
 def _check_sizes(config: BuildConfig, photographs: Sequence[Photograph]) -> None:
-    """Compares annotated sizes with the photographs': of all that are cropped, else of some."""
+    """Compares annotated sizes with real ones: of every photograph for crops, else of some."""
     with_boxes = list({p.path: p for p in photographs if p.objects}.values())
     step = 1 if config.label_policy == "crop" else len(with_boxes) // _MOST_COMPARED + 1
     some = with_boxes[::step]  # Evenly spread.
@@ -220,7 +218,7 @@ def _check_sizes(config: BuildConfig, photographs: Sequence[Photograph]) -> None
 
 
 def _check_every_class(
-    config: BuildConfig, source: Source, counts: Counter[int], dropped: Mapping[str, int]
+    config: BuildConfig, source: Source, counts: Counter[int], dropped: Mapping[Rule, int]
 ) -> None:
     """Refuses classes without any example before a file is opened for the others."""
     empty = [name for label, name in enumerate(source.classes) if not counts[label]]
@@ -237,7 +235,7 @@ def _named(rejection: Rejection) -> str:
     return f"{rejection.file}: {rejection.reason}"
 
 
-def _left_out(dropped: Mapping[str, int]) -> str:
+def _left_out(dropped: Mapping[Rule, int]) -> str:
     rules = ", ".join(f"{rule}: {count}" for rule, count in dropped.items()) or "nothing"
     return f"Left out by the rules: {rules}."
 

@@ -6,13 +6,14 @@ Any engine can map `build_shard` over the tasks: only paths go in and only numbe
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
 from data_prep.examples import labels, near_duplicates
+from data_prep.examples.near_duplicates import Sample
 from data_prep.sources.photographs import Rejection
 from tfrecords import files, images, naming, originals, schema, writer
 from tfrecords.manifest import Shard
@@ -23,7 +24,7 @@ _RECORD = 1  # Raised with every change of what an example holds beside its imag
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What changes with every change of a file: its size in bytes, its time of change in ns."""
+    """What changes whenever a file does: its size in bytes and its time of change in ns."""
 
     size: int
     changed: int
@@ -40,18 +41,18 @@ class ExampleSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One example to be written.
 
     Attributes:
-        path: Of the photograph.
-        file: The same below the source's folder, for a person.
-        content: Hex sha256 of the photograph's bytes.
-        stamp: Of the photograph when it was digested.
-        filename: Of the photograph, as the example stores it.
+        path: Where the photograph is.
+        file: Its path below the source's folder, for a person.
+        content: Hex sha256 of its bytes.
+        stamp: Size and time of change of its file when it was digested.
+        filename: Its name as the example stores it.
         image_id: The source's id of the photograph.
         label: Index into the classes.
         size: (width, height) of the annotated image, in pixels.
         objects: Every instance of the classes in the photograph.
-        crop: What to cut out, in shares of the photograph.
-        drawn_as_shown: Whether the boxes are of the photograph as it is shown, whatever its size.
-        decoder: As `heif.extra_decoder` returns it: with it, what can be decoded changes.
+        crop: What to cut out, in shares of the photograph; None keeps all of it.
+        drawn_as_shown: Whether boxes are measured on the photograph as shown, whatever its size.
+        decoder: What decodes it, as `heif.extra_decoder` returns it: it decides what is usable.
     """
 
     path: str
@@ -78,7 +79,7 @@ class ShardTask(msgspec.Struct, frozen=True):
 
     @property
     def inputs_digest(self) -> str:
-        """Of all that decides the shard's bytes, which a file's place and age do not."""
+        """Hex sha256 of all that decides the shard's bytes; places and ages of files do not."""
         examples = [
             msgspec.structs.replace(example, path="", file="", stamp=Stamp(0, 0))
             for example in self.examples
@@ -91,13 +92,13 @@ class ShardResult(msgspec.Struct, frozen=True):
     """What came of a task; kept on disk, so that a later build can trust the finished shard.
 
     Attributes:
-        inputs_digest: Of the task.
+        inputs_digest: The task's, to tell whether the shard is still the one that is wanted.
         shard: The manifest's entry.
         counts: {label: number of examples}.
-        image_ids: Of the examples, in order.
+        image_ids: In the order of the examples.
         rejections: The photographs that could not be used.
         fingerprints: {file: perceptual hash} of the photographs.
-        unavailable: How many of the rejections another try may not meet.
+        unavailable: How many of the rejections may be gone when the build is tried again.
     """
 
     inputs_digest: str
@@ -114,51 +115,87 @@ def build_shard(task: ShardTask) -> ShardResult:
     done = finished(task)
     if done is not None and not done.unavailable:
         return done
-    failures: list[tuple[str, UnusableImageError]] = []
-    written: list[ExampleSpec] = []
-    samples: dict[str, near_duplicates.Sample] = {}
-    path = Path(task.data_dir) / task.file
-    shard = writer.write_shard(path, _records(task, written, failures, samples))
-    fingerprints = near_duplicates.fingerprint_samples(list(samples.values()))
+    written = _write(task)
+    fingerprints = near_duplicates.fingerprint_samples(list(written.samples.values()))
     result = ShardResult(
         inputs_digest=task.inputs_digest,
-        shard=shard,
-        counts=dict(Counter(example.label for example in written)),
-        image_ids=[example.image_id for example in written],
-        rejections=[Rejection(file, str(error)) for file, error in failures],
-        fingerprints=dict(zip(samples, fingerprints, strict=True)),
-        unavailable=sum(isinstance(error, UnavailableImageError) for _, error in failures),
+        shard=written.shard,
+        counts=dict(Counter(example.label for example in written.examples)),
+        image_ids=[example.image_id for example in written.examples],
+        rejections=[Rejection(file, str(error)) for file, error in written.failures],
+        fingerprints=dict(zip(written.samples, fingerprints, strict=True)),
+        unavailable=sum(isinstance(error, UnavailableImageError) for _, error in written.failures),
     )
     files.write_atomically(_state_file(task), msgspec.json.encode(result))
     return result
 
 
-def _records(
-    task: ShardTask,
-    written: list[ExampleSpec],
-    failures: list[tuple[str, UnusableImageError]],
-    samples: dict[str, near_duplicates.Sample],
-) -> Iterator[bytes]:
-    for example in task.examples:
-        try:
-            yield _record(example, task.image_size, samples)
-            written.append(example)
-        except UnusableImageError as error:
-            failures.append((example.file, error.with_traceback(None)))  # Which holds the pixels.
+class _Written(NamedTuple):
+    """A shard that was written.
+
+    Attributes:
+        shard: The manifest's entry.
+        examples: Those that the shard holds.
+        failures: (file, error) of each example that it does not hold.
+        samples: {file: what a fingerprint sees of it}.
+    """
+
+    shard: Shard
+    examples: list[ExampleSpec]
+    failures: list[tuple[str, UnusableImageError]]
+    samples: dict[str, Sample]
 
 
-def _record(
-    example: ExampleSpec, image_size: int, samples: dict[str, near_duplicates.Sample]
-) -> bytes:
-    photograph = _read(example)
-    objects, crop = place(example, photograph)
+def _write(task: ShardTask) -> _Written:
+    examples: list[ExampleSpec] = []
+    failures: list[tuple[str, UnusableImageError]] = []
+    samples: dict[str, Sample] = {}
+    with writer.open_shard(Path(task.data_dir) / task.file) as shard:
+        for example in task.examples:
+            is_new = example.file not in samples  # A photograph may have many crops.
+            outcome = _make_record(example, task.image_size, wants_sample=is_new)
+            if outcome.sample is not None:
+                samples[example.file] = outcome.sample
+            if isinstance(outcome.record, UnusableImageError):
+                failures.append((example.file, outcome.record))
+            else:
+                shard.write(outcome.record)
+                examples.append(example)
+    return _Written(shard.shard, examples, failures, samples)
+
+
+class _Outcome(NamedTuple):
+    """What came of one example: its record, or why there is none.
+
+    The sample is there if one was wanted and the photograph could be decoded, even where no record
+    could be made of it.
+    """
+
+    record: bytes | UnusableImageError
+    sample: Sample | None
+
+
+def _make_record(example: ExampleSpec, image_size: int, *, wants_sample: bool) -> _Outcome:
+    sample: Sample | None = None
 
     def look(pixels: images.Pixels) -> None:
-        samples[example.file] = near_duplicates.sample(pixels)
+        nonlocal sample
+        sample = near_duplicates.sample(pixels)
 
-    is_new = example.file not in samples  # A photograph may have many crops.
+    try:
+        record = _serialize(example, image_size, look if wants_sample else None)
+    except UnusableImageError as error:
+        return _Outcome(error.with_traceback(None), sample)  # The traceback holds the pixels.
+    return _Outcome(record, sample)
+
+
+def _serialize(
+    example: ExampleSpec, image_size: int, look: Callable[[images.Pixels], None] | None
+) -> bytes:
+    photograph = _read(example)
+    objects, crop = locate_objects(example, photograph)
     return schema.serialize_example(
-        images.store_jpeg(photograph, image_size, crop, look if is_new else None),
+        images.store_jpeg(photograph, image_size, crop, look),
         filename=example.filename,
         image_id=example.image_id,
         label=example.label,
@@ -166,7 +203,7 @@ def _record(
     )
 
 
-def place(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | None]:
+def locate_objects(example: ExampleSpec, photograph: bytes) -> tuple[list[Object], Box | None]:
     """Returns the objects in shares of the stored image, and the crop of the upright photograph.
 
     Raises:
@@ -206,7 +243,7 @@ def _read(example: ExampleSpec) -> bytes:
 
 
 def finished(task: ShardTask) -> ShardResult | None:
-    """The result of an earlier build, if its inputs were the same and the bytes still are.
+    """Returns the result of an earlier build, if it had the same inputs and the bytes are intact.
 
     Raises:
         OSError: if the shard is there and cannot be read.
@@ -221,7 +258,7 @@ def finished(task: ShardTask) -> ShardResult | None:
         return result if digest == result.shard.sha256 else None
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
-    except OSError as error:  # Of a bad disk: reading, unlike opening, does not say of which file.
+    except OSError as error:  # A bad disk: unlike opening, reading does not say which file it was.
         raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.config import BuildConfig
-from data_prep.rules import RULES
+from data_prep.rules import Rule
 from data_prep.selection import Selection
 from data_prep.shards import ShardTask
 from data_prep.sources.photographs import Rejection, Source
@@ -16,21 +16,14 @@ _UNEVEN, _MANY = 3.0, 10  # From so many times as many, and so many examples on:
 _MOST_CLASSES = 20  # In a line.
 
 
-def of_dataset(
+def describe_dataset(
     config: BuildConfig, source: Source, selection: Selection, manifest: Manifest
 ) -> list[str]:
-    """Returns the last lines of a build.
-
-    Args:
-        config: Of the build.
-        source: All that it was made from.
-        selection: What of it was to become examples.
-        manifest: Of the finished dataset.
-    """
+    """Returns the last lines of a build."""
     data_dir = Path(config.data_dir)
     lines = [
         *_in_and_out(source, manifest.counts, "out"),
-        *_left_out(manifest.dropped, selection),
+        *_left_out({Rule(name): n for name, n in manifest.dropped.items()}, selection),
     ]
     if manifest.rejected:
         lines.append(
@@ -50,10 +43,10 @@ def of_dataset(
     ]
 
 
-def of_plan(
+def describe_plan(
     config: BuildConfig, source: Source, selection: Selection, tasks: Sequence[ShardTask]
 ) -> list[str]:
-    """Returns what a build would do, as far as it shows before a pixel is decoded."""
+    """Returns what a build would do, as far as it is known before a pixel is decoded."""
     counts: dict[str, Counter[str]] = {}
     for task in tasks:
         of_split = counts.setdefault(
@@ -91,10 +84,10 @@ def _in_and_out(
     yield f"{len(source.photographs)} {what} in, {examples} examples {verb}"
 
 
-def _left_out(dropped: Mapping[str, int], selection: Selection) -> Iterator[str]:
+def _left_out(dropped: Mapping[Rule, int], selection: Selection) -> Iterator[str]:
     for rule, count in sorted(dropped.items(), key=lambda item: -item[1]):
         if count:
-            yield f"Left out: {count} {RULES[rule]}"
+            yield f"Left out: {count} {rule.words}"
     if selection.rare:
         yield f"Classes left out, with fewer photographs than --min_examples: {selection.rare}"
 

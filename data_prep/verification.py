@@ -1,9 +1,9 @@
-"""Whether a dataset is what its manifest says, in as many lines as there are findings.
+"""Verifies a whole dataset: each shard by `inspection`, then all of them against the manifest.
 
-A leak is an image that stands in two splits, which is told by its pixels: the shards do not hold
-the photographs they were made from. Crops have pixels of their own, so two crops of a photograph
-are told by its name and id, where the build itself chose the splits (split_by=hash); a source may
-use a name and an id once in each of its splits.
+A leak is an image that stands in two splits. It is recognised by its pixels, since the shards do
+not hold the photographs they were made from. Crops have pixels of their own, so two crops of a
+photograph are recognised by its name and id, if the build itself chose the splits (split_by=hash);
+a source may use a name and an id once in each of its splits.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli import cores
+from cli import machine
 from cli.progress import Progress
 from data_prep import runners
 from data_prep.inspection import Inspection, Report, Sighting, inspect
@@ -23,13 +23,13 @@ from tfrecords.manifest import VERSION, Manifest, dataset_digest
 def verify(
     data_dir: Path, manifest: Manifest, *, quick: bool = False, num_workers: int | None = None
 ) -> list[str]:
-    """Returns a line for each finding, those of the manifest first, then shard by shard.
+    """Returns a line for each finding, those about the manifest first, then shard by shard.
 
     Args:
-        data_dir: Of the dataset.
-        manifest: Of the dataset.
-        quick: Whether sizes and sha256 are enough.
-        num_workers: Processes; None: this machine's cores.
+        data_dir: The dataset's folder.
+        manifest: What it should hold.
+        quick: Whether to check sizes and sha256 alone.
+        num_workers: Number of processes; None for the cores of this machine.
     """
     findings = [*_stale(manifest), *_stale_tfds(data_dir, manifest), *_extra(data_dir, manifest)]
     work = [
@@ -39,7 +39,7 @@ def verify(
     examples = {shard.file: shard.examples for shard in manifest.shards}
     reports: list[Report] = []
     with Progress(sum(examples.values()), "examples checked") as progress:
-        for report in runners.run(inspect, work, num_workers or cores.available()):
+        for report in runners.run(inspect, work, num_workers or machine.cores()):
             reports.append(report)
             progress.add(examples[report.file])
     reports.sort(key=lambda report: report.file)
@@ -51,7 +51,7 @@ def verify(
 
 
 def _stale(manifest: Manifest) -> Iterator[str]:
-    """What in the manifest contradicts itself."""
+    """Finds what in the manifest contradicts itself."""
     if manifest.version != VERSION:
         yield f"{naming.MANIFEST}: version {manifest.version}, this code reads {VERSION}"
     if manifest.digest != dataset_digest(manifest.shards):
@@ -72,7 +72,7 @@ def _stale(manifest: Manifest) -> Iterator[str]:
 
 
 def _stale_tfds(data_dir: Path, manifest: Manifest) -> Iterator[str]:
-    """Where TFDS's own files tell TFDS something else than the manifest."""
+    """Finds where TFDS's own files contradict the manifest."""
     expected = {}
     for split in manifest.counts:
         shards = sorted((s for s in manifest.shards if naming.split_of(s.file) == split),
@@ -99,7 +99,7 @@ def _stale_tfds(data_dir: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _other_names(data_dir: Path, manifest: Manifest) -> Iterator[str]:
-    """Where TFDS would call the classes otherwise than the manifest."""
+    """Finds where TFDS would name the classes differently than the manifest does."""
     for path in (data_dir / name for name in naming.CLASS_NAMES):
         try:
             names = path.read_text(encoding="utf-8").splitlines()
@@ -148,7 +148,7 @@ def _leaks(manifest: Manifest, reports: Sequence[Report]) -> Iterator[str]:
 
 
 def _conflicts(manifest: Manifest, reports: Sequence[Report]) -> Iterator[str]:
-    """One image under two labels, unless the build was told to keep such."""
+    """Finds one image under two labels, unless the build was told to keep such."""
     if manifest.options.get("conflicts") == "keep":
         return
     first: dict[bytes, tuple[str, Sighting]] = {}

@@ -4,27 +4,40 @@ Every shard's size, sha256, record CRCs, counts and images, and leaks between sp
 with --quick sizes and sha256 alone.
 """
 
+import dataclasses
 from pathlib import Path
 
-from absl import flags
-
-from cli import command, paths
+from cli import command, flags
+from cli.flags import LocalPath, Positive
 from data_prep.verification import verify
 from tfrecords.manifest import read_manifest
 
-FLAGS = flags.FLAGS
 
-paths.define("data_dir", None, "What data_prep.build made.", required=True)
-flags.DEFINE_boolean("quick", False, "Sizes and sha256 alone; no image is decoded.")
-flags.DEFINE_integer("num_workers", None, "Processes; unset: this machine's cores.", lower_bound=1)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """Options of `python -m data_prep.verify`, each above its help."""
+
+    data_dir: LocalPath
+    """What data_prep.build made."""
+    quick: bool = False
+    """Sizes and sha256 alone; no image is decoded."""
+    num_workers: Positive | None = None
+    """Processes; unset: this machine's cores."""
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+
+flags.define(VerifyConfig)
 
 
 def main(arguments: list[str]) -> None:
     """Prints a line for each finding, or one that says that there is none."""
     command.refuse_arguments(arguments)
-    data_dir = Path(FLAGS.data_dir)
+    config = command.config_from_flags(VerifyConfig)
+    data_dir = Path(config.data_dir)
     manifest = read_manifest(data_dir)
-    findings = verify(data_dir, manifest, quick=FLAGS.quick, num_workers=FLAGS.num_workers)
+    findings = verify(data_dir, manifest, quick=config.quick, num_workers=config.num_workers)
     for finding in findings:
         print(finding)
     if findings:
@@ -34,7 +47,7 @@ def main(arguments: list[str]) -> None:
             "--drop_near_duplicates leaves out of train."
         )
     examples = sum(shard.examples for shard in manifest.shards)
-    looked_at = "sizes and sha256 of" if FLAGS.quick else "every byte and image of"
+    looked_at = "sizes and sha256 of" if config.quick else "every byte and image of"
     print(f"As the manifest says: {looked_at} {len(manifest.shards)} shards, {examples} examples.")
 
 

@@ -8,10 +8,12 @@ from absl import flags
 
 from cli import paths
 from cli.command import FlagsError
-from data_prep.config import SOURCE_PATHS, BuildConfig
+from cli.flags import options_of
+from data_prep.config import BuildConfig
 from launch.command_flags import CommandFlags
 
 _LIST = flags.CsvListSerializer(",")
+_PATHS = [name for name, option in options_of(BuildConfig).items() if option.schemes is not None]
 _TAKEN = ("num_tasks", "task_index", "commit_only")  # The job says which task is which.
 
 
@@ -37,7 +39,7 @@ def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
     options = read.options()
     absolute = {
         name: _absolute(name, options[name])
-        for name in ("data_dir", *SOURCE_PATHS)
+        for name in _PATHS
         if options[name]  # `--coco_dir=` stands for none.
     }
     try:

@@ -3,28 +3,18 @@
 Every field of its config is a flag of the command, so that its module is not imported here.
 """
 
-import dataclasses
 import difflib
-import types
-import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from cli import command
 from cli.command import FlagsError
+from cli.flags import define_unchecked, options_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-_DEFINE: Mapping[type, Callable[..., Any]] = {
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-    tuple: flags.DEFINE_list,
-}
 
 
 class CommandFlags:
@@ -47,10 +37,12 @@ class CommandFlags:
         config_class: "type[DataclassInstance]",
         arguments: Sequence[str],
     ) -> None:
-        self._title, self._module, self._class = title, module, config_class
-        self._arguments = arguments
-        # Apart from this command's own, which has some of the same names.
-        self._values = _define(config_class)
+        self._title, self._module, self._arguments = title, module, arguments
+        self._options = options_of(config_class)
+        self._values = flags.FlagValues()  # This command's own have some of the same names.
+        # What a path means, and what a value must be, the config says, as on the machine.
+        define_unchecked(config_class, self._values)
+        flags.DEFINE_integer("verbosity", 0, "absl's own.", flag_values=self._values)
         self._parse()
 
     def _parse(self) -> None:
@@ -73,13 +65,11 @@ class CommandFlags:
         Raises:
             FlagsError: if one without a default is not given.
         """
-        for field in dataclasses.fields(self._class):
-            if field.default is dataclasses.MISSING and not self._values[field.name].value:
+        values = {name: self._values[name].value for name in self._options}
+        for name, option in self._options.items():
+            if option.is_required and not values[name]:
                 received = " ".join(self._arguments) or "nothing"
-                raise FlagsError(
-                    f"{self._title} needs --{field.name}. Received behind --: {received}."
-                )
-        values = {f.name: self._values[f.name].value for f in dataclasses.fields(self._class)}
+                raise FlagsError(f"{self._title} needs --{name}. Received behind --: {received}.")
         return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
 
     def given(self, *, without: Collection[str] = ()) -> list[str]:
@@ -91,10 +81,9 @@ class CommandFlags:
         Raises:
             FlagsError: if one has a character that a job file cannot hold.
         """
-        names = [field.name for field in dataclasses.fields(self._class)]
         shown = [
             self._values[name].serialize()
-            for name in (*names, "verbosity")
+            for name in (*self._options, "verbosity")
             if self._values[name].present and name not in without
         ]
         for flag in shown:
@@ -116,21 +105,3 @@ class CommandFlags:
             f"{self._title} has no flag --{name}.{hint} `python -m {self._module} --help` lists "
             "all."
         )
-
-
-def _define(config_class: "type[DataclassInstance]") -> flags.FlagValues:
-    values = flags.FlagValues()
-    hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
-        default = None if field.default is dataclasses.MISSING else field.default
-        default = list(default) if isinstance(default, tuple) else default
-        _DEFINE[_plain(hints[field.name])](field.name, default, "", flag_values=values)
-    flags.DEFINE_integer("verbosity", 0, "absl's own.", flag_values=values)
-    return values
-
-
-def _plain(hint: Any) -> type:
-    """`int` and `int | None` are both int, `tuple[str, ...]` is tuple."""
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else [hint]
-    [kind] = [k for k in kinds if k is not types.NoneType]
-    return typing.get_origin(kind) or kind

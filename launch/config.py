@@ -1,13 +1,16 @@
-"""What a launch is asked for: one frozen, validated record. Standard library only."""
+"""What a launch is asked for: one frozen, validated record, which `run`'s flags fill."""
 
 import dataclasses
 import re
 import sys
+from typing import Annotated, Literal
 
-BACKENDS = ("gcp", "sky", "slurm", "k8s")
+from cli import flags
+from cli.flags import LocalPath, NonNegative, Positive, Range, matching
+from launch.gcp_machines import CPU_IMAGE, GPU_IMAGE, MACHINES
 
 # Whose options these are; those that are not listed mean something to every backend.
-_BACKENDS_OF = {
+BACKENDS_OF = {
     "accelerator": ("gcp", "sky"),
     "spot": ("gcp", "sky"),
     "disk_gb": ("gcp", "sky"),
@@ -31,82 +34,106 @@ _BACKENDS_OF = {
     "mount": ("k8s",),
 }
 _INSTEAD = {("slurm", "max_hours"): "Slurm has --time_limit."}
-_TIME_LIMIT = re.compile(
-    r"\d+(:\d+(:\d+)?)?|\d+-\d+(:\d+(:\d+)?)?|infinite|unlimited", re.ASCII | re.IGNORECASE
-)
 _CPUS_PER_GPU = 8  # They decode JPEGs, at some 1,000 images a second each.
+
+_Name = Annotated[
+    str,
+    matching(
+        r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?",
+        "must be lower-case letters, digits and dashes, at most 40, and begin with a letter, as "
+        "clouds and Kubernetes want it",
+    ),
+]
+_MaxHours = Annotated[
+    float,
+    Range(0.01, 2880, ", which is the longest that Google's cloud takes", in_help=False),
+]
+_TimeLimit = Annotated[
+    str,
+    matching(
+        r"\d+(:\d+(:\d+)?)?|\d+-\d+(:\d+(:\d+)?)?|infinite|unlimited",
+        "must be as Slurm has it, such as 90 (minutes), 24:00:00, 2-12 (days, hours) or 2-12:30:00",
+        re.ASCII | re.IGNORECASE,
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaunchConfig:
-    """Options of `python -m launch.run`; its `--help` says what each one means.
+    """Options of `python -m launch.run`, each above its help.
 
     Raises:
         ValueError: if an option is out of range, is another backend's, or two do not go together.
     """
 
-    backend: str
-    name: str | None = None
-    num_nodes: int = 1
-    gpus: int = 1
+    backend: Literal["gcp", "sky", "slurm", "k8s"]
+    """gcp: one VM of Google's cloud; sky: SkyPilot, on any cloud; slurm: a Slurm cluster; k8s: a
+    JobSet on Kubernetes."""
+    name: _Name | None = None
+    """Of the job; unset: `animals-` and the last part of --workdir."""
+    num_nodes: Positive = 1
+    """Machines that train together."""
+    gpus: NonNegative = 1
+    """GPUs of each; 0: CPUs alone."""
     dry_run: bool = False
-    write_to: str | None = None
-    max_hours: float | None = None
+    """Print the files and commands, and submit nothing."""
+    write_to: LocalPath | None = None
+    """Folder for the job's files, to keep and edit; unset: jobs/NAME. With --dry_run they are
+    written only if it is set."""
+    max_hours: _MaxHours | None = None
+    """gcp, sky, k8s: after so many each start of the job is stopped, with a checkpoint, and not
+    started again. Unset: no limit. slurm has --time_limit."""
     # Cloud machines.
     accelerator: str = "L4"
+    f"""gcp, sky: kind of GPU, in SkyPilot's spelling; gcp knows {", ".join(MACHINES)}."""
     spot: bool = False
-    disk_gb: int = 100
+    """gcp, sky: machines that cost a third and may be taken away at any time."""
+    disk_gb: Positive = 100
+    """gcp, sky: the disk's size."""
     # Google's cloud.
     project: str | None = None
+    """gcp: unset: that of `gcloud config`."""
     zone: str = "us-central1-a"
+    """gcp: where the VM runs."""
     machine_type: str | None = None
+    """gcp: unset: one that takes the GPUs of --accelerator."""
     image_family: str | None = None
+    f"""gcp: with NVIDIA's driver and Python 3.11 or newer; unset: {GPU_IMAGE.family}, or
+    {CPU_IMAGE.family} for --gpus=0."""
     image_project: str | None = None
+    """gcp: goes with --image_family."""
     service_account: str | None = None
-    sync_seconds: int = 120
+    """gcp: whose rights the VM has: to read and write the buckets. Unset: the project's default."""
+    sync_seconds: Positive = 120
+    """gcp: how often the run is copied to its bucket; also whenever the trainer ends."""
     # SkyPilot.
     infra: str | None = None
+    """sky: a cloud, such as gcp/us-central1; unset: the cheapest that fits."""
     # Machines that many use.
-    cpus: int | None = None
+    cpus: Positive | None = None
+    """slurm, k8s: cores of each node; unset: 8 for each GPU."""
     # Slurm.
     partition: str | None = None
-    time_limit: str = "24:00:00"
-    python: str = sys.executable
-    build_tasks: int | None = None
+    """slurm: unset: the cluster's default."""
+    time_limit: _TimeLimit = "24:00:00"
+    """slurm: of each start of the job, as 24:00:00."""
+    python: LocalPath = sys.executable
+    """slurm: the Python on the nodes that has this project installed."""
+    build_tasks: Positive | None = None
+    """slurm: so many tasks build a dataset instead; behind -- stand the flags of
+    data_prep.build."""
     # Kubernetes.
     namespace: str = "default"
+    """k8s: where the JobSet goes."""
     image: str | None = None
+    """k8s: what `docker build` made of this project, in a registry that the cluster pulls from."""
     claim: str = "animals"
+    """k8s: the PersistentVolumeClaim (ReadWriteMany) with data and runs."""
     mount: str | None = None
+    """k8s: where pods see it; unset: the folder that --data_dir and --workdir share."""
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(
-                f"backend must be one of {', '.join(BACKENDS)}. Received: {self.backend!r}."
-            )
-        for name in ("num_nodes", "disk_gb", "sync_seconds", "cpus", "build_tasks"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more. Received: {name}={value}.")
-        if self.gpus < 0:
-            raise ValueError(f"gpus must be 0 or more. Received: gpus={self.gpus}.")
-        if self.name is not None and not re.fullmatch(
-            r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", self.name
-        ):
-            raise ValueError(
-                "name must be lower-case letters, digits and dashes, at most 40, and begin with a "
-                f"letter, as clouds and Kubernetes want it. Received: name={self.name!r}."
-            )
-        if not _TIME_LIMIT.fullmatch(self.time_limit):
-            raise ValueError(
-                "time_limit must be as Slurm has it, such as 90 (minutes), 24:00:00, 2-12 (days, "
-                f"hours) or 2-12:30:00. Received: time_limit={self.time_limit!r}."
-            )
-        if self.max_hours is not None and not 0.01 <= self.max_hours <= 2880:
-            raise ValueError(
-                "max_hours must be between 0.01 and 2880, which is the longest that Google's cloud "
-                f"takes. Received: max_hours={self.max_hours}."
-            )
+        flags.check(self)
         if self.backend == "gcp" and self.num_nodes > 1:
             raise ValueError(
                 "gcp makes one VM. "
@@ -121,14 +148,13 @@ class LaunchConfig:
 
     def _refuse_options_of_others(self) -> None:
         """An option that the backend does not know would be dropped without a word."""
-        for field in dataclasses.fields(self):
-            owners = _BACKENDS_OF.get(field.name, BACKENDS)
-            value = getattr(self, field.name)
-            if self.backend not in owners and value != field.default:
+        for name, owners in BACKENDS_OF.items():
+            value = getattr(self, name)
+            if self.backend not in owners and value != getattr(type(self), name):
                 raise ValueError(
-                    f"{field.name} is an option of {' and '.join(owners)}. Received: "
-                    f"backend={self.backend}, {field.name}={value!r}. "
-                    f"{_INSTEAD.get((self.backend, field.name), 'Leave it out.')}"
+                    f"{name} is an option of {' and '.join(owners)}. Received: "
+                    f"backend={self.backend}, {name}={value!r}. "
+                    f"{_INSTEAD.get((self.backend, name), 'Leave it out.')}"
                 )
 
     @property

@@ -1,53 +1,14 @@
 """One VM of Google's cloud, which trains, keeps its run in a bucket and powers itself off."""
 
-import dataclasses
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
 from cli.command import FlagsError
 from launch import source
 from launch.config import LaunchConfig
+from launch.gcp_machines import CPU_IMAGE, CPU_MACHINE, GPU_IMAGE, MACHINES, TYPES
 from launch.job import Job, render
 from launch.trainer_flags import TrainerFlags
-
-
-@dataclasses.dataclass(frozen=True)
-class Image:
-    """What a VM boots from; the newest of its family."""
-
-    family: str
-    project: str
-
-
-# Ubuntu 24.04, for its Python 3.12. CUDA itself comes with TensorFlow's wheels.
-GPU_IMAGE = Image("common-cu129-ubuntu-2404-nvidia-580", "deeplearning-platform-release")
-CPU_IMAGE = Image("ubuntu-2404-lts-amd64", "ubuntu-os-cloud")
-_CPU_MACHINE = "n2-standard-8"
-
-_TYPES = {
-    "T4": "nvidia-tesla-t4",
-    "V100": "nvidia-tesla-v100",
-    "L4": "nvidia-l4",
-    "A100": "nvidia-tesla-a100",
-    "A100-80GB": "nvidia-a100-80gb",
-    "H100": "nvidia-h100-80gb",
-}
-# For each kind of GPU and each number of them, a machine that takes them.
-# https://cloud.google.com/compute/docs/gpus
-MACHINES: Mapping[str, Mapping[int, str]] = {
-    "T4": {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32"},
-    "V100": {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32", 8: "n1-standard-64"},
-    "L4": {1: "g2-standard-8", 2: "g2-standard-24", 4: "g2-standard-48", 8: "g2-standard-96"},
-    "A100": {
-        1: "a2-highgpu-1g", 2: "a2-highgpu-2g", 4: "a2-highgpu-4g", 8: "a2-highgpu-8g",
-        16: "a2-megagpu-16g",
-    },
-    "A100-80GB": {
-        1: "a2-ultragpu-1g", 2: "a2-ultragpu-2g", 4: "a2-ultragpu-4g", 8: "a2-ultragpu-8g",
-    },
-    "H100": {1: "a3-highgpu-1g", 2: "a3-highgpu-2g", 4: "a3-highgpu-4g", 8: "a3-highgpu-8g"},
-}  # fmt: skip
 
 
 def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
@@ -134,13 +95,13 @@ def _create(config: LaunchConfig, folder: Path) -> tuple[str, ...]:
 def _accelerator(config: LaunchConfig) -> str | None:
     if not config.gpus:
         return None
-    kind = _TYPES.get(config.accelerator, config.accelerator)
+    kind = TYPES.get(config.accelerator, config.accelerator)
     return f"type={kind},count={config.gpus}"
 
 
 def _machine_type(config: LaunchConfig) -> str:
     if not config.gpus:
-        return _CPU_MACHINE
+        return CPU_MACHINE
     machines = MACHINES.get(config.accelerator)
     if machines is None:
         raise FlagsError(

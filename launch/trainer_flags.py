@@ -6,15 +6,15 @@ from pathlib import Path
 
 from cli import paths
 from cli.command import FlagsError
+from cli.flags import options_of
 from launch.command_flags import CommandFlags
 from trainer.config import TrainConfig
 
 # Of the flags that are paths: those that the trainer reads.
 _SCHEMES: Mapping[str, tuple[str, ...]] = {
-    "data_dir": paths.BUCKETS,
-    "workdir": paths.BUCKETS,
-    "weights": paths.BUCKETS,
-    "cache_dir": (),
+    name: option.schemes
+    for name, option in options_of(TrainConfig).items()
+    if option.schemes is not None
 }
 _NO_PATHS = ("imagenet", "none")  # Of --weights.
 

@@ -21,7 +21,7 @@ def jpeg(rgb: np.ndarray) -> bytes:
 
 
 def view(content: bytes, *seed: int) -> np.ndarray:
-    return augmentation.decode_augmented(content, tf.constant(seed, tf.int64)).numpy()
+    return augmentation.decode_augmented(content, tf.constant(seed, tf.int64), 224).numpy()
 
 
 def test_equal_seeds_give_equal_views_and_others_give_others() -> None:
@@ -76,7 +76,9 @@ def test_two_operations_are_drawn_each_as_often_as_any_other() -> None:
 
 def moved(mirrored: bool = False, picture: np.ndarray = PICTURE, **strengths: float) -> np.ndarray:
     image = tf.constant(picture, tf.float32)
-    return augmentation._move(image, {**STILL, **strengths}, tf.constant(mirrored)).numpy()
+    return augmentation._move(
+        image, {**STILL, **strengths}, tf.constant(mirrored), side=224
+    ).numpy()
 
 
 def test_window_is_resized_and_mirrored_as_it_is() -> None:

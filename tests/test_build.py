@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.build import build, build_share
+from data_prep.build import build, build_task
 from data_prep.config import BuildConfig
 from tests.support import coco_folder, killed_builds
 from tfrecords.manifest import read_manifest
@@ -275,7 +275,7 @@ def test_tasks_in_any_order_make_the_bytes_of_one_build(order, coco, tmp_path) -
     data_dir = tmp_path / "tasks"
     for index in order:
         assert not (data_dir / "manifest.json").exists()
-        results = build_share(config(coco, data_dir, task_index=index, num_tasks=3))
+        results = build_task(config(coco, data_dir, task_index=index, num_tasks=3))
         assert len(results) in (5, 6)  # Of 16 shards.
     manifest = build(config(coco, data_dir, commit_only=True))
     assert manifest.digest == whole.digest
@@ -285,19 +285,19 @@ def test_tasks_in_any_order_make_the_bytes_of_one_build(order, coco, tmp_path) -
 def test_commit_names_what_is_missing_and_who_builds_it(coco, tmp_path) -> None:
     data_dir = tmp_path / "data"
     for index in (0, 2):
-        build_share(config(coco, data_dir, task_index=index, num_tasks=3))
+        build_task(config(coco, data_dir, task_index=index, num_tasks=3))
     task_1_is_missing = "train.tfrecord-00001-of-00008, .*with --task_index=1 in place"
     with pytest.raises(ValueError, match=task_1_is_missing):
         build(config(coco, data_dir, commit_only=True, num_tasks=3))
     with pytest.raises(ValueError, match=r"same command without --commit_only"):
         build(config(coco, data_dir, commit_only=True))
-    build_share(config(coco, data_dir, task_index=1, num_tasks=3, image_size=12))  # Other options.
+    build_task(config(coco, data_dir, task_index=1, num_tasks=3, image_size=12))  # Other options.
     with pytest.raises(ValueError, match=task_1_is_missing):
         build(config(coco, data_dir, commit_only=True, num_tasks=3))
 
 
 def test_task_without_a_shard_has_nothing_to_do(coco, tmp_path) -> None:
-    assert build_share(config(coco, tmp_path / "data", task_index=98, num_tasks=99)) == []
+    assert build_task(config(coco, tmp_path / "data", task_index=98, num_tasks=99)) == []
 
 
 @pytest.mark.parametrize(
@@ -335,9 +335,9 @@ def test_build_removes_what_killed_ones_left_but_no_file_of_the_user(coco, tmp_p
     kept = [data_dir / "notes.incomplete", data_dir / "coco_animals.txt"]
     for path in (*left, *kept):
         path.write_text("x")
-    build_share(config(coco, data_dir, task_index=1, num_tasks=16))
+    build_task(config(coco, data_dir, task_index=1, num_tasks=16))
     assert all(path.exists() for path in left)  # Perhaps another task is writing them.
-    build_share(config(coco, data_dir, task_index=0, num_tasks=16))
+    build_task(config(coco, data_dir, task_index=0, num_tasks=16))
     assert not left[0].exists()
     build(config(coco, data_dir))
     assert not any(path.exists() for path in left)

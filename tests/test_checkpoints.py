@@ -1,12 +1,14 @@
 """Checkpoints of a small model: what is kept, what is passed over, what is refused."""
 
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir.checkpoints import Checkpoints
+from trainer.workdir.train_state import TrainState
 
 RUN = {"recipe": {"seed": 0, "epochs": 9}, "data": {"digest": "abc"}}
 
@@ -41,15 +43,15 @@ def save_steps(checkpoints: Checkpoints, val_losses: list[float]) -> None:
     for epoch, val_loss in enumerate(val_losses, start=1):
         history.append(row(epoch, val_loss))
         fill(model, epoch)
-        checkpoints.save(model, Progress(step=epoch, history=list(history)))
+        checkpoints.save(model, TrainState(step=epoch, history=list(history)))
 
 
 def test_restored_is_what_was_saved(tmp_path: Path) -> None:
     model, other = small_model(), small_model()
     fill(model, 7)
-    progress = Progress(step=5, history=[row(1, 0.5)], seconds=1.25, metrics=[0.1, 3.0])
-    Checkpoints(tmp_path, RUN, keep=2).save(model, progress)
-    assert Checkpoints(tmp_path, RUN, keep=2).restore(other) == progress
+    state = TrainState(step=5, history=[row(1, 0.5)], seconds=1.25, metrics=[0.1, 3.0])
+    Checkpoints(tmp_path, RUN, keep=2).save(model, state)
+    assert Checkpoints(tmp_path, RUN, keep=2).restore(other) == state
     for variable in (*other.weights, *other.optimizer.variables):
         np.testing.assert_array_equal(variable, np.full(variable.shape, 7))
 
@@ -72,13 +74,13 @@ def test_newest_and_best_are_kept(tmp_path: Path, keep, val_losses, kept) -> Non
 def test_best_is_restored(tmp_path: Path) -> None:
     checkpoints, model = Checkpoints(tmp_path, RUN, keep=1), small_model()
     save_steps(checkpoints, [3, 1, 2, 4])
-    progress = checkpoints.restore(model)
+    state = checkpoints.restore(model)
     assert model.weights[0].numpy().max() == 4
-    checkpoints.restore_best(model, progress)
+    checkpoints.restore_best(model, state)
     assert model.weights[0].numpy().max() == 2
     (tmp_path / names(2)[0]).unlink()
     with pytest.raises(ValueError, match="best epoch is missing or damaged"):
-        checkpoints.restore_best(model, progress)
+        checkpoints.restore_best(model, state)
 
 
 DAMAGES = {
@@ -97,12 +99,12 @@ def test_damaged_newest_is_passed_over_and_then_replaced(tmp_path: Path, damage:
     before = newest.read_bytes()
     newest.write_bytes(DAMAGES[damage](before))
     assert newest.read_bytes() != before
-    progress = checkpoints.restore(model)
-    assert progress.step == 2
+    state = checkpoints.restore(model)
+    assert state.step == 2
     assert model.weights[0].numpy().max() == 2
     # Another step before the damaged one's: what is kept must be one that can be read.
-    progress.step, progress.history = 1, progress.history[:1]
-    checkpoints.save(model, progress)
+    state.step, state.history = 1, state.history[:1]
+    checkpoints.save(model, state)
     assert steps(tmp_path) == names(1)
 
 
@@ -161,11 +163,11 @@ def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
 
 def test_what_another_process_writes_meanwhile_stays(tmp_path: Path) -> None:
     checkpoints, model = Checkpoints(tmp_path, RUN, keep=1), small_model()
-    checkpoints.save(model, Progress(step=3))
+    checkpoints.save(model, TrainState(step=3))
     others = [f"{names(9)[0]}.0123abcd.incomplete", *names(1, 2, 8)]
     for name in others:
         (tmp_path / name).write_bytes(b"")
-    checkpoints.save(model, Progress(step=4))
+    checkpoints.save(model, TrainState(step=4))
     assert steps(tmp_path) == sorted([*others, *names(4)])
 
 
@@ -184,12 +186,31 @@ def test_what_another_process_writes_meanwhile_stays(tmp_path: Path) -> None:
 )
 def test_when_to_stop_early_is_a_function_of_the_history(val_losses, patience, stops) -> None:
     history = [row(epoch, val_loss) for epoch, val_loss in enumerate(val_losses, start=1)]
-    assert Progress(history=history).stops_early(patience) is stops
+    assert TrainState(history=history).stops_early(patience) is stops
 
 
 def test_epoch_awaits_its_row_between_its_last_step_and_its_end() -> None:
-    assert not Progress(step=0).awaits_row(6)
-    assert not Progress(step=5).awaits_row(6)
-    assert Progress(step=6).awaits_row(6)
-    assert not Progress(step=6, history=[row(1, 1, 6)]).awaits_row(6)
-    assert Progress(step=12, history=[row(1, 1, 6)]).awaits_row(6)
+    assert not TrainState(step=0).awaits_row(6)
+    assert not TrainState(step=5).awaits_row(6)
+    assert TrainState(step=6).awaits_row(6)
+    assert not TrainState(step=6, history=[row(1, 1, 6)]).awaits_row(6)
+    assert TrainState(step=12, history=[row(1, 1, 6)]).awaits_row(6)
+
+
+def test_checkpoint_of_the_first_version_is_restored(tmp_path: Path) -> None:
+    """Its JSON has the names of then, and lacks what came later."""
+    model = small_model()
+    checkpoints = Checkpoints(tmp_path, RUN, keep=2)
+    checkpoints.save(model, TrainState(step=9))
+    [path] = tmp_path.iterdir()
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    described = json.loads(arrays["progress"].tobytes())
+    assert described.keys() == {
+        "run", "step", "history", "seconds", "metrics", "left_out", "microbatch",
+    }  # fmt: skip
+    described |= {"left_out": [4, 7]}
+    del described["microbatch"]
+    arrays["progress"] = np.frombuffer(json.dumps(described).encode(), np.uint8)
+    np.savez(path, **arrays)
+    assert checkpoints.restore(model) == TrainState(step=9, skipped_batches=[4, 7])

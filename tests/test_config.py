@@ -7,12 +7,13 @@ from data_prep.config import BuildConfig
 from trainer.config import TrainConfig
 
 SEED_RECIPE = {
-    "batch_size": 32, "epochs": 20, "learning_rate": 1e-4, "optimizer": "sgd", "freeze_layers": 15,
-    "head": "flatten", "weights": "imagenet", "seed": 0, "deterministic": False,
+    "batch_size": 32, "epochs": 20, "learning_rate": 1e-4, "optimizer": "sgd",
+    "backbone": "vgg16", "freeze_layers": 15, "head": "flatten", "weights": "imagenet",
+    "seed": 0, "deterministic": False,
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
-    "cache_dtype": None, "cache_views": None, "precision": "float32",
+    "cache_dtype": None, "cache_views": None, "precision": "float32", "input_size": 224,
 }  # fmt: skip
 
 

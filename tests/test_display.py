@@ -10,7 +10,7 @@ import pytest
 
 from cli.progress import Progress
 from trainer.loop.display import Display
-from trainer.workdir import checkpoints
+from trainer.workdir.train_state import TrainState
 
 
 class Clock:
@@ -25,25 +25,25 @@ class Clock:
 LOGS = {"accuracy": 0.8625, "loss": 0.5, "waiting_for_input": 0.0001614}
 
 
-def train(so_far: checkpoints.Progress, clock: Clock, epoch: int, val_loss: float) -> None:
+def train(state: TrainState, clock: Clock, epoch: int, val_loss: float) -> None:
     """What is left of an epoch of five steps of 20 s and 10 images, and 100 s of validation."""
-    display = Display(so_far, epochs=3, steps_per_epoch=5, batch_size=10, period=30, clock=clock)
+    display = Display(state, epochs=3, steps_per_epoch=5, batch_size=10, period=30, clock=clock)
     display.on_epoch_begin(epoch)
-    for batch in range(5 * (epoch + 1) - so_far.step):
+    for batch in range(5 * (epoch + 1) - state.step):
         clock.now += 20
-        so_far.step += 1
+        state.step += 1
         display.on_train_batch_end(batch, LOGS)
     clock.now += 100
     logs: dict[str, Any] = LOGS | {"val_loss": val_loss, "val_accuracy": 0.75}
     if math.isnan(val_loss):
         logs = LOGS
     row = {"epoch": epoch + 1, "val_loss": val_loss, "images_per_second": 2.5}
-    so_far.history.append(logs | row)
+    state.history.append(logs | row)
     display.on_epoch_end(epoch, logs)
 
 
 def test_log_gets_a_line_a_period_and_one_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
-    train(checkpoints.Progress(), Clock(), epoch=0, val_loss=0.75)
+    train(TrainState(), Clock(), epoch=0, val_loss=0.75)
     assert capsys.readouterr().out.splitlines() == [
         "epoch 1/3: 20 of 50 images (0.5/s, 01:00 left), loss 0.5, accuracy 86.2%",
         "epoch 1/3: 40 of 50 images (0.5/s, 00:20 left), loss 0.5, accuracy 86.2%",
@@ -57,7 +57,7 @@ def test_run_that_goes_on_counts_on_and_knows_its_best_epoch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = {"epoch": 1, "val_loss": 0.25}
-    train(checkpoints.Progress(step=8, history=[before]), Clock(), epoch=1, val_loss=0.75)
+    train(TrainState(step=8, history=[before]), Clock(), epoch=1, val_loss=0.75)
     within, end = capsys.readouterr().out.splitlines()
     assert within.startswith("epoch 2/3: 50 of 50 images, loss 0.5")
     assert "best so far: epoch 1, val_loss 0.25; " in end
@@ -66,8 +66,8 @@ def test_run_that_goes_on_counts_on_and_knows_its_best_epoch(
 def test_last_epoch_has_no_time_left_and_none_is_best_without_validation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    so_far = checkpoints.Progress(step=14)
-    train(so_far, Clock(), epoch=2, val_loss=float("nan"))
+    state = TrainState(step=14)
+    train(state, Clock(), epoch=2, val_loss=float("nan"))
     end = capsys.readouterr().out.splitlines()[-1]
     assert end.endswith("loss 0.5, accuracy 86.2%; 2.5 images/s")
 

@@ -4,7 +4,8 @@ import sys
 import pytest
 
 from trainer.distribute.cluster import Cluster
-from trainer.distribute.strategy import choose_num_gpus, create_strategy, sum_in_pairs
+from trainer.distribute.strategy import choose_num_gpus, create_strategy
+from trainer.numerics.summation import sum_in_pairs
 
 TWO = ["/physical_device:GPU:0", "/physical_device:GPU:1"]
 

@@ -11,9 +11,8 @@ import pytest
 from tests.support import miniature, poisoned
 from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import read_manifest
-from trainer.data.input_pipeline import examples_in_batch
+from trainer.data.order import Order
 from trainer.data.split import find_split
-from trainer.workdir.checkpoints import Progress
 
 # 41 training examples: 6 steps an epoch, 18 in all.
 RECIPE = ("--batch_size=8", "--epochs=3", "--learning_rate=0.05", "--deterministic",
@@ -31,9 +30,9 @@ def checkpoints(workdir: Path) -> list[str]:
     return sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize(("left_out", "batch"), [([], 7), ([9], 7), ([7], 8), ([8, 2, 7], 10)])
-def test_batches_left_out_move_the_next_one_on(left_out: list[int], batch: int) -> None:
-    assert Progress(step=7, left_out=left_out).next_batch == batch
+@pytest.mark.parametrize(("skipped", "batch"), [([], 7), ([9], 7), ([7], 8), ([8, 2, 7], 10)])
+def test_skipped_batches_move_the_next_one_on(skipped: list[int], batch: int) -> None:
+    assert Order(seed=0, batch_size=8, skipped=tuple(skipped)).batch_of_step(7) == batch
 
 
 def test_run_stops_at_the_step_names_its_photographs_and_keeps_the_checkpoint(
@@ -42,7 +41,7 @@ def test_run_stops_at_the_step_names_its_photographs_and_keeps_the_checkpoint(
     done = train("9", dataset, tmp_path)
     assert done.returncode == 1
     split = find_split(str(dataset), read_manifest(dataset), "train")
-    examples = examples_in_batch(split, batch=9, batch_size=8, seed=0, window=split.num_examples)
+    examples = Order(seed=0, batch_size=8).examples_in_batch(split, batch=9)
     assert len({example["id"] for example in examples}) == 8
     shown = ", ".join(f"{example['name']} ({example['id']})" for example in examples)
     [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]

@@ -9,6 +9,7 @@ from etils import epath
 from tfrecords.manifest import read_manifest
 from trainer.data.examples import labels_of
 from trainer.data.split import Split, find_split
+from trainer.data.view import View
 from trainer.results import evaluation
 
 
@@ -46,8 +47,9 @@ def test_worst_mistakes_are_shown_before_what_is_right(
     wrong: list[int], count: int, shown: int, wrong_of_these: list[int], split: Split
 ) -> None:
     probabilities = answers(split, wrong)
-    chosen = evaluation.choose_predictions(probabilities, split, count)
+    chosen = evaluation.choose_predictions(probabilities, split, count, View(96))
     assert len(chosen) == shown
+    assert {p.image.shape for p in chosen} == {(96, 96, 3)}
     places = [
         int(np.flatnonzero((probabilities == p.probabilities).all(axis=1))[0])
         for p in chosen

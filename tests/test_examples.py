@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tfrecords import schema, writer
 from trainer.config import TrainConfig
-from trainer.data import input_pipeline
 from trainer.data.examples import (
     ReadExamples,
     index_together,
@@ -15,6 +14,7 @@ from trainer.data.examples import (
     open_examples,
     shuffle_window,
 )
+from trainer.data.order import Order
 from trainer.data.split import Split
 from trainer.distribute.workers import Workers
 
@@ -44,13 +44,13 @@ def indexed(split: Split) -> Split:
     return index_together(split, Workers(None, tf.distribute.get_strategy()))
 
 
-def labels(split: Split, count: int, window: int | None, **changes: Any) -> list[int]:
+def labels(
+    split: Split, count: int, window: int | None, *, seed: int = 0, start: int = 0
+) -> list[int]:
     """The first labels of a stream, looked up by several threads."""
     examples = open_examples(split, window)
-    options = {"seed": 0, "start": 0, **changes}
-    ds = input_pipeline.in_training_order(
-        examples.read, num_shards=4, num_examples=NUM_EXAMPLES, window=window, **options
-    )
+    order = Order(seed, batch_size=1, window=window)
+    ds = order.examples(split, examples.read, start_step=start)
     ds = ds.map(lambda place, key: examples.take(key), num_parallel_calls=3)
     found = list(itertools.islice(ds.as_numpy_iterator(), count))
     assert all(jpeg == b"jpeg %d" % label for jpeg, label in found)
@@ -77,9 +77,7 @@ def test_order_goes_on_at_any_place(split, window, start) -> None:
 
 def test_order_is_the_same_whether_examples_are_held_or_read(split) -> None:
     read = ReadExamples(split.paths)
-    ds = input_pipeline.in_training_order(
-        read.read, num_shards=4, num_examples=NUM_EXAMPLES, seed=0, start=0
-    )
+    ds = Order(seed=0, batch_size=1).examples(split, read.read)
     found = [int(read.take(key)[1]) for _, key in itertools.islice(ds, 2 * NUM_EXAMPLES)]
     assert found == labels(split, 2 * NUM_EXAMPLES, None)
 

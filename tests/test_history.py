@@ -4,17 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from trainer.loop import callbacks
-from trainer.loop.callbacks import HISTORY_COLUMNS
 from trainer.workdir import history
 
 
 def written(path: Path, val_losses: list[float]) -> list[dict[str, float]]:
     rows = [
-        dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": epoch, "val_loss": val_loss}
+        dict.fromkeys(history.COLUMNS, 0.5) | {"epoch": epoch, "val_loss": val_loss}
         for epoch, val_loss in enumerate(val_losses, start=1)
     ]
-    callbacks.write_history(path, rows)
+    history.write(path, rows)
     return rows
 
 

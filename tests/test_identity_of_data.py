@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.build import build, build_share, dry_run
+from data_prep.build import build, build_task, dry_run
 from data_prep.config import BuildConfig
 from tests.support import coco_folder
 from tfrecords.manifest import read_manifest
@@ -38,7 +38,7 @@ def test_other_dataset_is_refused_with_the_difference(changes, says, coco, tmp_p
             start(config(coco, tmp_path / "data", **changes))
         assert says in str(error.value)
     with pytest.raises(ValueError, match="holds another dataset"):
-        build_share(config(coco, tmp_path / "data", task_index=0, num_tasks=2, **changes))
+        build_task(config(coco, tmp_path / "data", task_index=0, num_tasks=2, **changes))
     assert read_manifest(tmp_path / "data").digest == before.digest
     after = build(config(coco, tmp_path / "data", overwrite=True, **changes))
     fresh = build(config(coco, tmp_path / "fresh", **changes))
@@ -114,9 +114,9 @@ def test_damaged_manifest_does_not_give_the_dataset_away(coco, tmp_path) -> None
 
 def test_task_that_comes_again_leaves_a_finished_dataset_finished(coco, tmp_path) -> None:
     for index in range(2):
-        build_share(config(coco, tmp_path / "data", task_index=index, num_tasks=2))
+        build_task(config(coco, tmp_path / "data", task_index=index, num_tasks=2))
     before = build(config(coco, tmp_path / "data", commit_only=True))
-    build_share(config(coco, tmp_path / "data", task_index=0, num_tasks=2))
+    build_task(config(coco, tmp_path / "data", task_index=0, num_tasks=2))
     assert read_manifest(tmp_path / "data").digest == before.digest
 
 

@@ -20,6 +20,35 @@ ALLOWED = {
 }
 
 
+# The rooms and files of a package, floor by floor: each imports from the floors below its own.
+FLOORS = {
+    "trainer": [
+        "main evaluate predict",
+        "preflight",
+        "train",
+        "divergence microbatch",
+        "run",
+        "features results",
+        "data loop checks",
+        "distribute workdir",
+        "model",
+        "numerics",
+        "config keras_settings workarounds",
+    ],
+    "data_prep": [
+        "build verify",
+        "commit summary verification",
+        "selection lookalikes report card beam identity inspection",
+        "plan",
+        "digests rejections",
+        "shards",
+        "examples",
+        "sources synthetic",
+        "config rules lock runners",
+    ],
+}
+
+
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, also inside its functions."""
     found = set()
@@ -41,6 +70,19 @@ def test_imports_point_one_way(package: str) -> None:
             assert any(name == a or name.startswith(f"{a}.") for a in allowed), (path.name, name)
 
 
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_downwards(package: str) -> None:
+    floors = {room: floor for floor, rooms in enumerate(FLOORS[package]) for room in rooms.split()}
+    folder = REPOSITORY / package
+    rooms = {path.stem for path in folder.iterdir() if path.name != "__init__.py"}
+    assert rooms - {"templates", "__pycache__"} == floors.keys()
+    for path in folder.rglob("*.py"):
+        room = path.relative_to(folder).parts[0].removesuffix(".py")
+        below = {name.split(".")[1] for name in imports_of(path) if name.startswith(f"{package}.")}
+        for other in below - {room}:
+            assert floors[other] > floors.get(room, -1), (path, other)
+
+
 @pytest.mark.parametrize("package", ALLOWED)
 def test_package_is_the_one_of_this_repository(package: str) -> None:
     """The names are plain: another `trainer` on the path would win silently."""
@@ -58,6 +100,8 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "launch.run",
         "trainer.distribute.cluster",
         "trainer.config",
+        "trainer.model.backbone",
+        "trainer.model.weights",
         "trainer.main",
         "trainer.evaluate",
         "trainer.predict",

@@ -13,14 +13,16 @@ import pytest
 import yaml
 
 from cli.command import FlagsError
+from cli.flags import options_of
 from data_prep.config import BuildConfig
 from launch import planning, source
-from launch.config import BACKENDS, LaunchConfig
+from launch.config import BACKENDS_OF, LaunchConfig
 from launch.job import Job
 from tests.support.miniature import REPOSITORY, python
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import find_cluster
 
+BACKENDS = options_of(LaunchConfig)["backend"].choices
 BUCKET = ("--data_dir=gs://b/data", "--workdir=gs://b/runs/first")
 IMAGE = "registry.example/animals:1"
 TRICKY = '--weights=gs://b/it\'s a "$HOME" `file`.h5'
@@ -233,6 +235,15 @@ def test_time_limit_is_what_slurm_takes(time_limit: str) -> None:
     for wrong in (f"{time_limit}h", f"-{time_limit}", f"{time_limit}:", "", "1:2:3:4", "1-"):
         with pytest.raises(ValueError, match="as Slurm has it"):
             LaunchConfig(backend="slurm", time_limit=wrong)
+
+
+def test_option_of_some_backends_says_in_its_help_which() -> None:
+    options = options_of(LaunchConfig)
+    said = {
+        name: tuple(option.help.partition(":")[0].split(", ")) for name, option in options.items()
+    }
+    said = {name: words for name, words in said.items() if set(words) <= set(BACKENDS)}
+    assert {n: w for n, w in said.items() if n != "backend"} == BACKENDS_OF
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,9 @@
-"""The memory of a step, and that which is there."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The memory of a step."""
 
 import keras
-import psutil
-import pytest
 
 from trainer.model import memory
-from trainer.numerics.reproducible_model import ReproducibleModel
+from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
 
 
 def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> None:
@@ -24,43 +18,7 @@ def test_memory_is_that_of_variables_and_of_the_outputs_to_go_back_through() -> 
     known = weights + gradients + momenta + sum(scalars.values())
     # Of 10 images: the last layer's 5 outputs, less than the neighbours 2 + 5.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7
-    model.fix_sums(batch_size=9)  # Three parts wait, and their sum has numbers of twice the size.
+    model.settle(
+        reproducible_sums(9, 1)
+    )  # Three parts wait, and their sum has numbers of twice the size.
     assert memory.step_bytes(model, rows=10) == known + 10 * 4 * 7 + 3 * gradients + 2 * gradients
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", None), (None, None)])
-def test_memory_is_no_more_than_the_containers(
-    limit: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    of_host = psutil.virtual_memory()._replace(available=10_000)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: of_host)
-    if limit:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        (tmp_path / "memory.current").write_text("2000\n")
-    assert memory.available_bytes(tmp_path) == (expected or 10_000)
-
-
-STEPS = """
-import ctypes, resource, sys
-from trainer.model import memory
-
-if sys.argv[1] == "keep":
-    memory.keep_for_next_step()
-libc, size = ctypes.CDLL(None), 2**26
-libc.malloc.restype = ctypes.c_void_p
-for step in range(10):
-    if step == 5:  # The first ones find their memory.
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size)))
-    ctypes.memset(block, 1, size)
-    libc.free(block)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
-    def page_faults(how: str) -> int:
-        command = [sys.executable, "-c", STEPS, how]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    assert page_faults("keep") < page_faults("give back") / 10

@@ -2,9 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.config import PRECISIONS, TrainConfig
+from cli.flags import options_of
+from trainer.config import TrainConfig
 from trainer.model import classifier
+from trainer.model.backbone import VGG16
 from trainer.workdir.files import Workdir, write_json
+from trainer.workdir.saved_model import load_model
 
 
 def count(weights: list[keras.Variable]) -> int:
@@ -37,6 +40,10 @@ def test_layers_below_the_count_are_frozen(freeze_layers: int, first_trainable: 
     assert trainable[-1] == "probabilities"
 
 
+def test_backbone_has_as_many_layers_as_it_says() -> None:
+    assert len(VGG16.network(keras.Input((96, 96, 3))).layers) == VGG16.num_layers
+
+
 @pytest.mark.parametrize("freeze_layers", [-1, 20])
 def test_count_outside_the_layers_is_refused(freeze_layers: int) -> None:
     with pytest.raises(ValueError, match=f"Received: freeze_layers={freeze_layers}"):
@@ -51,13 +58,13 @@ def test_preprocessing_inside_is_keras_own() -> None:
     np.testing.assert_allclose(inside.predict(rgb, verbose=0), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", options_of(TrainConfig)["precision"].choices)
 def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, tmp_path) -> None:
     options = {"head": "gap", "freeze_layers": 19, "precision": precision}
     config = TrainConfig(data_dir="", workdir="", **options)
     model = classifier.build_model(3, **options)
-    classifier.for_inference(model, config).save(tmp_path / "model.keras")
-    loaded = keras.classifier.load_model(tmp_path / "model.keras", custom_objects={}, compile=False)
+    classifier.for_inference(model, config, VGG16).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={}, compile=False)
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
     rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
     np.testing.assert_array_equal(loaded.predict(rgb, verbose=0), model.predict(rgb, verbose=0))
@@ -75,7 +82,7 @@ def test_same_seed_gives_the_same_head() -> None:
 def test_model_of_another_number_of_classes_than_its_names_is_refused(tmp_path) -> None:
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "model.keras")
     write_json(tmp_path / "classes.json", ["cat", "dog"])
-    assert classifier.load_model(Workdir(tmp_path)).output_shape == (None, 2)
+    assert load_model(Workdir(tmp_path)).output_shape == (None, 2)
     write_json(tmp_path / "classes.json", ["cat", "dog", "emu"])
     with pytest.raises(ValueError, match=r"with 2 outputs, classes.json with 3 names"):
-        classifier.load_model(Workdir(tmp_path))
+        load_model(Workdir(tmp_path))

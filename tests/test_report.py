@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from trainer.loop.callbacks import HISTORY_COLUMNS
 from trainer.results import metrics
 from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
 from trainer.results.report import Title, write_report
+from trainer.workdir.history import COLUMNS
 
 TITLE = Title("first", "animals (0123abcd)", "2026-05-01 12:00 UTC", "python -m trainer.main <x>")
 MANY = [f"class {i}" for i in range(30)]
@@ -28,7 +28,7 @@ def write_page(path, classes: list[str], epochs: int) -> tuple[str, dict]:
         path,
         title=TITLE,
         title_facts={"Recipe": "a & b"},
-        history=[dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": i + 1} for i in range(epochs)],
+        history=[dict.fromkeys(COLUMNS, 0.5) | {"epoch": i + 1} for i in range(epochs)],
         metrics=figures,
         predictions=predictions,
         classes=classes,
@@ -76,7 +76,7 @@ def test_page_of_no_epoch_says_so_and_draws_no_empty_axes(tmp_path) -> None:
 
 
 def test_page_of_a_run_without_validation_shows_training_alone(tmp_path) -> None:
-    row = dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"val_loss": math.nan, "val_accuracy": math.nan}
+    row = dict.fromkeys(COLUMNS, 0.5) | {"val_loss": math.nan, "val_accuracy": math.nan}
     write_report(
         tmp_path / "report.html",
         title=TITLE,

@@ -1,6 +1,6 @@
+import contextlib
 import subprocess
 import sys
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,11 +10,12 @@ import tensorflow as tf
 from trainer.numerics.dropout import PerExampleDropout
 from trainer.numerics.reproducible_model import (
     ReproducibleModel,
+    Sums,
     count_pieces,
     in_pieces,
     parts_per_replica,
-    sum_exactly,
 )
+from trainer.numerics.summation import sum_exactly
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,13 @@ def test_global_batch_is_cut_into_the_same_parts(batch_size, replicas, parts) ->
 
 
 def trained(
-    model_class: type[keras.Model], parts: int, dropout: float = 0.0, **attributes: Any
+    model_class: type[keras.Model],
+    parts: int,
+    dropout: float = 0.0,
+    *,
+    sum_dtype: str = "float32",
+    uses_xla: bool = False,
+    microbatch: int | None = None,
 ) -> list[np.ndarray]:
     """The weights after five steps of the same batches."""
     rng = np.random.default_rng(0)
@@ -51,7 +58,9 @@ def trained(
     x = PerExampleDropout(dropout, seed=3)(x)
     x = keras.layers.Dense(3, "softmax", kernel_initializer=keras.initializers.GlorotUniform(2))(x)
     model = model_class(inputs, x)
-    vars(model).update(parts=parts, **attributes)
+    if isinstance(model, ReproducibleModel):
+        model.settle(Sums(parts, tf.as_dtype(sum_dtype)), uses_xla=uses_xla)
+        model.set_microbatch(microbatch)
     model.compile(
         keras.optimizers.SGD(0.5, momentum=0.9),
         keras.losses.CategoricalCrossentropy(),
@@ -66,7 +75,7 @@ def trained(
 def test_update_is_that_of_keras(parts, sum_dtype) -> None:
     keras_own = trained(keras.Model, 1)
     for ours, theirs in zip(
-        trained(ReproducibleModel, parts, sum_dtype=tf.as_dtype(sum_dtype)), keras_own, strict=True
+        trained(ReproducibleModel, parts, sum_dtype=sum_dtype), keras_own, strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -175,3 +184,13 @@ print({{name: float(value) for name, value in model.get_metrics_result().items()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     expected = {"loss": float(total / count), "accuracy": 0.5}
     assert done.stdout.splitlines()[-1:] == [str(expected)], done.stderr
+
+
+def test_trial_puts_the_microbatch_back() -> None:
+    inputs = keras.Input((2,))
+    model = ReproducibleModel(inputs, keras.layers.Dense(2)(inputs))
+    model.set_microbatch(4)
+    with contextlib.suppress(MemoryError), model.trying_microbatch(2):
+        assert model.microbatch == 2
+        raise MemoryError
+    assert model.microbatch == 4

@@ -1,5 +1,6 @@
 """model.keras in every Keras that README promises: a file outlives the version that wrote it."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,9 +11,12 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.config import PRECISIONS, TrainConfig
+from cli.flags import options_of
+from trainer.config import TrainConfig
 from trainer.model import classifier
+from trainer.model.backbone import VGG16
 
+PRECISIONS = options_of(TrainConfig)["precision"].choices
 # The oldest that is promised, and whatever is the newest.
 KERASES = {"oldest": "keras==3.5.0", "newest": "keras>=3.15"}
 
@@ -28,15 +32,14 @@ print(json.dumps([keras.__version__, said]))
 """
 
 
-def small_vgg() -> list[keras.Layer]:
+def small_network(images: keras.KerasTensor) -> keras.Model:
     """Takes the place of VGG16's layers: of the same kinds and names, of a few channels."""
-    return keras.Sequential(
-        [
-            keras.Input((224, 224, 3)),
-            keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="block1_conv1"),
-            keras.layers.MaxPooling2D(32, name="block1_pool"),
-        ]
-    ).layers
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="block1_conv1")(images)
+    x = keras.layers.MaxPooling2D(32, name="block1_pool")(x)
+    return keras.Model(keras.utils.get_source_inputs(images), x)
+
+
+SMALL_VGG = dataclasses.replace(VGG16, network=small_network)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +53,15 @@ def rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def saved(rgb: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     """Files of models of every head and precision, and what the model that was trained says."""
     folder, said = tmp_path_factory.mktemp("saved"), {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "_vgg_without_input", small_vgg)
-        for options in (
-            *({"head": "gap", "precision": precision} for precision in PRECISIONS),
-            {"head": "flatten", "precision": "float32"},
-        ):
-            config = TrainConfig(data_dir="", workdir="", freeze_layers=2, **options)
-            model = classifier.build_model(3, freeze_layers=2, **options)
-            path = folder / f"{'-'.join(options.values())}.keras"
-            classifier.for_inference(model, config).save(path)
-            said[str(path)] = model.predict(np.load(rgb), verbose=0)
+    for options in (
+        *({"head": "gap", "precision": precision} for precision in PRECISIONS),
+        {"head": "flatten", "precision": "float32"},
+    ):
+        config = TrainConfig(data_dir="", workdir="", freeze_layers=2, **options)
+        model = classifier.build_model(3, backbone=SMALL_VGG, freeze_layers=2, **options)
+        path = folder / f"{'-'.join(options.values())}.keras"
+        classifier.for_inference(model, config, SMALL_VGG).save(path)
+        said[str(path)] = model.predict(np.load(rgb), verbose=0)
     return said
 
 

@@ -214,14 +214,14 @@ def test_boxes_turn_only_where_they_were_drawn_on_the_stored_image(
 ) -> None:
     photograph = jpeg(0, orientation=6)
     example = spec(tmp_path / "1.jpg", photograph, 1, drawn_as_shown=drawn_as_shown)
-    [found], _ = shards.place(example, photograph)
+    [found], _ = shards.locate_objects(example, photograph)
     assert found.box == box
 
 
 def test_box_of_a_photograph_whose_size_nobody_knew_is_never_stored(tmp_path: Path) -> None:
     example = spec(tmp_path / "1.jpg", jpeg(0), 1, size=(0, 0))
     with pytest.raises(UnusableImageError, match="size was not known"):
-        shards.place(example, jpeg(0))
+        shards.locate_objects(example, jpeg(0))
 
 
 def test_inputs_digest_is_that_of_builds_before_boxes_could_be_drawn_as_shown() -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from tests.support import miniature, warm
 from tests.support.doomed import Kill, survive
-from trainer.loop.callbacks import HISTORY_COLUMNS
 from trainer.workdir import provenance
+from trainer.workdir.history import COLUMNS
 
 # 41 training examples and batches of 8: six steps, whose last one reaches into the next epoch.
 RECIPE = ("--batch_size=8", "--epochs=4", "--learning_rate=0.05", "--deterministic")
@@ -58,7 +58,7 @@ def test_workdir_holds_what_the_contract_promises(uninterrupted: Path) -> None:
         assert (uninterrupted / name).exists(), name
     with (uninterrupted / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == HISTORY_COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     metrics = json.loads((uninterrupted / "metrics.json").read_text())
     assert {

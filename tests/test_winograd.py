@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cli.flags import options_of
 from tests.support import warm
+from tests.support.miniature import environment
 from trainer.config import TrainConfig
 from trainer.model import classifier, memory
+from trainer.model.backbone import VGG16
 from trainer.numerics import winograd
 from trainer.numerics.reproducible_model import ReproducibleModel
 
@@ -85,6 +89,8 @@ def test_wide_convolutions_that_train_in_float32_are_winograds() -> None:
     assert not any(kinds(freeze_layers=19).values())
     assert not any(kinds(precision="mixed_bfloat16").values())
     assert not any(kinds(for_training=False).values())
+    assert kinds(fast_convolutions="auto") == kinds()
+    assert not any(kinds(fast_convolutions="off").values())
 
 
 def test_gpu_keeps_its_own_convolutions(monkeypatch) -> None:
@@ -94,7 +100,7 @@ def test_gpu_keeps_its_own_convolutions(monkeypatch) -> None:
 
 def test_trained_model_and_the_one_saved_predict_the_same() -> None:
     model = classifier.build_model(3, head="gap")
-    saved = classifier.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"))
+    saved = classifier.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"), VGG16)
     rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
     np.testing.assert_allclose(model(rgb), saved(rgb), atol=1e-5)
 
@@ -116,8 +122,9 @@ def test_what_it_works_in_counts_as_memory() -> None:
 ON_REPLICAS = """
 import sys
 
-from trainer.distribute.strategy import create_strategy, keep_order_of_sums
-from trainer.numerics.reproducible_model import ReproducibleModel
+from trainer.distribute.strategy import create_strategy
+from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
+from trainer.workarounds import keep_order_of_sums
 from trainer.numerics.winograd import WinogradConv2D
 
 import keras
@@ -139,7 +146,7 @@ with strategy.scope():
     model = ReproducibleModel(inputs, keras.layers.Dense(3, "softmax")(x))
     loss = keras.losses.CategoricalCrossentropy()
     model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
-    model.fix_sums(batch_size)
+    model.settle(reproducible_sums(batch_size, replicas))
 model.fit(images, labels, batch_size=batch_size, shuffle=False, verbose=0)
 np.savez(path, *model.get_weights())
 """
@@ -158,3 +165,77 @@ def test_replicas_end_at_the_same_bits(batch_size, replicas, tmp_path) -> None:
     for other in others:
         for one, several in zip(first, other, strict=True):
             np.testing.assert_array_equal(one, several)
+
+
+TRAINED = """
+import sys
+
+import numpy as np
+
+from trainer.config import TrainConfig
+from trainer.distribute.strategy import create_strategy
+from trainer.model import classifier, memory
+from trainer.model.backbone import VGG16
+from trainer.train import create_model
+
+import keras
+
+# Winograd's from the first channels on, and images small enough for a test.
+classifier._WIDE = 64
+folder, settings = sys.argv[1], sys.argv[2:]
+strategy = create_strategy(0)
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (8, 96, 96, 3)).astype(np.uint8)
+labels = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 8)]
+options = {"data_dir": "", "workdir": "", "head": "gap", "batch_size": 4, "freeze_layers": 4}
+options["input_size"] = 96
+weights = None
+for setting in settings:
+    keras.utils.set_random_seed(0)
+    options |= {} if setting == "unset" else {"fast_convolutions": setting}
+    with strategy.scope():
+        model = create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1}, VGG16)
+    if weights:
+        model.set_weights(weights)
+    model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+    weights = model.get_weights()
+    kinds = {type(layer).__name__ for layer in model.layers}
+    print("found", "WinogradConv2D" in kinds, memory.step_bytes(model, 100))
+np.savez(folder, *weights)
+"""
+
+
+def trained(path: Path, *settings: str) -> tuple[list[str], list[np.ndarray]]:
+    """Trains a step twice, and once more from there for each further setting."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINED, str(path), *settings],
+        capture_output=True, text=True, env=environment(), check=True,
+    )  # fmt: skip
+    found = [line for line in done.stdout.splitlines() if line.startswith("found ")]
+    return found, list(np.load(path).values())
+
+
+def test_switch_takes_keras_own_convolutions_and_the_memory_of_tiles_away(tmp_path) -> None:
+    [unset], by_default = trained(tmp_path / "unset.npz", "unset")
+    [auto], fast = trained(tmp_path / "auto.npz", "auto")
+    [off], plain = trained(tmp_path / "off.npz", "off")
+    assert auto == unset
+    assert auto.startswith("found True ")
+    assert off.startswith("found False ")
+    assert int(off.split()[2]) < int(auto.split()[2])
+    for one, other in zip(by_default, fast, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert any(np.any(one != other) for one, other in zip(fast, plain, strict=True))
+
+
+def test_run_may_go_on_with_the_other_setting(tmp_path) -> None:
+    found, weights = trained(tmp_path / "weights.npz", "auto", "off")
+    assert [line.split()[1] for line in found] == ["True", "False"]
+    assert all(np.isfinite(weight).all() for weight in weights)
+    recipes = [
+        TrainConfig(data_dir="", workdir="", fast_convolutions=setting).recipe()
+        for setting in options_of(TrainConfig)["fast_convolutions"].choices
+    ]
+    assert recipes[0] == recipes[1]

@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -36,3 +37,24 @@ def test_failure_half_way_leaves_no_shard_and_keeps_the_old_one(tmp_path) -> Non
             writer.write_shard(tmp_path / name, records())
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old").read_bytes() == before
+
+
+def test_shard_that_fails_halfway_does_not_get_its_name(tmp_path: Path) -> None:
+    def fail() -> None:
+        with writer.open_shard(tmp_path / "shard") as shard:
+            shard.write(b"one")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_may_be_given_one_by_one(tmp_path: Path) -> None:
+    whole = writer.write_shard(tmp_path / "shard", [b"one", b"two"])
+    content = (tmp_path / "shard").read_bytes()
+    with writer.open_shard(tmp_path / "shard") as shard:
+        shard.write(b"one")
+        shard.write(b"two")
+    assert shard.shard == whole
+    assert (tmp_path / "shard").read_bytes() == content

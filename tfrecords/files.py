@@ -15,9 +15,9 @@ INCOMPLETE_SUFFIX = ".incomplete"
 def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
     """Opens a temporary neighbour of `path`, which takes the name once all bytes are written.
 
-    The neighbour's name is drawn anew each time, so several processes may write one path at once:
-    tasks that share a folder, an engine that tries a slow task twice, a worker that outlives its
-    killed parent by a moment. The last to end wins.
+    The neighbour's name is random, so that several processes may write one path at once: tasks that
+    share a folder, an engine that runs a slow task twice, a worker that outlives its killed parent
+    by a moment. The last to finish wins.
     """
     path = epath.Path(path)
     incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}{INCOMPLETE_SUFFIX}")
@@ -33,7 +33,7 @@ def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: epath.PathLike, content: bytes | str) -> None:
-    """Writes bytes, or text as UTF-8."""
+    """Writes bytes, or text as UTF-8, completely or not at all."""
     with atomic_writer(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
@@ -41,7 +41,7 @@ def write_atomically(path: epath.PathLike, content: bytes | str) -> None:
 def remove_incomplete(directory: Path, name: str = "*") -> None:
     """Removes what killed writers left below a folder; `name` may be a pattern.
 
-    Only for who knows that nobody is writing there.
+    To be called only when nobody is writing there.
     """
     for path in directory.rglob(f"{name}.{'[0-9a-f]' * 8}{INCOMPLETE_SUFFIX}"):
         path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """TFRecord framing: length, CRC of the length, record, CRC of the record; all little-endian.
 
-That of TensorFlow's `record_writer.h`, written without TensorFlow:
+The format of TensorFlow's `record_writer.h`, written without TensorFlow:
 https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
@@ -18,10 +18,10 @@ class Record(NamedTuple):
     """One record as a file holds it.
 
     Attributes:
-        number: Its place in the file, from 0.
-        offset: Of its frame's first byte in the file.
-        data: The record; empty where the file is damaged before its end.
-        damage: What is wrong with it; "" where nothing is.
+        number: Counted from 0.
+        offset: Position in the file of its frame's first byte.
+        data: The record; empty if the file is damaged before the record's end.
+        damage: What is wrong with it; "" if nothing is.
     """
 
     number: int
@@ -39,11 +39,11 @@ def frame(record: bytes) -> bytes:
 def read_frames(file: BinaryIO, size: int) -> Iterator[Record]:
     """Yields every record of a file, the damaged ones too.
 
-    Where a length is damaged, nothing tells where the next record starts: that one is the last.
+    A record with a damaged length is the last one, as nothing tells where the next would start.
 
     Args:
-        file: At its start.
-        size: Of the file, in bytes.
+        file: A file that nothing has been read from yet.
+        size: The file's size in bytes.
     """
     number = offset = 0
     while offset < size:

@@ -14,9 +14,10 @@ _MOST_BRANDS_AT = 256  # Bytes: real files list a dozen.
 
 
 def open_heic(photograph: bytes) -> Image.Image | None:
-    """Opens a HEIC with pillow-heif; None where the file is none.
+    """Opens a HEIC with pillow-heif; returns None for any other file.
 
-    Pillow is not told of pillow-heif, so that other files are opened the same, whatever came first.
+    pillow-heif is not registered with Pillow, so that opening a HEIC does not change how other
+    files are opened.
 
     Raises:
         UnusableImageError: if pillow-heif is not installed.
@@ -32,14 +33,14 @@ def open_heic(photograph: bytes) -> Image.Image | None:
 
 
 def reason_unidentified(photograph: bytes) -> str:
-    """Why Pillow knows no format for a file."""
+    """Says why Pillow does not recognise a file."""
     if _brands(photograph) & _AVIF and not features.check("avif"):
         return _needs_extra("AVIF")
     return "not an image"
 
 
 def extra_decoder(photograph: bytes) -> str:
-    """What decodes the file beside what the project always brings, and its version; "" if nothing.
+    """Names the optional decoder that the file needs, with its version; "" if it needs none.
 
     Args:
         photograph: The file's bytes, or the first kilobyte of them.
@@ -50,13 +51,13 @@ def extra_decoder(photograph: bytes) -> str:
 
 
 def is_heic(photograph: bytes) -> bool:
-    """Whether it is HEIC, or another kind of HEIF that is not AVIF, which Pillow reads itself."""
+    """Whether it is HEIC or another HEIF, but not AVIF, which Pillow reads itself."""
     brands = _brands(photograph)
     return bool(brands & _HEIC) and not brands & _AVIF
 
 
 def _brands(photograph: bytes) -> set[bytes]:
-    """The major brand and the compatible ones, from the box that a HEIF begins with."""
+    """Returns the major brand and the compatible ones, from the box that a HEIF begins with."""
     if photograph[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(photograph[:4], "big"), _MOST_BRANDS_AT, len(photograph))

@@ -27,7 +27,7 @@ from tfrecords.schema import Box
 from tfrecords.unusable import UnusableImageError, rejecting
 
 Pixels = npt.NDArray[np.uint8]
-"""Upright RGB, [height, width, 3]; [height, width, 4], the fourth unused, while it is stored."""
+"""Upright RGB, [height, width, 3]; [height, width, 4] with the fourth unused, before encoding."""
 
 JPEG_QUALITY = 92
 MAX_PIXELS = 89_478_485  # Pillow's own bound: about a quarter of a GiB of RGB.
@@ -46,7 +46,7 @@ cv2.setNumThreads(1)  # Photographs are shared out over processes; one is too sm
 
 
 def _silence_pillow() -> None:
-    """What is odd about a file is judged here: Pillow warns, or logs, or lets libtiff print it."""
+    """Silences Pillow and libtiff, which warn of odd files: they are judged here."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     pillow = ctypes.CDLL(Image.core.__file__)
@@ -59,7 +59,7 @@ _silence_pillow()
 
 
 def encoding() -> str:
-    """What decides the stored bytes beside photograph and options: another one, other shards."""
+    """Returns what decides the stored bytes beside photograph and options: versions and quality."""
     libraries = (PIL, simplejpeg, cv2)
     versions = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
     return f"{ENCODING}, quality {JPEG_QUALITY}, {versions}"
@@ -75,11 +75,11 @@ def store_jpeg(
 
     Args:
         photograph: The file's bytes, in any format that Pillow reads.
-        image_size: Longest short side in pixels, shrunk to where it is more; 0 keeps the size. A
-            JPEG that already fits is returned as it is, if TensorFlow decodes it.
+        image_size: Upper bound of the short side in pixels; longer ones are shrunk to it, 0 keeps
+            the size. A JPEG that already fits is returned as it is, if TensorFlow decodes it.
         crop: What to cut out, in shares of the upright image.
-        look: Called with what `decode` returns and a fourth channel: for the image size, or for 0
-            if there is a crop.
+        look: Called with the decoded pixels, which have four channels: shrunk to `image_size`, or
+            at full size if there is a crop.
 
     Raises:
         UnusableImageError: with the reason.
@@ -102,7 +102,8 @@ def decode(photograph: bytes, image_size: int = 0) -> Pixels:
 
     Args:
         photograph: The file's bytes, in any format that Pillow reads.
-        image_size: Longest short side in pixels, shrunk to where it is more; 0 keeps the size.
+        image_size: Upper bound of the short side in pixels; longer ones are shrunk to it, 0 keeps
+            the size.
 
     Raises:
         UnusableImageError: with the reason.
@@ -111,7 +112,7 @@ def decode(photograph: bytes, image_size: int = 0) -> Pixels:
 
 
 def decode_stored(image: bytes) -> Pixels:
-    """Returns what an example shows, where TensorFlow can show it too.
+    """Returns what an example shows, provided that TensorFlow decodes it too.
 
     Args:
         image: A JPEG, as `store_jpeg` returns it.
@@ -131,7 +132,7 @@ def decode_remains(photograph: bytes, image_size: int) -> Pixels:
 
     Args:
         photograph: The file's bytes.
-        image_size: As `decode` takes it.
+        image_size: Upper bound of the short side in pixels; 0 keeps the size.
 
     Raises:
         UnusableImageError: if nothing is left.
@@ -146,10 +147,10 @@ def decode_remains(photograph: bytes, image_size: int) -> Pixels:
 def upright_boxes(
     photograph: bytes, boxes: Sequence[Box], annotated_size: tuple[int, int]
 ) -> list[Box]:
-    """Turns boxes with their image, where they were drawn on it as stored, not as shown.
+    """Turns boxes with their image, if they were drawn on it as stored, not as shown.
 
     Labelling tools show the image upright and write that size; others write the stored size. The
-    two can be told apart where EXIF turns the image by 90 degrees.
+    two can be told apart if EXIF turns the image by 90 degrees.
 
     Args:
         photograph: The file's bytes; only the header is read.
@@ -199,9 +200,9 @@ class _Header(NamedTuple):
     """What a file says of its image before it is decoded.
 
     Attributes:
-        width: As stored, in pixels.
-        height: The same.
-        orientation: EXIF's.
+        width: In pixels, as stored.
+        height: In pixels, as stored.
+        orientation: EXIF's, 1 to 8; 1 is upright.
         is_plain_jpeg: Whether TensorFlow decodes it to the same pixels: neither CMYK nor another
             format.
     """
@@ -279,7 +280,7 @@ def _tensorflow_takes(photograph: bytes, header: _Header, is_sound: bool) -> boo
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; 16-bit is scaled, transparency is laid on white."""
+    """Converts to 8-bit RGB: 16-bit is scaled, transparency is laid on white."""
     if image.mode.startswith("I"):  # Pillow would clip at 255 instead of scaling.
         high_bytes = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(high_bytes).convert("RGB")
@@ -292,7 +293,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _cut(pixels: Pixels, box: Box) -> Pixels:
-    """Cuts the box out, widened to whole pixels; at least one pixel remains."""
+    """Cuts the box out, widened to whole pixels; keeps one pixel at least."""
     height, width, _ = pixels.shape
     left = min(int(box.xmin * width), width - 1)
     top = min(int(box.ymin * height), height - 1)
@@ -302,7 +303,7 @@ def _cut(pixels: Pixels, box: Box) -> Pixels:
 
 
 def shrink(pixels: Pixels, image_size: int) -> Pixels:
-    """Returns the image with this short side, or as it is where that is no longer than this."""
+    """Shrinks the short side to `image_size`; returns smaller images, and any for 0, unchanged."""
     height, width, _ = pixels.shape
     short = min(height, width)
     if not image_size or short <= image_size:
@@ -318,7 +319,7 @@ def shrink(pixels: Pixels, image_size: int) -> Pixels:
 
 
 def _encode(pixels: Pixels) -> bytes:
-    """One fixed way to encode, so that equal pixels give equal bytes."""
+    """Encodes in one fixed way, so that equal pixels give equal bytes."""
     if max(pixels.shape) > _LONGEST_SIDE:
         height, width, _ = pixels.shape
         raise UnusableImageError(f"too long for a JPEG: {width}x{height} pixels")

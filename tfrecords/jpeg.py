@@ -1,4 +1,4 @@
-"""JPEG's own: its markers, libjpeg-turbo's decoder, and which files TensorFlow's would refuse."""
+"""JPEG: its markers, libjpeg-turbo's decoder, and which files TensorFlow's would refuse."""
 
 import io
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import simplejpeg
 from PIL import Image
 
 Channels = Literal["RGB", "RGBX"]
-"""Of decoded pixels: libjpeg-turbo and OpenCV are quicker with four than with three, by a tenth."""
+"""The channels of decoded pixels; libjpeg-turbo and OpenCV are a tenth faster with four."""
 
 _START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
-_START_OF_SCAN = b"\xff\xda"  # Of the pixels.
-# Of EXIF and XMP, and of colour profiles and further images.
+_START_OF_SCAN = b"\xff\xda"  # The pixels follow.
+# The first holds EXIF and XMP, the second colour profiles and further images.
 _METADATA = {b"\xff\xe1", b"\xff\xe2"}
 _LOSSLESS = {b"\xff\xc3", b"\xff\xcb"}  # Which TensorFlow's libjpeg does not know.
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
@@ -25,11 +25,11 @@ _WALL = b"\xff\xc0" * 2**15 + bytes(16)
 
 
 def read_bare_header(photograph: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG without metadata, as COCO's are, in a tenth of Pillow's time.
+    """Reads the size of a JPEG without metadata, like COCO's, in a tenth of Pillow's time.
 
     Returns:
-        None of any other file, and where the colours are not those that TensorFlow decodes to the
-        same pixels.
+        (width, height); None for any other file, and for colours that TensorFlow decodes to other
+        pixels.
     """
     found = list(_markers(photograph)) if photograph[:2] == _START_OF_IMAGE else []
     if not found or found[-1] != _START_OF_SCAN or not _METADATA.isdisjoint(found):
@@ -46,13 +46,13 @@ def decode(photograph: bytes, channels: Channels, enough: int = 0) -> npt.NDArra
 
     Args:
         photograph: The file's bytes.
-        channels: Of the pixels.
-        enough: Where both sides stay as long, in pixels, a fraction of the size may be decoded; 0
-            decodes all of it.
+        channels: Three or four, the fourth unused.
+        enough: A fraction of the size may be decoded, as long as both sides keep this many pixels;
+            0 decodes the full size.
 
     Returns:
-        Pixels, [height, width, channels], as stored; None where the file is damaged, though others
-        may get along with it.
+        Pixels, [height, width, channels], as stored; None if the file is damaged, though other
+        decoders may accept it.
     """
     reduced: dict[str, Any] = {}
     if enough:
@@ -67,7 +67,7 @@ def decode_remains(photograph: bytes, max_pixels: int) -> npt.NDArray[np.uint8] 
     """Decodes the part that is there of a JPEG that was cut off.
 
     Returns:
-        RGB, [height, width, 3]; None where nothing is left, or of more than so many pixels.
+        RGB, [height, width, 3]; None if nothing is left, or if there are more than `max_pixels`.
     """
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(photograph, strict=False)
@@ -79,7 +79,7 @@ def decode_remains(photograph: bytes, max_pixels: int) -> npt.NDArray[np.uint8] 
 
 
 def is_known_to_tensorflow(photograph: bytes) -> bool:
-    """Whether its kind is one that TensorFlow decodes: no lossless one, no tables before it."""
+    """Whether TensorFlow decodes this kind of JPEG: not lossless, and with a scan."""
     found = list(_markers(photograph))
     return found[-1:] == [_START_OF_SCAN] and _LOSSLESS.isdisjoint(found)
 
@@ -103,7 +103,7 @@ def ends_in_time(photograph: bytes) -> bool:
 
 
 def _markers(photograph: bytes) -> Iterator[bytes]:
-    """Yields the markers up to that of the pixels, or of an end before; passes over strays."""
+    """Yields the markers up to the start of the pixels or the image's end; skips stray bytes."""
     start = 2
     while (start := photograph.find(b"\xff", start)) >= 0:
         marker = photograph[start : start + 2]

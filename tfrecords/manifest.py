@@ -1,4 +1,4 @@
-"""The manifest: what a dataset holds and the digests that vouch for it. Its presence means done."""
+"""The manifest: what a dataset holds, and the digests to check it. Its presence means complete."""
 
 import hashlib
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ class Manifest(msgspec.Struct, frozen=True):
     """A complete dataset.
 
     Attributes:
-        version: Of this format.
-        classes: Names; an example's label is an index into them.
+        version: Version of the manifest's format.
+        classes: An example's label is an index into these names.
         counts: {split: {class: number of examples}}.
         shards: Every shard of every split.
-        digest: Of all shards' bytes: equal digests mean equal datasets.
+        digest: sha256 over all shards; equal digests mean equal datasets.
         options: Every option of the build.
         dropped: {rule: number of photographs or instances that it left out}.
         rejected: Number of photographs that could not be used.

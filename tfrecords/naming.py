@@ -11,8 +11,8 @@ FEATURES = "features.json"
 LICENSE = "LICENSE"
 # TFDS's too: the classes of `label` and of `objects`, a line each.
 CLASS_NAMES = ("label.labels.txt", "objects-label.labels.txt")
-BUILD_STATE = ".build"  # What a later build needs to know of each finished shard.
-FINGERPRINTS = "fingerprints.json"  # In there: of photographs, by content.
+BUILD_STATE = ".build"  # What a later build needs to know about each finished shard.
+FINGERPRINTS = "fingerprints.json"  # In BUILD_STATE: perceptual hashes, by content.
 
 SHARD_GLOB = f"{DATASET}-*.tfrecord-*"
 
@@ -23,5 +23,5 @@ def shard_name(split: str, index: int, num_shards: int) -> str:
 
 
 def split_of(shard: str) -> str:
-    """The split of a shard's file name: the inverse of `shard_name`."""
+    """Returns the split from a shard's file name: the inverse of `shard_name`."""
     return shard.removeprefix(f"{DATASET}-").partition(".tfrecord-")[0]

@@ -1,4 +1,4 @@
-"""Opens the files of photographs: whatever is wrong with one of them, nobody waits for it."""
+"""Opens the files of photographs, so that none of them can block or break a build."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from tfrecords.unusable import UnavailableImageError, UnusableImageError
 
 MAX_BYTES = 2**30  # No format needs more for as many pixels as are allowed.
 
-# What no other photograph would fare better with: this process, or its machine, is at its end.
+# Errors of the process or its machine, which every other photograph would meet too.
 _NOT_OF_ONE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 _NOT_TO_BE_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -24,7 +24,7 @@ def open_original(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises:
         UnusableImageError: if it is no regular file: reading from a pipe or a device may never end.
-        UnavailableImageError: if its disk, its folder or its links do not let it be read.
+        UnavailableImageError: if its disk, its folder or its links keep it from being read.
         OSError: if it is not there, or a folder, or if no file at all can be opened.
     """
     try:
@@ -73,7 +73,7 @@ def is_text(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    r"""A file's name on one line of text: `caf\xe9.jpg` where a byte is not UTF-8."""
+    r"""Returns a file's name on one line of text: `caf\xe9.jpg` for a byte that is not UTF-8."""
     return _NOT_TO_BE_SHOWN.sub(_escape, name)
 
 

@@ -18,19 +18,19 @@ _ORIGIN = {
 
 
 def read_serialized(paths: Sequence[str] | tf.Tensor) -> tf.data.Dataset:
-    """Serialized examples of one shard after the other, given their paths, or the path of one."""
+    """Returns serialized examples, one shard after the other, given one path or several."""
     return tf.data.TFRecordDataset(paths, buffer_size=READ_BYTES)
 
 
 def read_at(path: tf.Tensor, offset: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Returns the serialized example whose record starts at a byte of a shard.
 
-    Nothing else of the shard is read. Like everything here, it fails where a CRC does not match.
+    Nothing else of the shard is read. Like everything here, it fails if a CRC does not match.
 
     Args:
-        path: Of the shard.
-        offset: Of the record's frame, int64.
-        size: Of the frame in bytes, int64.
+        path: The shard, a scalar string.
+        offset: Where the record's frame starts, in bytes, int64.
+        size: The frame's size in bytes, int64.
     """
     from_there = tf.raw_ops.TFRecordDatasetV2(
         filenames=[path], compression_type="", buffer_size=size, byte_offsets=[offset]

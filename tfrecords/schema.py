@@ -50,7 +50,7 @@ def serialize_example(
 
     Args:
         image: A JPEG, upright.
-        filename: Of the photograph, relative to its image folder.
+        filename: The photograph's path relative to its image folder.
         image_id: The source's id of the photograph.
         label: Index into the dataset's classes.
         objects: Every instance of the classes in this image.

@@ -1,4 +1,4 @@
-"""What it means that an image cannot become an example: an error whose message is the reason."""
+"""Errors for images that cannot become examples; the message is the reason."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from PIL import Image
 
 _LONGEST_REASON = 200  # Characters: some plug-ins quote what they read.
-_ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # Of an object, another one in each process.
+_ADDRESS = re.compile(
+    r"\s*<[^<>]* at 0x[0-9a-f]+>"
+)  # An object's address, which differs between processes.
 
 
 class UnusableImageError(Exception):
@@ -15,12 +17,12 @@ class UnusableImageError(Exception):
 
 
 class UnavailableImageError(UnusableImageError):
-    """One that cannot be had now, for its disk or for memory: a later build tries again."""
+    """An image that a bad disk or full memory hides for now: a later build tries again."""
 
 
 @contextmanager
 def rejecting(what: str) -> Iterator[None]:
-    """Turns whatever a decoder raises into a rejection: plug-ins raise anything at a damaged file.
+    """Turns whatever a decoder raises into a rejection: on damage, plug-ins may raise anything.
 
     Args:
         what: The reason's first words, such as "cannot be decoded".
@@ -41,7 +43,7 @@ def rejecting(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The message on one short line; an error that has none for a person also says its type."""
+    """Returns the message on one short line, after the error's type if it is unclear without it."""
     message = "".join(c if c.isprintable() else " " for c in _ADDRESS.sub("", str(error)))
     message = " ".join(message.split())[:_LONGEST_REASON]
     phrased = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)

@@ -7,18 +7,19 @@ from etils import epath
 from tfrecords import naming
 from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
+from trainer.model.backbone import Backbone
 from trainer.model.weights import check_path
 from trainer.workdir import identity
 from trainer.workdir.files import Workdir, read_json
 
 
-def check_run(config: TrainConfig) -> Manifest:
+def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
     """Returns the dataset that a run trains on, once nothing stands in the way of a start.
 
     Raises:
         ValueError: if the dataset is missing, incomplete, of one class, or without what the flags
             ask for, or if the workdir holds another run or a dataset, or can be no folder.
-        WeightsError: if the run starts from a file that cannot be VGG16's weights.
+        WeightsError: if the run starts from a file that cannot be the backbone's weights.
     """
     manifest = read_manifest(config.data_dir)
     check_place(config.workdir)
@@ -40,7 +41,7 @@ def check_run(config: TrainConfig) -> Manifest:
         if split == "train" or split in manifest.counts:
             check_shards(config.data_dir, manifest, split)
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
-        check_path(config.weights)
+        check_path(config.weights, backbone)
     return manifest
 
 

@@ -1,147 +1,152 @@
-"""What a training run is asked for: one frozen, validated record. Standard library only."""
+"""What a training run is asked for: one frozen, validated record, which `main`'s flags fill."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-HEADS = ("flatten", "gap")
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "cosine")
-AUGMENTATIONS = ("none", "flip", "full")
-CACHE_FEATURES = ("auto", "on", "off")
-CACHE_DTYPES = ("float32", "bfloat16", "float16")
-ON_NAN = ("stop", "rollback")
-CLASS_WEIGHTS = ("none", "balanced")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+from cli import flags
+from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule, matching
+
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 SMALLEST_INPUT, LARGEST_INPUT, INPUT_STEP = 96, 768, 32  # Pixels; VGG16 halves them five times.
-FAST_CONVOLUTIONS = ("auto", "off")
 
-# How fast and how safely a run goes, not what comes out of it: these may change on resume.
-_MACHINE_OPTIONS = (
-    "workdir", "data_dir", "num_gpus", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-    "profile_steps", "on_nan", "dry_run", "cache_features", "cache_dir", "microbatch_size",
-    "jit_compile", "rendezvous_timeout_s", "fast_convolutions",
-)  # fmt: skip
+
+def _is_input_size(size: int) -> bool:
+    return SMALLEST_INPUT <= size <= LARGEST_INPUT and size % INPUT_STEP == 0
+
+
+def _are_steps(text: str) -> bool:
+    match = re.fullmatch(r"(\d+):(\d+)", text, re.ASCII)
+    return match is not None and 1 <= int(match[1]) <= int(match[2])
+
+
+_INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
+_InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
+_Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
+_LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be above 0")]
+_Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
+_Smoothing = Annotated[
+    float, Range(0), Rule(lambda share: 0 <= share < 1, "must be 0 or more, below 1")
+]
+_Steps = Annotated[str, Rule(_are_steps, "must be FIRST:LAST, two steps from 1 on, as in 10:20")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Options of `python -m trainer.main`; its `--help` says what each one means.
+    """Options of `python -m trainer.main`, each above its help.
+
+    A workdir holds one run, of one recipe: the options that decide what comes out. Those that are
+    marked `Machine`, how fast and how safely a run goes, may change when it is resumed.
 
     Raises:
         ValueError: if an option is out of range, or if two do not go together.
     """
 
-    data_dir: str
-    workdir: str
-    num_gpus: int | None = None
-    cpu_replicas: int = 1
-    rendezvous_timeout_s: int = 1800
-    batch_size: int = 32
-    microbatch_size: str | None = None
-    epochs: int = 20
-    learning_rate: float = 1e-4
-    learning_rate_schedule: str = "constant"
+    data_dir: Machine[BucketPath]
+    """What data_prep.build made."""
+    workdir: Machine[BucketPath]
+    """Where the run goes; one that holds this run is resumed."""
+    num_gpus: Machine[NonNegative | None] = None
+    """On each worker. Unset: every visible GPU, the CPU where there is none. 0: the CPU."""
+    cpu_replicas: Machine[Positive] = 1
+    """With --num_gpus=0: logical devices."""
+    rendezvous_timeout_s: Machine[Positive] = 1800
+    """Of several workers: seconds that each waits at the start until all are there."""
+    batch_size: Positive = 32
+    """Global batch: images per step over all replicas."""
+    microbatch_size: Machine[_Microbatch | None] = None
+    """At most so many images go through the model at once on each replica: the update stays that of
+    the whole batch, and needs less memory. auto: as many as fit. Unset: a replica's share."""
+    epochs: Positive = 20
+    """Times through the data. May grow: a run that is finished or was stopped then goes on."""
+    learning_rate: _LearningRate = 1e-4
+    """Of the optimizer."""
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up; cosine ends at 0 with the last epoch, and if
+    --epochs grows, goes on as if it had been so long from the start."""
     warmup_epochs: float = 0.0
-    early_stopping_patience: int | None = None
-    optimizer: str = "sgd"
-    weight_decay: float | None = None
-    label_smoothing: float = 0.0
-    class_weights: str = "none"
-    input_size: int = IMAGE_SIZE
-    augment: str = "none"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    data_ram_mib: int = 2048
-    freeze_layers: int = 15
-    head: str = "flatten"
-    weights: str = "imagenet"
-    cache_features: str = "auto"
-    cache_dir: str | None = None
-    cache_dtype: str | None = None
-    cache_views: int | None = None
-    precision: str = "float32"
-    jit_compile: bool = False
-    fast_convolutions: str = "auto"
-    seed: int = 0
+    """The learning rate grows linearly in these first."""
+    early_stopping_patience: Positive | None = None
+    """Stop after so many epochs without a lower val_loss, and take the best epoch's weights. Unset:
+    train all epochs, and take the last one's."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD has momentum 0.9."""
+    weight_decay: Annotated[float, Range(0)] | None = None
+    """Share of each weight that a step takes off, times the learning rate. Unset: the optimizer's
+    own, none for sgd and 0.004 for adamw."""
+    label_smoothing: _Smoothing = 0.0
+    """Share of each label that is spread over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: every class has the same share of the training loss, however few its
+    photographs."""
+    input_size: _InputSize = IMAGE_SIZE
+    f"""Pixels of the square that the model sees: {_INPUT_SIZES}."""
+    augment: Literal["none", "flip", "full"] = "none"
+    """flip: mirrors half of the training photographs, others in each epoch. full: random crops,
+    flips, colours and RandAugment's operations."""
+    mixup: Annotated[float, Range(0)] = 0.0
+    """Alpha, of pairs blended; 0: none are. 0.2 is usual."""
+    cutmix: Annotated[float, Range(0)] = 0.0
+    """Alpha, of pairs that swap a box; 0: none do. 1 is usual. With --mixup: half of the pairs."""
+    data_ram_mib: Positive = 2048
+    """MiB for stored examples and waiting batches, on each worker. A training split of more than
+    half of it is read and shuffled in parts."""
+    backbone: Literal["vgg16"] = "vgg16"
+    """The network, trained on ImageNet, that the head is put on."""
+    freeze_layers: _Layers = 15
+    """How many of VGG16's layers, its input among them, do not train."""
+    head: Literal["flatten", "gap"] = "flatten"
+    """How the last feature map becomes a vector."""
+    weights: BucketPath = "imagenet"
+    """imagenet, none (random), or the path of Keras's file."""
+    cache_features: Machine[Literal["auto", "on", "off"]] = "auto"
+    """Compute the frozen layers once, and train the rest from their output. auto: where it changes
+    nothing and pays."""
+    cache_dir: Machine[LocalPath | None] = None
+    """Where the features go, for several runs. Unset: the workdir."""
+    cache_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Rounds the features to this. Unset: they are kept as the frozen layers compute them."""
+    cache_views: Positive | None = None
+    """With --augment=full: draws so many views of each photograph once, and takes them in turn."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of the layers' arithmetic; weights, softmax and loss stay float32. bfloat16 is for CPUs and
+    GPUs that have it, float16 for older GPUs."""
+    jit_compile: Machine[bool] = False
+    """Compile each step's way through the model and back with XLA, for GPUs: on a CPU it is slower.
+    Changes last bits; not with --deterministic."""
+    fast_convolutions: Machine[Literal["auto", "off"]] = "auto"
+    """auto: on a CPU, wide float32 convolutions that train are computed by Winograd's algorithm,
+    which changes their last bits. off: all are TensorFlow's own."""
+    seed: Annotated[int, Range(0, 2**31 - 1, in_help=False)] = 0
+    """Of initial weights, order and dropout."""
     deterministic: bool = False
-    profile_steps: str | None = None
-    on_nan: str = "stop"
-    checkpoint_every: int | None = None
-    keep_checkpoints: int = 2
-    dry_run: bool = False
+    """Equal bits from equal runs; slower."""
+    on_nan: Machine[Literal["stop", "rollback"]] = "stop"
+    """Where a step gives no number: end the run, or go back to the last checkpoint and pass over
+    the batch, at most 3 times."""
+    checkpoint_every: Machine[Positive | None] = None
+    """Steps between checkpoints; one is also written at each epoch's end."""
+    keep_checkpoints: Machine[Positive] = 2
+    """How many of the newest checkpoints to keep; the best epoch's is kept besides."""
+    profile_steps: Machine[_Steps | None] = None
+    """FIRST:LAST, as 10:20: steps whose profile goes to WORKDIR/tensorboard; the run's first
+    is 1."""
+    dry_run: Machine[bool] = False
+    """Build everything, run a step, say what would be; write nothing."""
 
     def __post_init__(self) -> None:
         self._check_folders()
-        for name in (
-            "batch_size", "epochs", "cpu_replicas", "checkpoint_every", "keep_checkpoints",
-            "early_stopping_patience", "data_ram_mib", "cache_views", "rendezvous_timeout_s",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            self._check(name, value is None or value >= 1, "must be 1 or more")
-        self._check(
-            "microbatch_size",
-            self.microbatch_size is None
-            or re.fullmatch(r"auto|0*[1-9]\d*", self.microbatch_size, re.ASCII) is not None,
-            "must be 1 or more, or auto",
-        )
-        self._check("num_gpus", self.num_gpus is None or self.num_gpus >= 0, "must be 0 or more")
-        self._check("learning_rate", 0 < self.learning_rate < float("inf"), "must be above 0")
-        self._check(
-            "warmup_epochs",
-            0 <= self.warmup_epochs < self.epochs,
-            f"must be 0 or more, and less than the {self.epochs} epochs",
-        )
-        self._check("seed", 0 <= self.seed < 2**31, "must be between 0 and 2147483647")
-        self._check(
-            "input_size",
-            SMALLEST_INPUT <= self.input_size <= LARGEST_INPUT
-            and self.input_size % INPUT_STEP == 0,
-            f"must be a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}",
-        )
-        self._check(
-            "freeze_layers",
-            0 <= self.freeze_layers <= NUM_VGG_LAYERS,
-            f"must be between 0 and {NUM_VGG_LAYERS}, the layers of VGG16",
-        )
-        for name, choices in (
-            ("head", HEADS),
-            ("optimizer", OPTIMIZERS),
-            ("class_weights", CLASS_WEIGHTS),
-            ("augment", AUGMENTATIONS),
-            ("cache_features", CACHE_FEATURES),
-            ("on_nan", ON_NAN),
-            ("precision", PRECISIONS),
-            ("learning_rate_schedule", SCHEDULES),
-            ("fast_convolutions", FAST_CONVOLUTIONS),
-        ):
-            self._check(
-                name, getattr(self, name) in choices, f"must be one of {', '.join(choices)}"
+        flags.check(self)
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be 0 or more, and less than the {self.epochs} epochs. "
+                f"Received: warmup_epochs={self.warmup_epochs}."
             )
-        self._check(
-            "weight_decay",
-            self.weight_decay is None or 0 <= self.weight_decay < float("inf"),
-            "must be 0 or more",
-        )
-        self._check(
-            "cache_dtype",
-            self.cache_dtype in (None, *CACHE_DTYPES),
-            f"must be one of {', '.join(CACHE_DTYPES)}",
-        )
         self._check_cache()
-        match = re.fullmatch(r"(\d+):(\d+)", self.profile_steps or "1:1", re.ASCII)
-        self._check(
-            "profile_steps",
-            match is not None and 1 <= int(match[1]) <= int(match[2]),
-            "must be FIRST:LAST, two steps from 1 on, as in 10:20",
-        )
-        for name in ("mixup", "cutmix"):
-            self._check(name, 0 <= getattr(self, name) < float("inf"), "must be 0 or more")
-        self._check("label_smoothing", 0 <= self.label_smoothing < 1, "must be 0 or more, below 1")
         if self.jit_compile and self.deterministic:
             raise ValueError(
                 "jit_compile does not go with deterministic: XLA has no gradient of max-pooling "
@@ -209,11 +214,7 @@ class TrainConfig:
             options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
         if self.cache_dtype == "float32":
             options["cache_dtype"] = None  # It loses nothing.
-        return {name: value for name, value in options.items() if name not in _MACHINE_OPTIONS}
-
-    def _check(self, name: str, holds: bool, expectation: str) -> None:
-        if not holds:
-            raise ValueError(f"{name} {expectation}. Received: {name}={getattr(self, name)!r}.")
+        return {name: options[name] for name in flags.identity_of(TrainConfig)}
 
 
 def _lies_in(path: str, folder: str) -> bool:
@@ -225,9 +226,6 @@ def _lies_in(path: str, folder: str) -> bool:
 
 def with_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Completes a recipe of an older version: an option it did not know was at its default."""
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(TrainConfig)
-        if field.default is not dataclasses.MISSING and field.name not in _MACHINE_OPTIONS
-    }
+    options = flags.options_of(TrainConfig)
+    defaults = {name: options[name].default for name in flags.identity_of(TrainConfig)}
     return defaults | dict(recipe)

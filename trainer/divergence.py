@@ -5,12 +5,10 @@ from typing import Any
 
 import keras
 
-from trainer.data import input_pipeline
-from trainer.data.examples import shuffle_window
 from trainer.run import Run
 from trainer.workdir.files import read_json, write_json
 
-MAX_LEFT_OUT = 3  # Batches: more than that are no accident of the data.
+MAX_SKIPPED = 3  # Batches: more than that are no accident of the data.
 _SHOWN = 8  # Photographs in a line.
 
 
@@ -35,23 +33,17 @@ def describe(run: Run) -> str:
 
     The chief also writes them all into the workdir's diverged.json, behind those of before.
     """
-    batch = run.progress.next_batch
-    examples = input_pipeline.examples_in_batch(
-        run.train_split,
-        batch=batch,
-        batch_size=run.config.batch_size,
-        seed=run.config.seed,
-        window=shuffle_window(run.train_split, run.config),
-    )
+    batch = run.order.batch_of_step(run.state.step)
+    examples = run.order.examples_in_batch(run.train_split, batch)
     path = run.workdir.diverged
     if run.workers.is_chief:
         known = read_json(path) if path.exists() else []
-        record = {"step": run.progress.step + 1, "batch": batch, "examples": examples}
+        record = {"step": run.state.step + 1, "batch": batch, "examples": examples}
         write_json(path, [*known, record])
     shown = ", ".join(f"{example['name']} ({example['id']})" for example in examples[:_SHOWN])
     more = f" and {len(examples) - _SHOWN} more" if len(examples) > _SHOWN else ""
     return (
-        f"The loss or a gradient of step {run.progress.step + 1} is not a number. Received: batch "
+        f"The loss or a gradient of step {run.state.step + 1} is not a number. Received: batch "
         f"{batch}, of {shown}{more}, all in {path}"
     )
 
@@ -64,7 +56,7 @@ def stop(run: Run) -> DivergedError:
     )
     return DivergedError(
         f"{describe(run)}. {checkpoint}. Take a lower --learning_rate, or pass over such batches "
-        f"with --on_nan=rollback; {len(run.progress.left_out)} are already."
+        f"with --on_nan=rollback; {len(run.state.skipped_batches)} are already."
     )
 
 
@@ -74,12 +66,12 @@ def roll_back(run: Run) -> None:
     Raises:
         DivergedError: if as many batches as may be are passed over already.
     """
-    if len(run.progress.left_out) == MAX_LEFT_OUT:
+    if len(run.state.skipped_batches) == MAX_SKIPPED:
         raise stop(run)
     print(f"{describe(run)}. Going back to the last checkpoint, without that batch.", flush=True)
-    left_out = [*run.progress.left_out, run.progress.next_batch]
+    skipped = [*run.state.skipped_batches, run.order.batch_of_step(run.state.step)]
     restored = run.checkpoints.restore(run.model)
-    vars(run.progress).update(vars(restored) | {"left_out": left_out})
+    vars(run.state).update(vars(restored) | {"skipped_batches": skipped})
     save(run)
 
 
@@ -87,5 +79,5 @@ def save(run: Run) -> None:
     """Writes a checkpoint that says which batches are passed over; the first one to go back to."""
     run.workers.wait()  # Each has read what is written over next.
     if run.workers.is_chief:
-        run.checkpoints.save(run.model, run.progress)
+        run.checkpoints.save(run.model, run.state)
     run.workers.wait()

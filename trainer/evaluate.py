@@ -1,73 +1,61 @@
 """Evaluates a trained run on a split: `python -m trainer.evaluate --workdir=W --data_dir=D`."""
 
+import dataclasses
 import json
-import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from absl import flags
 from etils import epath
 
-from cli import command, paths
+from cli import command, flags
+from cli.flags import BucketPath, Positive, matching
 from cli.progress import Progress
 from trainer import keras_settings
 
-FLAGS = flags.FLAGS
+_Name = Annotated[
+    str,
+    matching(r"[^./\\\0][^/\\\0]*", "must be a plain name, without slashes or a dot at its start"),
+]
 
-paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, required=True)
-paths.define("data_dir", None, "What data_prep.build made.", schemes=paths.BUCKETS, required=True)
-flags.DEFINE_string("split", "val", "Which split.")
-flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
-flags.DEFINE_string(
-    "name",
-    None,
-    "The figures go to WORKDIR/evaluations/NAME. Unset: the split and the first 8 digits of the "
-    "dataset's digest.",
-)
-flags.DEFINE_bool("overwrite", False, "Also over figures of the same name on other data.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Options of `python -m trainer.evaluate`, each above its help."""
+
+    workdir: BucketPath
+    """Holds the trained run."""
+    data_dir: BucketPath
+    """What data_prep.build made."""
+    split: str = "val"
+    """Which split."""
+    batch_size: Positive = 32
+    """Images at a time."""
+    name: _Name | None = None
+    """The figures go to WORKDIR/evaluations/NAME. Unset: the split and the first 8 digits of the
+    dataset's digest."""
+    overwrite: bool = False
+    """Also over figures of the same name on other data."""
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+
+flags.define(EvaluateConfig)
 
 
 def main(arguments: list[str]) -> None:
     """Prints the figures of the split, and writes them beside the run's own."""
     command.refuse_arguments(arguments)
-    if FLAGS.name is not None and not re.fullmatch(r"[^./\\\0][^/\\\0]*", FLAGS.name):
-        raise command.FlagsError(
-            "name must be a plain name, without slashes or a dot at its start. "
-            f"Received: name={FLAGS.name!r}."
-        )
-    figures = evaluate(
-        FLAGS.workdir,
-        FLAGS.data_dir,
-        FLAGS.split,
-        batch_size=FLAGS.batch_size,
-        name=FLAGS.name,
-        overwrite=FLAGS.overwrite,
-    )
-    print(json.dumps(figures, indent=2))
+    config = command.config_from_flags(EvaluateConfig)
+    print(json.dumps(evaluate(config), indent=2))
 
 
-def evaluate(
-    workdir: str,
-    data_dir: str,
-    split_name: str,
-    *,
-    batch_size: int,
-    name: str | None = None,
-    overwrite: bool = False,
-) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Returns, and writes, the figures of a run on a split; every example counts once.
 
     They go to WORKDIR/evaluations/NAME, as `metrics.json` and `predictions.csv`: the run's own
     metrics.json stays as it is. They name the model that they are of by its file's digest.
-
-    Args:
-        workdir: Of the trained run.
-        data_dir: Of the dataset.
-        split_name: Of its split.
-        batch_size: How many images go through the model at once.
-        name: NAME. None: the split and the first 8 digits of the dataset's digest.
-        overwrite: Whether NAME may hold figures on other data, which are then replaced.
 
     Raises:
         ValueError: if there is no such run, dataset or split, if their classes differ, or if NAME
@@ -79,31 +67,36 @@ def evaluate(
     from trainer.results import figures
     from trainer.workdir.files import Workdir, write_json
 
-    run_files = Workdir(workdir)
+    run_files = Workdir(config.workdir)
     classes = checks.check_trained(run_files)
-    manifest = read_manifest(data_dir)
-    split = find_split(data_dir, manifest, split_name)
+    manifest = read_manifest(config.data_dir)
+    split = find_split(config.data_dir, manifest, config.split)
     checks.check_classes(classes, manifest)
-    checks.check_shards(data_dir, manifest, split_name)
-    folder = run_files.evaluation(name or f"{split_name}-{manifest.digest[:8]}")
-    of_data = {"split": split_name, "dataset_digest": manifest.digest}
+    checks.check_shards(config.data_dir, manifest, config.split)
+    folder = run_files.evaluation(config.name or f"{config.split}-{manifest.digest[:8]}")
+    of_data = {"split": config.split, "dataset_digest": manifest.digest}
     model_digest = run_files.model_digest()
-    if not overwrite:
+    if not config.overwrite:
         _refuse_other_data(folder, of_data)
         _say_other_model(folder, model_digest)
     _make(folder)
 
-    _say(f"Evaluating {workdir} on {split.num_examples:,} photographs of {split_name}.")
+    _say(f"Evaluating {config.workdir} on {split.num_examples:,} photographs of {config.split}.")
     _say("Loading TensorFlow and the model ...")
-    keras_settings.import_keras()
+    keras_settings.import_keras(find_devices=True)
+    from trainer.data.source import PhotographSource
+    from trainer.data.view import View
     from trainer.loop.counting import Counting
-    from trainer.model.classifier import load_model
     from trainer.results import evaluation
+    from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
+    source = PhotographSource(View(model.input_shape[1]))
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
-        counting = Counting(progress, split.num_examples, batch_size)
-        probabilities = evaluation.predict_split(model, split, batch_size, [counting])
+        counting = Counting(progress, split.num_examples, config.batch_size)
+        probabilities = evaluation.predict_split(
+            model, source, split, config.batch_size, [counting]
+        )
     of_model = {"model_digest": model_digest}
     content = {**evaluation.figures_of(probabilities, split), **of_data, **of_model}
     evaluation.write_predictions(folder / "predictions.csv", probabilities, split)

@@ -12,6 +12,8 @@ from typing import Any
 
 from absl import logging
 
+from cli import startup
+
 # What Keras takes where nobody says otherwise.
 _OWN = {
     "backend": "tensorflow",
@@ -24,11 +26,15 @@ _BACKEND = "KERAS_BACKEND"
 _LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
 
 
-def import_keras() -> None:
+def import_keras(*, find_devices: bool = False) -> None:
     """Imports Keras by its own defaults, on TensorFlow, and says what of the user's is not taken.
 
     Every command calls it before it imports anything that imports Keras. The user's file is neither
     read by Keras nor written.
+
+    Args:
+        find_devices: For a command that takes whatever GPU there is: looks for it at once, while
+            what TensorFlow prints of none is held back.
     """
     if overruled := describe_overruled(os.environ):
         logging.warning("Keras: %s.", "; ".join(overruled))
@@ -38,7 +44,13 @@ def import_keras() -> None:
     home = os.environ.get("KERAS_HOME")
     os.environ["KERAS_HOME"] = os.devnull  # A place where no file is, nor can be made.
     try:
-        import keras  # noqa: F401
+        with startup.quiet():
+            import keras  # noqa: F401
+            import tensorflow as tf
+
+            gpus = tf.config.list_physical_devices("GPU") if find_devices else []
+        if find_devices:
+            startup.warn_of_unused_gpu(len(gpus))
     finally:
         del os.environ["KERAS_HOME"]
         if home is not None:

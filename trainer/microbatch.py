@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from cli import machine
 from trainer.distribute.strategy import is_on_cpu
 from trainer.model import memory
 from trainer.numerics.reproducible_model import in_pieces
@@ -26,13 +27,14 @@ def settle(run: Run) -> None:
         RuntimeError: if memory does not hold a single image.
     """
     if run.config.microbatch_size != AUTO:
-        run.model.microbatch = run.config.microbatch_size and int(run.config.microbatch_size)
+        run.model.set_microbatch(run.config.microbatch_size and int(run.config.microbatch_size))
         return
-    most = run.progress.microbatch or _share(run)
+    most = run.state.microbatch or _share(run)
     found = run.workers.smallest(largest_fitting(run, most))
     if not found:
-        raise RuntimeError(f"Memory does not hold a step on one image. {_received(run)}.")
-    run.model.microbatch = run.progress.microbatch = found
+        raise RuntimeError(f"Memory does not hold a step on one image. {_received(run, 1)}.")
+    run.state.microbatch = found
+    run.model.set_microbatch(found)
     print(f"Microbatch: {found} at a time on each replica.", flush=True)
 
 
@@ -45,8 +47,8 @@ def sizes(share: int, parts: int) -> list[int]:
 
 def largest_fitting(run: Run, most: int) -> int:
     """Tries what is no more than `most`, the largest first; 0 where nothing fits."""
-    of_share = sizes(_share(run), run.model.parts)
-    return next((n for n in of_share if n <= most and _may_fit(run, n) and _fits(run, n)), 0)
+    candidates = sizes(_share(run), run.model.sums.parts)
+    return next((n for n in candidates if n <= most and _may_fit(run, n) and _fits(run, n)), 0)
 
 
 def _may_fit(run: Run, size: int) -> bool:
@@ -56,7 +58,7 @@ def _may_fit(run: Run, size: int) -> bool:
         return True
     replicas = len(strategy.extended.worker_devices)  # Of this worker.
     needed = _MARGIN * replicas * memory.step_bytes(run.model, size)
-    return needed <= memory.available_bytes()
+    return needed <= machine.free_memory()
 
 
 @contextlib.contextmanager
@@ -71,22 +73,19 @@ def naming_one_that_fits(run: Run) -> Iterator[None]:
     except tf.errors.ResourceExhaustedError as error:
         if "alloc" not in str(error):  # A disk may be what is full.
             raise
-        received = _received(run)
-        size = min(run.model.microbatch or _share(run), _share(run))
-        fitting = largest_fitting(run, size - 1)
+        at_once = min(run.model.microbatch or _share(run), _share(run))
+        fitting = largest_fitting(run, at_once - 1)
         advice = (
             f"Start it again with --microbatch_size={fitting}, which was tried and fits"
             if fitting
             else "Fewer at once do not fit either: take a smaller model or more memory"
         )
-        raise RuntimeError(f"Memory ran out. {received}. {advice}.") from error
+        raise RuntimeError(f"Memory ran out. {_received(run, at_once)}. {advice}.") from error
 
 
 def _fits(run: Run, size: int) -> bool:
     """Whether every replica of this worker can go through its share in such pieces, and back."""
     model, strategy = run.model, run.model.distribute_strategy
-    model.microbatch = size
-    begin = run.features.rest if run.features else model
     share = [_share(run)]
 
     def images_of(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
@@ -96,8 +95,8 @@ def _fits(run: Run, size: int) -> bool:
     def go_through(images: tf.Tensor, batch: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         gradients, probabilities = model.backward(batch, labels)
         sums = [tf.cast(tf.reduce_sum(t), tf.float32) for t in (*gradients, probabilities)]
-        if run.features:  # Its frozen layers run before the first step.
-            features = in_pieces(run.features.frozen, images, model.parts, size)
+        if run.features:  # The frozen layers run before the first step.
+            features = in_pieces(run.features.frozen, images, model.sums.parts, size)
             sums.append(tf.cast(tf.reduce_sum(features), tf.float32))
         return tf.add_n(sums)
 
@@ -106,11 +105,12 @@ def _fits(run: Run, size: int) -> bool:
         return strategy.run(go_through, args=arguments)
 
     try:
-        try_all(
-            images_of(model.input_shape, "uint8"),
-            images_of(begin.input_shape, begin.input.dtype),
-            images_of(model.output_shape, "float32"),
-        )
+        with model.trying_microbatch(size):
+            try_all(
+                images_of(model.input_shape, "uint8"),
+                images_of(model.trained.input_shape, model.trained.input.dtype),
+                images_of(model.output_shape, "float32"),
+            )
     except tf.errors.ResourceExhaustedError:
         return False
     return True
@@ -120,8 +120,7 @@ def _share(run: Run) -> int:
     return run.config.batch_size // run.num_replicas
 
 
-def _received(run: Run) -> str:
-    at_once = min(run.model.microbatch or _share(run), _share(run))
+def _received(run: Run, at_once: int) -> str:
     return (
         f"Received: batch_size={run.config.batch_size}, num_replicas={run.num_replicas}, "
         f"{at_once} images at once on each"

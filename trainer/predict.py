@@ -1,51 +1,65 @@
 """Says what is on photographs: `python -m trainer.predict --workdir=W IMAGE...`."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from absl import flags
-
-from cli import command, paths
+from cli import command, flags, paths
+from cli.flags import BucketPath, LocalPath, Positive
 from cli.progress import Progress
 from trainer import keras_settings
 
 if TYPE_CHECKING:
     from trainer.results.predictions import Prediction
 
-FLAGS = flags.FLAGS
-
 _BATCH_SIZE = 32
 _MOST_DRAWN = 60  # Of more, a picture takes minutes and is too high for most viewers.
 
-paths.define("workdir", None, "Holds the trained run.", schemes=paths.BUCKETS, required=True)
-flags.DEFINE_integer("top_k", 5, "How many classes to name for each image.", lower_bound=1)
-flags.DEFINE_enum("format", "text", ("text", "json"), "What to print.")
-paths.define("plot", None, "A PNG to draw: each image with its bars.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Options of `python -m trainer.predict`, each above its help."""
+
+    workdir: BucketPath
+    """Holds the trained run."""
+    top_k: Positive = 5
+    """How many classes to name for each image."""
+    format: Literal["text", "json"] = "text"
+    """What to print."""
+    plot: LocalPath | None = None
+    """A PNG to draw: each image with its bars."""
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+
+flags.define(PredictConfig)
 
 
 def main(arguments: list[str]) -> None:
     """Predicts for each image; one that cannot be read gets a line of its own."""
+    config = command.config_from_flags(PredictConfig)
     if not arguments:
         raise command.FlagsError("At least one image is needed. Received: none.")
-    if FLAGS.plot:
-        check_plot(FLAGS.plot)
+    if config.plot:
+        check_plot(config.plot)
     if len(arguments) > _BATCH_SIZE:
         _say(f"Reading {len(arguments):,} photographs ...")
-    jpegs, errors = read_photographs(arguments, FLAGS.workdir)
+    jpegs, errors = read_photographs(arguments, config.workdir)
     for path, reason in errors:
         _say(f"Error: {path}: {reason}")
-    predictions, classes = predict(jpegs, FLAGS.workdir)
-    lines = _json_lines if FLAGS.format == "json" else _text_lines
+    predictions, classes = predict(jpegs, config.workdir)
+    lines = _json_lines if config.format == "json" else _text_lines
     try:
-        for line in lines(predictions, classes, FLAGS.top_k):
+        for line in lines(predictions, classes, config.top_k):
             print(line)
         sys.stdout.flush()
     finally:  # `| head`, which breaks the pipe, must not cost the picture.
-        if FLAGS.plot and predictions:
-            draw(predictions, classes, FLAGS.plot, FLAGS.top_k)
+        if config.plot and predictions:
+            draw(predictions, classes, config.plot, config.top_k)
     if errors:
         sys.exit(command.FAILED)
 
@@ -134,17 +148,18 @@ def predict(
     if not jpegs:
         return [], classes
     _say("Loading TensorFlow and the model ...")
-    keras_settings.import_keras()
+    keras_settings.import_keras(find_devices=True)
     import numpy as np
     import tensorflow as tf
 
-    from trainer.data.input_pipeline import decode_square
+    from trainer.data.view import View
     from trainer.loop.counting import Counting
-    from trainer.model.classifier import load_model
     from trainer.results.predictions import Prediction
+    from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
-    squares = np.stack([decode_square(jpeg).numpy() for _, jpeg in jpegs])
+    view = View(model.input_shape[1])
+    squares = np.stack([view.centre(jpeg).numpy() for _, jpeg in jpegs])
     with Progress(len(squares), "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, len(squares), _BATCH_SIZE)
         probabilities = model.predict(

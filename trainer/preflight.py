@@ -10,34 +10,37 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cli import disk
+from cli import machine
 from trainer import microbatch
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster
 from trainer.model import memory
+from trainer.model.backbone import VGG16, Backbone
+from trainer.model.state import nbytes, variables
 from trainer.results import evaluation
 from trainer.run import Run
-from trainer.train import prepare, training_stream
-from trainer.workdir.checkpoints import variables
+from trainer.train import prepare, settle, training_batches
 
 
-def preflight(config: TrainConfig, cluster: Cluster | None = None) -> None:
+def preflight(
+    config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16
+) -> None:
     """Prints what the run would be and need, once a step went through and a batch was predicted.
 
     Raises:
         ValueError: if the run could not start, or the disk has no room for its files.
     """
-    run = prepare(config, cluster)
+    run = prepare(config, cluster, backbone)
     print("Dry run: nothing is written.", flush=True)
     from_photographs = dataclasses.replace(run, features=None)  # Those are not there yet.
-    microbatch.settle(from_photographs)
+    settle(from_photographs)
     _print_rows(plan_rows(run))
     print("Trying a step, and to predict a batch ...", flush=True)
     with microbatch.naming_one_that_fits(from_photographs):
         _print_rows(try_step(from_photographs))
     needed = disk_bytes(run)
-    _print_rows({f"Disk, {name}": disk.readable(size) for name, size in needed.items()})
-    disk.require_room(run.workdir.root, sum(needed.values()))
+    _print_rows({f"Disk, {name}": machine.readable(size) for name, size in needed.items()})
+    machine.require_disk(run.workdir.root, sum(needed.values()))
     print("Would be written:")
     for path in run.workdir.files():
         print(f"  {path}{' (stands there)' if path.exists() else ''}")
@@ -56,19 +59,19 @@ def plan_rows(run: Run) -> dict[str, str]:
         f"{run.val_split.num_examples if run.val_split else 0:,} to validate on, "
         f"{len(run.train_split.classes)} classes",
         "Steps": f"{run.steps_per_epoch:,} an epoch, {run.num_steps:,} in {run.config.epochs} "
-        f"epochs; starting at step {run.progress.step:,}",
+        f"epochs; starting at step {run.state.step:,}",
         "Parameters": f"{total:,}: {total - trained:,} frozen, {trained:,} train",
-        "Memory, estimate": f"{disk.readable(memory.step_bytes(run.model, at_once))} a replica",
+        "Memory, estimate": f"{machine.readable(memory.step_bytes(run.model, at_once))} a replica",
     }
 
 
 def try_step(run: Run) -> dict[str, str]:
     """Runs a step on every replica and predicts a batch; returns their times and memory."""
     start = time.monotonic()
-    run.model.fit(training_stream(run), steps_per_epoch=1, verbose=0, shuffle=False)
+    run.model.fit(training_batches(run), steps_per_epoch=1, verbose=0, shuffle=False)
     stepped = time.monotonic()
     split = run.val_split or run.train_split
-    batches = evaluation.distributed_batches(run.model, split, run.config.batch_size)
+    batches = evaluation.distributed_batches(run.model, run.source, split, run.config.batch_size)
     probabilities = run.model.predict(batches, steps=1, verbose=0)
     if not np.isfinite(probabilities).all():
         raise ValueError(
@@ -84,12 +87,12 @@ def try_step(run: Run) -> dict[str, str]:
 
 def disk_bytes(run: Run) -> dict[str, int]:
     """What the files of a run need at most, {what: bytes}."""
-    checkpoint = sum(memory.nbytes(variable) for variable in variables(run.model))
+    checkpoint = sum(nbytes(variable) for variable in variables(run.model))
     kept = run.config.keep_checkpoints + 2  # The best one, and the one that is being written.
-    features = {"features": run.features.nbytes_missing(run.splits)} if run.features else {}
+    features = {"features": run.features.store.nbytes_missing(run.splits)} if run.features else {}
     return {
         f"{kept} checkpoints": kept * checkpoint,
-        "model": sum(memory.nbytes(weight) for weight in run.model.weights),
+        "model": sum(nbytes(weight) for weight in run.model.weights),
         **features,
     }
 
@@ -99,9 +102,9 @@ def _measured_memory() -> str:
     gpus = tf.config.list_logical_devices("GPU")
     if not gpus:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # It counts in KiB.
-        return f"{disk.readable(peak)} at most, the whole process"
+        return f"{machine.readable(peak)} at most, the whole process"
     peaks = [tf.config.experimental.get_memory_info(gpu.name)["peak"] for gpu in gpus]
-    return f"{', '.join(map(disk.readable, peaks))} at most"
+    return f"{', '.join(map(machine.readable, peaks))} at most"
 
 
 def _count(weights: list[keras.Variable]) -> int:

@@ -1,19 +1,25 @@
 """What a run is made of, once it is built: from here on nothing is decided."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import keras
 
 from trainer.config import TrainConfig
+from trainer.data.examples import shuffle_window
+from trainer.data.order import Order
+from trainer.data.source import PhotographSource, Source
 from trainer.data.split import Split
 from trainer.distribute.workers import Workers
-from trainer.features.cache import FeatureCache
-from trainer.loop.verdict import Timing
+from trainer.features.source import FeatureSource
+from trainer.loop.timing import Timing
+from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
-from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
+from trainer.workdir.train_state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,20 +28,19 @@ class Run:
 
     Attributes:
         config: What it was asked for.
+        backbone: The network before the head.
         identity: What makes it this run and no other.
-        workdir: Where it goes.
-        train_split: What it trains on.
         val_split: What it is validated on; None: on nothing, so that it ends without figures.
-        model: Compiled, under its strategy, and set to the progress.
-        schedule: Of the learning rate.
-        checkpoints: Of the run.
-        progress: How far it is.
-        workers: Who take part in it.
-        features: What it trains from; None: from the photographs.
+        model: Compiled, under its strategy, and set to the state.
+        schedule: The learning rate, as a function of the step where it is none of its own.
+        state: How far it is.
+        photographs: What it trains from, unless there are features.
+        features: What it trains from once they are computed; None: from the photographs.
         timing: Where the time of this process's steps goes.
     """
 
     config: TrainConfig
+    backbone: Backbone
     identity: dict[str, Any]
     workdir: Workdir
     train_split: Split
@@ -43,9 +48,10 @@ class Run:
     model: keras.Model
     schedule: Schedule | float
     checkpoints: Checkpoints
-    progress: Progress
+    state: TrainState
     workers: Workers
-    features: FeatureCache | None
+    photographs: PhotographSource
+    features: FeatureSource | None
     timing: Timing = dataclasses.field(default_factory=Timing)
 
     @property
@@ -54,8 +60,27 @@ class Run:
         return [self.train_split, *([self.val_split] if self.val_split else [])]
 
     @property
+    def source(self) -> Source:
+        """Where its batches come from."""
+        return self.features or self.photographs
+
+    @property
+    def order(self) -> Order:
+        """The order of its training examples."""
+        return Order(
+            self.config.seed,
+            self.config.batch_size,
+            self._window,
+            tuple(self.state.skipped_batches),
+        )
+
+    @functools.cached_property
+    def _window(self) -> int:
+        return shuffle_window(self.train_split, self.config)
+
+    @property
     def num_replicas(self) -> int:
-        """Over which the global batch is shared."""
+        """How many share the global batch."""
         return self.model.distribute_strategy.num_replicas_in_sync
 
     @property
@@ -65,7 +90,7 @@ class Run:
 
     @property
     def num_steps(self) -> int:
-        """Of all epochs."""
+        """Training steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
 

@@ -12,41 +12,54 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from cli.progress import Progress as ProgressBar
+from cli.progress import Progress
 from tfrecords.manifest import read_manifest
-from trainer import divergence, microbatch
+from trainer import divergence, microbatch, workarounds
 from trainer.config import TrainConfig
-from trainer.data import input_pipeline
-from trainer.data.examples import index_together, labels_of, shuffle_window
+from trainer.data.examples import index_together, labels_of
+from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.distribute import processor
 from trainer.distribute.cluster import Cluster
-from trainer.distribute.strategy import create_strategy, is_on_cpu, keep_order_of_sums
+from trainer.distribute.strategy import create_strategy, is_on_cpu
 from trainer.distribute.workers import Workers, naming_lost_workers
-from trainer.features import cache as feature_cache
-from trainer.loop import callbacks
+from trainer.features import compute
+from trainer.features.choose import choose_features
+from trainer.loop.checkpointing import Checkpointing, Stopping
 from trainer.loop.counting import Counting
 from trainer.loop.display import Display
+from trainer.loop.early_stopping import EarlyStopping
+from trainer.loop.history_log import HistoryLog
 from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
-from trainer.loop.verdict import Verdict
-from trainer.model import memory
-from trainer.model.classifier import build_model, create_optimizer, for_inference
+from trainer.loop.timing import StepTimer
+from trainer.loop.validation import Validation
+from trainer.model.backbone import VGG16, Backbone
+from trainer.model.classifier import build_model, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.model.loss import create_loss
+from trainer.model.optimizer import create_optimizer
+from trainer.model.state import variables
 from trainer.model.weights import load_weights
+from trainer.numerics.reproducible_model import Sums, reproducible_sums
 from trainer.results import evaluation, metrics, report
 from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
 from trainer.run import Run, steps_per_epoch
-from trainer.workdir import identity, provenance
-from trainer.workdir.checkpoints import Checkpoints, Progress
+from trainer.workdir import history, identity, provenance
+from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir, write_json
+from trainer.workdir.train_state import TrainState
 
 _PHOTOGRAPHS_IN_REPORT = 24
 
 
-def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    stop: StopSignals,
+    cluster: Cluster | None = None,
+    backbone: Backbone = VGG16,
+) -> dict[str, Any]:
     """Trains, or goes on with the run in the workdir, and returns the figures of metrics.json.
 
     Raises:
@@ -55,29 +68,26 @@ def train(config: TrainConfig, stop: StopSignals, cluster: Cluster | None = None
         RuntimeError: if another worker was lost.
     """
     with naming_lost_workers(cluster):
-        run = prepare(config, cluster)
-        start = provenance.describe(config, run.model.distribute_strategy, run.progress.step)
+        run = prepare(config, cluster, backbone)
+        start = provenance.describe(config, run.model.distribute_strategy, run.state.step)
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
-        if run.features:
-            run.model.forward = run.features.rest
-        microbatch.settle(run)
+        settle(run)
         with microbatch.naming_one_that_fits(run):
             if run.features:
-                run.features.fill(run.splits, run.model, cluster)
-                run.workers.wait()  # Each reads the shards of all.
+                fill_features(run)
             fit(run, stop)
             return finish(run, stop)
 
 
-def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
+def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
     train_split = find_split(config.data_dir, manifest, "train")
     has_val = "val" in manifest.counts
     val_split = find_split(config.data_dir, manifest, "val") if has_val else None
     splits = [train_split, *([val_split] if val_split else [])]
-    memory.keep_for_next_step()
+    workarounds.keep_memory()
     strategy = create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
@@ -94,27 +104,28 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
     checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
     schedule = create_schedule(config, steps_per_epoch(config, train_split))
     with strategy.scope():
-        model = create_model(config, schedule, manifest.counts["train"])
-        if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
-            keep_order_of_sums()
-            model.fix_sums(config.batch_size)
-        model.uses_xla = config.jit_compile
-        progress = checkpoints.restore(model)
-        if not progress.step:
-            load_weights(model, config.weights)
-    say_growth(config, workdir, progress, train_split)
-    features = feature_cache.choose(config, model, manifest, splits, strategy)
+        model = create_model(config, schedule, manifest.counts["train"], backbone)
+        state = checkpoints.restore(model)
+        if not state.step:
+            load_weights(model, config.weights, backbone)
+    say_growth(config, workdir, state, train_split)
+    features = choose_features(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
-    of_all = {
-        "checkpoint_every": config.checkpoint_every,
-        "features": features and features.folder.name,
-    }
-    workers.check_alike(model, progress, {**of_all, **this_run})
+    workers.check_alike(
+        settings={
+            "checkpoint_every": config.checkpoint_every,
+            "features": features and features.store.folder.name,
+            **this_run,
+        },
+        state=vars(state),
+        weights=lambda: map(keras.ops.convert_to_numpy, variables(model)),
+    )
     if cluster:
         train_split = index_together(train_split, workers)
         val_split = val_split and index_together(val_split, workers)
     return Run(
         config=config,
+        backbone=backbone,
         identity=this_run,
         workdir=workdir,
         train_split=train_split,
@@ -122,65 +133,93 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None) -> Run:
         model=model,
         schedule=schedule,
         checkpoints=checkpoints,
-        progress=progress,
+        state=state,
         workers=workers,
+        photographs=PhotographSource.from_config(config),
         features=features,
     )
 
 
+def fill_features(run: Run) -> None:
+    """Computes the features that the run trains from and that are not there yet."""
+    assert run.features
+    compute.fill(
+        run.features,
+        run.splits,
+        model=run.model,
+        batch_size=run.config.batch_size,
+        workers=run.workers,
+    )
+    run.workers.wait()  # Each reads the shards of all.
+
+
+def settle(run: Run) -> None:
+    """Tells the model how it trains: its sums, from what, and how many images at once."""
+    config, strategy = run.config, run.model.distribute_strategy
+    sums = Sums()
+    if config.deterministic or is_on_cpu(strategy):  # A GPU's own sums vary otherwise.
+        workarounds.keep_order_of_sums()
+        sums = reproducible_sums(config.batch_size, run.num_replicas)
+    trained = run.features.rest if run.features else None
+    run.model.settle(sums, trained=trained, uses_xla=config.jit_compile)
+    microbatch.settle(run)
+
+
 def say_growth(
-    config: TrainConfig, workdir: Workdir, progress: Progress, train_split: Split
+    config: TrainConfig, workdir: Workdir, state: TrainState, train_split: Split
 ) -> None:
     """Says what goes on where a run is given more epochs than it had."""
     epochs = workdir.epochs()
     if epochs is None or epochs == config.epochs:
         return
     steps = steps_per_epoch(config, train_split)
-    growth = describe_growth(config, epochs, step=progress.step, steps_per_epoch=steps)
-    if progress.stops_early(config.early_stopping_patience):
+    growth = describe_growth(config, epochs, step=state.step, steps_per_epoch=steps)
+    if state.stops_early(config.early_stopping_patience):
         growth = "More epochs change nothing: the run has stopped early."
     print(growth, flush=True)
 
 
 def create_model(
-    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int]
+    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int], backbone: Backbone
 ) -> keras.Model:
     """Returns the compiled model, its weights random. Call it in a strategy's scope.
 
     Args:
-        config: Of the run.
-        schedule: Of the learning rate.
         counts: {class: number of training examples}, in the order of the labels.
+        backbone: The network before the head.
     """
     model = build_model(
         len(counts),
+        backbone=backbone,
+        input_size=config.input_size,
         freeze_layers=config.freeze_layers,
         head=config.head,
         precision=config.precision,
         seed=config.seed,
+        fast_convolutions=config.fast_convolutions,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
     model.compile(
         optimizer=create_optimizer(config, schedule),
         loss=create_loss(config, counts),
         metrics=["accuracy"],
-        jit_compile=False,  # Of the whole step it fails under tf.distribute; see `uses_xla`.
+        jit_compile=False,  # Of the whole step it fails under tf.distribute; see `settle`.
     )
     model.build_training()
     return model
 
 
 def fit(run: Run, stop: StopSignals) -> None:
-    """Trains from the progress to the last epoch; a checkpoint ends each epoch."""
-    config, progress = run.config, run.progress
+    """Trains from the run's state to the last epoch; a checkpoint ends each epoch."""
+    config, state = run.config, run.state
     print(
         f"Global batch {config.batch_size} = {run.num_replicas} replicas x "
         f"{config.batch_size // run.num_replicas}; {run.train_split.num_examples} examples, "
-        f"{run.steps_per_epoch} steps an epoch; starting at step {progress.step}.",
+        f"{run.steps_per_epoch} steps an epoch; starting at step {state.step}.",
         flush=True,
     )
     display = Display(
-        progress,
+        state,
         epochs=config.epochs,
         steps_per_epoch=run.steps_per_epoch,
         batch_size=config.batch_size,
@@ -188,7 +227,7 @@ def fit(run: Run, stop: StopSignals) -> None:
     around = create_callbacks(run, stop, display)
     if not is_trained(run):
         print("TensorFlow builds its graph in the first step, for up to a minute ...", flush=True)
-    if config.on_nan == "rollback" and not progress.step:
+    if config.on_nan == "rollback" and not state.step:
         divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
@@ -205,12 +244,12 @@ def fit(run: Run, stop: StopSignals) -> None:
 
 def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
     """Trains the rest of an epoch that was cut off, or all epochs that are left."""
-    epoch, done = divmod(run.progress.step, run.steps_per_epoch)
-    if run.progress.awaits_row(run.steps_per_epoch):
-        callbacks.end_epoch(run.model, epoch - 1, around)
+    epoch, done = divmod(run.state.step, run.steps_per_epoch)
+    if run.state.awaits_row(run.steps_per_epoch):
+        end_epoch(run.model, epoch - 1, around)
         return
     run.model.fit(
-        training_stream(run),
+        training_batches(run),
         initial_epoch=epoch,
         # An epoch that was cut off has fewer steps left, so it is a fit of its own.
         epochs=epoch + 1 if done else run.config.epochs,
@@ -221,45 +260,40 @@ def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:
     )
 
 
+def end_epoch(model: keras.Model, epoch: int, around: Sequence[keras.callbacks.Callback]) -> None:
+    """Does what is left of an epoch that was stopped between its last step and its row."""
+    with model.distribute_strategy.scope():
+        every = keras.callbacks.CallbackList(around, model=model)
+        every.on_train_begin()
+        every.on_epoch_begin(epoch)
+        every.on_epoch_end(epoch, model.get_metrics_result())
+        every.on_train_end()
+
+
 def is_trained(run: Run) -> bool:
     """Whether every epoch is done, or none more is wanted."""
-    return len(run.progress.history) == run.config.epochs or run.progress.stops_early(
+    return len(run.state.history) == run.config.epochs or run.state.stops_early(
         run.config.early_stopping_patience
     )
 
 
-def training_stream(run: Run) -> tf.distribute.DistributedDataset:
+def training_batches(run: Run) -> tf.distribute.DistributedDataset:
     """The batches from the run's step on, each worker's rows and each replica's."""
-    of_all: dict[str, Any] = {
-        "batch_size": run.config.batch_size,
-        "seed": run.config.seed,
-        "window": shuffle_window(run.train_split, run.config),
-        "start_step": run.progress.next_batch,
-        "left_out": run.progress.left_out,
-    }
+    order, start_step = run.order, run.state.step
 
-    def of_worker(worker: tf.distribute.InputContext) -> tf.data.Dataset:
-        if run.features:
-            return run.features.training_stream(run.train_split, worker=worker, **of_all)
-        return input_pipeline.training_stream(
-            run.train_split,
-            augment=run.config.augment,
-            mixup=run.config.mixup,
-            cutmix=run.config.cutmix,
-            worker=worker,
-            **of_all,
-        )
+    def batches(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        return run.source.training_batches(run.train_split, order, start_step, worker)
 
-    return run.model.distribute_strategy.distribute_datasets_from_function(of_worker)
+    return run.model.distribute_strategy.distribute_datasets_from_function(batches)
 
 
 def create_callbacks(
     run: Run, stop: StopSignals, display: keras.callbacks.Callback
 ) -> list[keras.callbacks.Callback]:
     """What happens around the steps, in this order."""
-    checkpointing = callbacks.Checkpointing(
+    checkpointing = Checkpointing(
         run.checkpoints,
-        run.progress,
+        run.state,
         every=run.config.checkpoint_every,
         stop=stop,
         workers=run.workers,
@@ -267,21 +301,21 @@ def create_callbacks(
     validation = []
     if run.val_split:
         validate = functools.partial(_validate, run, labels_of(run.val_split), checkpointing)
-        validation = [callbacks.Validation(validate)]
+        validation = [Validation(validate)]
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
     return [
         divergence.Divergence(),
-        Verdict(run.timing, run.config.batch_size),
+        StepTimer(run.timing, run.config.batch_size),
         *validation,
-        callbacks.HistoryLog(
-            run.progress,
+        HistoryLog(
+            run.state,
             workdir and workdir.history,
             images_per_epoch=run.steps_per_epoch * run.config.batch_size,
             learning_rate=lambda: rate_of_step(run.schedule, max(run.model.updates - 1, 0)),
         ),
-        callbacks.EarlyStopping(run.progress, run.config.early_stopping_patience),
-        *([Profile(run.progress, profiled, workdir.tensorboard)] if workdir and profiled else []),
+        EarlyStopping(run.state, run.config.early_stopping_patience),
+        *([Profile(run.state, profiled, workdir.tensorboard)] if workdir and profiled else []),
         *(
             [keras.callbacks.TensorBoard(str(workdir.tensorboard), write_graph=False)]
             if workdir
@@ -292,15 +326,13 @@ def create_callbacks(
     ]
 
 
-def _validate(
-    run: Run, labels: np.ndarray, checkpointing: callbacks.Checkpointing
-) -> tuple[float, float]:
+def _validate(run: Run, labels: np.ndarray, checkpointing: Checkpointing) -> dict[str, float]:
     assert run.val_split
     probabilities = predict_split(run, run.val_split, [checkpointing])
-    return (
-        metrics.cross_entropy(labels, probabilities),
-        metrics.top_k_accuracy(labels, probabilities, k=1),
-    )
+    return {
+        "val_loss": metrics.cross_entropy(labels, probabilities),
+        "val_accuracy": metrics.top_k_accuracy(labels, probabilities, k=1),
+    }
 
 
 def predict_split(
@@ -308,13 +340,13 @@ def predict_split(
 ) -> np.ndarray:
     """What the model says of a split, in the order of its shards."""
     count, batch_size = split.num_examples, run.config.batch_size
-    with ProgressBar(count, "photographs", title="validation") as progress:
+    with Progress(count, "photographs", title="validation") as progress:
         return evaluation.predict_split(
             run.model,
+            run.source,
             split,
             batch_size,
             callbacks=[*around, Counting(progress, count, batch_size)],
-            batches=(run.features or input_pipeline).evaluation_batches,
         )
 
 
@@ -322,16 +354,18 @@ def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Evaluates the model on the validation split, and writes it, its figures and the report."""
     figures, shown = figures_of_nothing(), []
     if run.config.early_stopping_patience:
-        run.checkpoints.restore_best(run.model, run.progress)
+        run.checkpoints.restore_best(run.model, run.state)
     if split := run.val_split:
         print(f"Evaluating on {split.name} ...", flush=True)
         # What is raised while replicas trace a model leaves their threads stuck.
         with stop.deferred():
-            stopping = callbacks.Stopping(run.progress, stop=stop, workers=run.workers)
+            stopping = Stopping(run.state, stop=stop, workers=run.workers)
             probabilities = predict_split(run, split, [stopping])
         figures = evaluation.figures_of(probabilities, split)
         if run.workers.is_chief:
-            shown = evaluation.choose_predictions(probabilities, split, _PHOTOGRAPHS_IN_REPORT)
+            shown = evaluation.choose_predictions(
+                probabilities, split, _PHOTOGRAPHS_IN_REPORT, run.photographs.view
+            )
     if run.workers.is_chief:
         write(run, figures, shown)
     run.workers.wait()
@@ -342,22 +376,21 @@ def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
     """Writes all that a finished run leaves.
 
     Args:
-        run: The trained run.
         figures: The content of metrics.json.
         shown: The photographs in the report.
     """
     workdir = run.workdir
     print("Writing the model and the report ...", flush=True)
     incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(run.model, run.config).save(str(incomplete))
+    for_inference(run.model, run.config, run.backbone).save(str(incomplete))
     incomplete.replace(workdir.model)
     write_json(workdir.metrics, figures)
-    callbacks.write_history(workdir.history, run.progress.history)
+    history.write(workdir.history, run.state.history)
     report.write_report(
         workdir.report,  # Last: where it stands, the run is finished.
         title=_title(run),
         title_facts=_facts(run),
-        history=run.progress.history,
+        history=run.state.history,
         metrics=figures,
         predictions=shown,
         classes=run.train_split.classes,
@@ -382,7 +415,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Recipe": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
         "Starting weights": config.weights,
-        "Frozen": f"the first {config.freeze_layers} of VGG16's layers",
+        "Frozen": f"the first {config.freeze_layers} of {run.backbone.title}'s layers",
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         "Trained on": f"{run.train_split.num_examples:,} photographs",
         "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "

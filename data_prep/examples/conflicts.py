@@ -10,33 +10,33 @@ from data_prep.examples.labels import Candidate
 from data_prep.sources.photographs import Rejection
 from tfrecords.schema import Box
 
-_SAME = 0.9  # Boxes with so much in common are of one animal.
+_SAME = 0.9  # Intersection over union, from which on two boxes are of one animal.
 
 
 def find(
     candidates: Sequence[Candidate], contents: Sequence[str], classes: Sequence[str]
 ) -> dict[int, Rejection]:
-    """Returns {place among the candidates: what is wrong with it}, in order.
+    """Returns {index into the candidates: what is wrong with it}, in order.
 
     Args:
-        candidates: The examples to be. Two crops of one photograph may have two labels, unless
-            they show nearly the same.
-        contents: For each, the hex digest of its photograph's bytes.
-        classes: Names; a label is an index into them.
+        candidates: Two crops of one photograph may differ in their labels, unless they show nearly
+            the same.
+        contents: For each candidate, the hex digest of its photograph's bytes.
+        classes: A label is an index into these names.
     """
-    places_of = defaultdict(list)
-    for place, content in enumerate(contents):
-        places_of[content].append(place)
+    members_of = defaultdict(list)
+    for index, content in enumerate(contents):
+        members_of[content].append(index)
     found: dict[int, Rejection] = {}
-    for places in places_of.values():
-        if len({candidates[place].label for place in places}) == 1:
+    for members in members_of.values():
+        if len({candidates[index].label for index in members}) == 1:
             continue
-        for place in places:
+        for index in members:
             others = [
-                candidates[p] for p in places if _contradict(candidates[p], candidates[place])
+                candidates[i] for i in members if _contradict(candidates[i], candidates[index])
             ]
             if others:
-                found[place] = _reject(candidates[place], others[0], classes)
+                found[index] = _reject(candidates[index], others[0], classes)
     return dict(sorted(found.items()))
 
 
@@ -48,7 +48,7 @@ def _contradict(one: Candidate, other: Candidate) -> bool:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """What two boxes have in common, as a share of what they cover together."""
+    """Intersection over union of two boxes."""
     common = Box(
         ymin=max(one.ymin, other.ymin), xmin=max(one.xmin, other.xmin),
         ymax=min(one.ymax, other.ymax), xmax=min(one.xmax, other.xmax),
@@ -57,7 +57,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 
 def _reject(mine: Candidate, other: Candidate, classes: Sequence[str]) -> Rejection:
-    """Names the label of a candidate and another one, with the file that has it."""
+    """Names the label of a candidate, the one that contradicts it, and the file that has that."""
     reason = f"two labels: {classes[mine.label]} here, {classes[other.label]} in "
     where = f"{other.photograph.file} (id {other.photograph.image_id})"
     return Rejection(mine.photograph.file, reason + where)

@@ -1,13 +1,15 @@
-"""Which photographs become examples, and with which label: the label policies.
+"""The label policies: which photographs become examples, and with which label.
 
 A crowd (`iscrowd`) stands in the way of a clear label but never decides one and is never cropped.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
+from data_prep.rules import Rule
 from data_prep.sources.photographs import Photograph
 from tfrecords.schema import Box, Object
 
@@ -26,9 +28,21 @@ class Candidate(msgspec.Struct, frozen=True):
     crop: Box | None = None
 
 
+class Choice(NamedTuple):
+    """What a label policy makes of photographs.
+
+    Attributes:
+        candidates: In the order of the photographs.
+        dropped: How many photographs (instances, for `crop`) each rule left out.
+    """
+
+    candidates: list[Candidate]
+    dropped: Counter[Rule]
+
+
 def choose(
     photographs: Sequence[Photograph], *, policy: str, min_area: float, crop_margin: float
-) -> tuple[list[Candidate], Counter[str]]:
+) -> Choice:
     """Applies a label policy to each photograph.
 
     Args:
@@ -37,60 +51,57 @@ def choose(
             largest instance decide; `crop` cuts out every instance.
         min_area: Smallest share of the image that the deciding instance's box must cover.
         crop_margin: Added on each side of a crop, as a share of the box's width and height.
-
-    Returns:
-        The candidates, and how many photographs (instances, for `crop`) each rule left out: rules
-        for instances have `crop` in their name.
     """
-    candidates: list[Candidate] = []
-    dropped: Counter[str] = Counter()
-    for photograph in photographs:
-        if photograph.has_several_labels:
-            dropped["several_classes"] += 1
-        elif photograph.label is not None:
-            candidates.append(Candidate(photograph, photograph.label))
-        elif policy == "crop":
-            candidates += _crops(photograph, min_area, crop_margin, dropped)
-        else:
-            candidates += _whole(photograph, policy, min_area, dropped)
-    return candidates, dropped
+    verdicts = [
+        verdict
+        for photograph in photographs
+        for verdict in _verdicts(photograph, policy, min_area, crop_margin)
+    ]
+    candidates = [verdict for verdict in verdicts if isinstance(verdict, Candidate)]
+    return Choice(candidates, Counter(verdict for verdict in verdicts if isinstance(verdict, Rule)))
 
 
-def _whole(
-    photograph: Photograph, policy: str, min_area: float, dropped: Counter[str]
-) -> list[Candidate]:
-    deciding = [o for o in photograph.objects if not o.is_crowd]
-    if not photograph.objects:
-        dropped["no_instance_of_the_classes"] += 1
-    elif policy == "single" and len({o.label for o in photograph.objects}) > 1:
-        dropped["several_classes"] += 1
-    elif not deciding:
-        dropped["only_crowds"] += 1
-    elif (largest := max(deciding, key=_size)).box.area < min_area:
-        dropped["smaller_than_min_area"] += 1
+def _verdicts(
+    photograph: Photograph, policy: str, min_area: float, margin: float
+) -> Iterator[Candidate | Rule]:
+    """The examples that a photograph becomes, and the rules that speak against one."""
+    if photograph.has_several_labels:
+        yield Rule.SEVERAL_CLASSES
+    elif photograph.label is not None:
+        yield Candidate(photograph, photograph.label)
+    elif not photograph.objects:
+        yield Rule.NO_INSTANCE
+    elif policy == "crop":
+        for instance in photograph.objects:
+            yield _crop(photograph, instance, min_area, margin)
     else:
-        return [Candidate(photograph, largest.label)]
-    return []
+        yield _whole(photograph, policy, min_area)
 
 
-def _crops(
-    photograph: Photograph, min_area: float, margin: float, dropped: Counter[str]
-) -> list[Candidate]:
-    crops = []
-    if not photograph.objects:
-        dropped["no_instance_of_the_classes"] += 1
-    for instance in photograph.objects:
-        if instance.is_crowd:
-            dropped["crowd_not_cropped"] += 1
-        elif instance.box.area < min_area:
-            dropped["crop_smaller_than_min_area"] += 1
-        else:
-            crops.append(Candidate(photograph, instance.label, _widen(instance.box, margin)))
-    return crops
+def _whole(photograph: Photograph, policy: str, min_area: float) -> Candidate | Rule:
+    if policy == "single" and len({o.label for o in photograph.objects}) > 1:
+        return Rule.SEVERAL_CLASSES
+    deciding = [o for o in photograph.objects if not o.is_crowd]
+    if not deciding:
+        return Rule.ONLY_CROWDS
+    largest = max(deciding, key=_size)
+    if largest.box.area < min_area:
+        return Rule.SMALL
+    return Candidate(photograph, largest.label)
+
+
+def _crop(
+    photograph: Photograph, instance: Object, min_area: float, margin: float
+) -> Candidate | Rule:
+    if instance.is_crowd:
+        return Rule.CROWD_NOT_CROPPED
+    if instance.box.area < min_area:
+        return Rule.SMALL_CROP
+    return Candidate(photograph, instance.label, _widen(instance.box, margin))
 
 
 def _size(instance: Object) -> tuple[float, float, tuple[float, ...]]:
-    """By box, since many labels have no mask; a tie is not decided by the order in the file."""
+    """Compares by box, as many labels have no mask; the order in the file decides no tie."""
     return instance.box.area, instance.area, msgspec.structs.astuple(instance.box)
 
 
@@ -105,7 +116,7 @@ def _widen(box: Box, margin: float) -> Box:
 
 
 def objects_in(objects: Sequence[Object], crop: Box) -> list[Object]:
-    """The instances that reach into a crop, clipped to it, in shares of the crop."""
+    """Returns the instances that reach into a crop, clipped to it, in shares of the crop."""
     height, width = crop.ymax - crop.ymin, crop.xmax - crop.xmin
     inside = []
     for instance in objects:

@@ -41,9 +41,9 @@ class Pair(msgspec.Struct, frozen=True):
     """Two photographs that look the same; a line of `near_duplicates.jsonl`.
 
     Attributes:
-        files: Of the two, relative to the source's folder.
-        splits: That they stand in.
-        distance: Bits of 256 that differ.
+        files: The two photographs, relative to the source's folder.
+        splits: The split of each.
+        distance: How many of the 256 bits differ.
         is_mirrored: Whether one is the other's mirror image.
     """
 
@@ -83,8 +83,8 @@ def find(fingerprints: Mapping[str, str], split_of: Mapping[str, str]) -> list[P
     """Returns the pairs across two splits, in a fixed order.
 
     Args:
-        fingerprints: {file: its fingerprint}.
-        split_of: {file: its split}.
+        fingerprints: {file: fingerprint}.
+        split_of: {file: split}.
     """
     members: dict[str, list[str]] = {}
     for file in sorted(fingerprints):
@@ -131,7 +131,7 @@ def _between(
 
 
 def seen_in_training(pairs: list[Pair]) -> set[str]:
-    """The files of `train` that look like one of another split."""
+    """Returns the files of `train` that look like one of another split."""
     return {
         file
         for pair in pairs

@@ -1,4 +1,4 @@
-"""Classes with too few photographs: nothing can be learned of one that has none to train on."""
+"""Classes with too few photographs: nothing can be learned about one with none to train on."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -22,9 +22,9 @@ def count(
 
     Args:
         candidates: The examples to be.
-        contents: For each, the hex digest of its photograph's bytes.
-        splits_of: For each, its split.
-        classes: Names; a label is an index into them.
+        contents: For each candidate, the hex digest of its photograph's bytes.
+        splits_of: For each candidate, its split.
+        classes: A label is an index into these names.
     """
     seen = defaultdict(set)
     for candidate, content, split in zip(candidates, contents, splits_of, strict=True):
@@ -33,8 +33,12 @@ def count(
 
 
 def find(counts: Counts, fewest: int) -> list[str]:
-    """The classes with fewer photographs than `fewest`, or with none in `train`."""
-    return [name for name, of in counts.items() if of.total() < fewest or not of["train"]]
+    """Returns the classes with fewer photographs than `fewest`, or with none in `train`."""
+    return [
+        name
+        for name, of_split in counts.items()
+        if of_split.total() < fewest or not of_split["train"]
+    ]
 
 
 def in_words(counts: Counts, names: Collection[str]) -> str:
@@ -60,7 +64,7 @@ def leave_out(source: Source, names: Collection[str]) -> Source:
 
 
 def _relabel(photograph: Photograph, labels: dict[int, int]) -> Photograph | None:
-    """None where the whole photograph is of a class that is left out."""
+    """Returns None if the whole photograph is of a class that is left out."""
     if photograph.label is not None and photograph.label not in labels:
         return None
     return msgspec.structs.replace(

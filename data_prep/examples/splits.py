@@ -1,23 +1,23 @@
-"""Which split each photograph goes to: the source's, or stratified by what it shows."""
+"""Assigns each photograph its split: the source's, or a stratified one by a hash of its content."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from data_prep.config import BuildConfig
+from data_prep.config import BuildConfig, SplitBy
 from data_prep.examples.labels import Candidate
 from data_prep.sources.photographs import Photograph
-from tfrecords.plan import order_key
+from tfrecords.order import order_key
 
 
-def settle(split_by: str, photographs: Sequence[Photograph]) -> str:
+def settle(split_by: SplitBy, photographs: Sequence[Photograph]) -> SplitBy:
     """Returns `source` or `hash`: what `auto` comes to for a source.
 
     Photographs that a person has kept apart are not mixed again.
 
     Args:
-        split_by: `auto`, or what is to be kept to.
-        photographs: Of the whole source.
+        split_by: `auto`, or the choice to keep to.
+        photographs: All of the source's, also those that will be left out.
 
     Raises:
         ValueError: if a source has splits but not for all photographs, or several of them but
@@ -46,36 +46,51 @@ def assign(
 ) -> list[str]:
     """Returns the split of each candidate.
 
-    Where the source's splits are kept, one that it lacks is cut from `train`.
+    Where the source's splits are kept, a split that it lacks is cut from `train`.
 
     Args:
-        config: Of the build, its `split_by` settled.
+        config: The build's options, with `split_by` settled.
         candidates: The examples to be.
-        contents: For each, the hex digest of its photograph's bytes.
+        contents: For each candidate, the hex digest of its photograph's bytes.
     """
-    of_source = ["train"] * len(candidates)
+    kept = ["train"] * len(candidates)
     if config.split_by == "source":
-        of_source = [candidate.photograph.source_split for candidate in candidates]
-    to_deal = [place for place, split in enumerate(of_source) if split == "train"]
+        kept = [candidate.photograph.source_split for candidate in candidates]
+    to_deal = [index for index, split in enumerate(kept) if split == "train"]
     dealt = split_by_hash(
-        [candidates[place] for place in to_deal],
-        [contents[place] for place in to_deal],
-        val_fraction=0.0 if "val" in of_source else config.val_fraction,
-        test_fraction=0.0 if "test" in of_source else config.test_fraction,
+        [candidates[index] for index in to_deal],
+        [contents[index] for index in to_deal],
+        val_fraction=0.0 if "val" in kept else config.val_fraction,
+        test_fraction=0.0 if "test" in kept else config.test_fraction,
         salt=config.salt,
     )
-    splits = list(of_source)
-    for place, split in zip(to_deal, dealt, strict=True):
-        splits[place] = split
+    splits = list(kept)
+    for index, split in zip(to_deal, dealt, strict=True):
+        splits[index] = split
     return splits
+
+
+def check_filled(config: BuildConfig, splits: Sequence[str]) -> None:
+    """Refuses a plan in which a split that was asked for has no example.
+
+    Args:
+        config: The build's options, with `split_by` settled.
+        splits: The split of each example.
+    """
+    for name, fraction in (("val", config.val_fraction), ("test", config.test_fraction)):
+        if config.split_by == "hash" and fraction and name not in splits:
+            raise ValueError(
+                f"No example is left for the split {name!r}. "
+                f"Received: {len(splits)} examples in all, {name}_fraction={fraction}."
+            )
 
 
 def describe(config: BuildConfig, photographs: Sequence[Photograph]) -> str:
     """Says where the splits come from, for a person.
 
     Args:
-        config: Of the build, its `split_by` settled.
-        photographs: Of the whole source.
+        config: The build's options, with `split_by` settled.
+        photographs: All of the source's, also those that will be left out.
     """
     known = {p.source_split for p in photographs} if config.split_by == "source" else {"train"}
     cut = ", ".join(
@@ -105,8 +120,8 @@ def split_by_hash(
 
     Args:
         candidates: The examples to be.
-        contents: For each, the hex digest of its photograph's bytes.
-        val_fraction: Share of each class for `val`, at least one of two or more.
+        contents: For each candidate, the hex digest of its photograph's bytes.
+        val_fraction: Share of each class for `val`; one photograph at least, if there are two.
         test_fraction: The same for `test`.
         salt: Another salt gives another split.
     """
@@ -120,16 +135,16 @@ def split_by_hash(
     split_of: dict[str, str] = {}
     for members in contents_of.values():
         members.sort(key=lambda content: order_key(salt, content))
-        num_val = _share(val_fraction, len(members))
-        num_test = _share(test_fraction, len(members) - num_val, of=len(members))
+        num_val = _count(val_fraction, len(members))
+        num_test = _count(test_fraction, len(members) - num_val, of=len(members))
         for rank, content in enumerate(members):
             in_val, in_test = rank < num_val, rank < num_val + num_test
             split_of[content] = "val" if in_val else "test" if in_test else "train"
     return [split_of[content] for content in contents]
 
 
-def _share(fraction: float, available: int, of: int | None = None) -> int:
-    """The fraction, rounded half up; one at least, unless `train` would be left with none."""
+def _count(fraction: float, available: int, of: int | None = None) -> int:
+    """Returns the fraction of `of`, rounded half up; at least 1, unless `train` would get none."""
     if not fraction or available < 2:
         return 0
     wanted = math.floor(fraction * (of or available) + 0.5)

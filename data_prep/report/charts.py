@@ -1,6 +1,6 @@
-"""The figures of a dataset's report, in the colours that a page turns into its own.
+"""Draws the figures of a dataset's report, in colours that the page replaces by its own.
 
-None has a class's name in it: the page's own text can be of any script.
+None shows a class's name, which may be in any script: names are left to the page's own text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from cli.page import ACCENT, INK, LINE, QUIET
 
 _WIDTH = 4.2  # Inches, at which a phone shows the text as large as the page's own.
 
-_TICK_SHARE = 0.08  # Of the axis's width, that a tick's text takes.
+_TICK_SHARE = 0.08  # How much of the axis's width the text of a tick takes.
 
 
 class Axis(NamedTuple):
     """A quantity on a logarithmic scale.
 
     Attributes:
-        label: Its name and unit.
-        ticks: {what is written: where}.
-        per_octave: How many bars a doubling has.
+        label: Name and unit of the quantity.
+        ticks: {text: value}.
+        per_octave: Number of bars for each doubling.
     """
 
     label: str
@@ -43,12 +43,12 @@ AREA = Axis("share of the photograph", {f"{s:g} %": s / 100 for s in (0.01, 0.1,
 
 
 def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = None) -> Figure:
-    """How often each size occurs.
+    """Draws how often each value occurs.
 
     Args:
-        values: Above 0.
-        axis: Of the values.
-        mark: Where to draw a line, such as a threshold.
+        values: Each above 0.
+        axis: The quantity that the values are of.
+        mark: A value to draw a line at, such as a threshold.
     """
     figure, axes = _axes(height=2.3)
     edges = _edges([*values, *([mark] if mark else [])], axis.per_octave)
@@ -69,7 +69,7 @@ def draw_histogram(values: Sequence[float], axis: Axis, mark: float | None = Non
 
 
 def _apart(ticks: Mapping[str, float], low: float, high: float) -> dict[str, float]:
-    """Those within the range, without such as would be printed over the one before."""
+    """Returns the ticks within the range, without those that would overprint the one before."""
     shown: dict[str, float] = {}
     for text, at in ticks.items():
         is_near = shown and np.log(at / max(shown.values())) < _TICK_SHARE * np.log(high / low)
@@ -79,7 +79,7 @@ def _apart(ticks: Mapping[str, float], low: float, high: float) -> dict[str, flo
 
 
 def _edges(values: Sequence[float], per_octave: int) -> npt.NDArray[np.float64]:
-    """Equal steps of the logarithm that reach around all values."""
+    """Returns the bars' edges: equal steps of the logarithm, around all values."""
     octaves = np.log2(values) * per_octave
     low, high = np.floor(octaves.min() + 1e-9), np.ceil(octaves.max() - 1e-9)
     middle, least = (low + high) / 2, 2 * per_octave  # So that a single value has neighbours.

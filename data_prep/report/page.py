@@ -12,18 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli import cores, page
+from cli import machine, page
 from data_prep.examples.labels import POLICIES
 from data_prep.examples.near_duplicates import Pair
 from data_prep.report import charts, thumbnails
-from data_prep.rules import RULES
+from data_prep.rules import Rule
 from data_prep.shards import ExampleSpec
 from data_prep.sources.photographs import Photograph, Rejection
 from tfrecords import files, images, naming, originals
 from tfrecords.manifest import Manifest
 from tfrecords.unusable import UnusableImageError
 
-_SHEET, _LEAST_SHEET, _MOST_EXAMPLES = 12, 3, 240  # Pictures of a class, and of all.
+_SHEET, _LEAST_SHEET, _MOST_EXAMPLES = 12, 3, 240  # Pictures of one class, and in all.
 _MOST_REJECTED = 48
 _SPLITS = ("train", "val", "test")  # In the order in which they are shown.
 _MOST_PAIRS = 12
@@ -34,10 +34,10 @@ class Contents(NamedTuple):
     """What a dataset was made from and what came of it.
 
     Attributes:
-        source: What was recognised, for a person.
-        examples: Those that the shards hold.
-        photographs: {file: photograph} of the whole source.
-        rejections: Of photographs and boxes.
+        source: What kind of source it was, in words.
+        examples: What the shards hold.
+        photographs: {file: photograph}, every one of the source.
+        rejections: Photographs and boxes that could not be used.
         pairs: Photographs that look the same in two splits.
     """
 
@@ -60,7 +60,7 @@ def write_report(data_dir: Path, manifest: Manifest, contents: Contents) -> None
         bars=_bars(manifest),
         facts=_facts(manifest, contents),
         charts=_charts(manifest, contents.examples),
-        dropped=[(count, RULES[rule]) for rule, count in manifest.dropped.items() if count],
+        dropped=[(count, Rule(rule).words) for rule, count in manifest.dropped.items() if count],
         reasons=sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
         rejected=_rejected(contents),
         num_rejections=len(contents.rejections),
@@ -93,7 +93,7 @@ def _facts(manifest: Manifest, contents: Contents) -> dict[str, str]:
 
 
 def _splits(manifest: Manifest, photographs: Iterable[Photograph]) -> str:
-    """Who decided on the splits; those that the source does not have were cut from its train."""
+    """Says who decided on the splits: the source, or a hash for those that it does not have."""
     by_hash = f"stratified by class, by content, salt {manifest.options['salt']!r}"
     if manifest.options["split_by"] == "hash":
         return by_hash
@@ -107,7 +107,10 @@ def _split_names(manifest: Manifest) -> list[str]:
 
 
 def _bars(manifest: Manifest) -> list[dict[str, Any]]:
-    """Of each class: its examples, and what each split's part of its bar is of the longest one."""
+    """Returns each class's number of examples, and its bar: a part for each split.
+
+    A part's length is a fraction of the longest bar.
+    """
     totals = {
         name: sum(of_class[name] for of_class in manifest.counts.values())
         for name in manifest.classes
@@ -148,7 +151,7 @@ def _charts(manifest: Manifest, examples: Sequence[ExampleSpec]) -> list[dict[st
 
 
 def _sizes(examples: Sequence[ExampleSpec]) -> list[tuple[int, int]]:
-    """(width, height) of each photograph once; of a sample, where files must be opened for it."""
+    """Returns (width, height) of each photograph, or of a sample if files have to be opened."""
     of_file = {example.file: example for example in examples}
     if all(min(example.size) > 0 for example in of_file.values()):
         return [example.size for example in of_file.values()]
@@ -161,7 +164,7 @@ def _sizes(examples: Sequence[ExampleSpec]) -> list[tuple[int, int]]:
 
 
 def _labelled_area(example: ExampleSpec) -> float:
-    """Share of the photograph under the box that made the label; 0 where there is none."""
+    """Returns the share of the photograph under the box that decided the label; 0 without one."""
     if example.crop is not None:
         return example.crop.area
     areas = [o.box.area for o in example.objects if o.label == example.label and not o.is_crowd]
@@ -169,7 +172,7 @@ def _labelled_area(example: ExampleSpec) -> float:
 
 
 def _chance(example: ExampleSpec) -> tuple[str, str, str]:
-    """An order that has nothing to do with names, and is the same for every build."""
+    """A sort key that looks random, and is the same for every build."""
     return example.content, example.file, str(example.crop)
 
 
@@ -179,8 +182,8 @@ def _sheets(classes: Sequence[str], examples: Sequence[ExampleSpec]) -> list[dic
     for example in examples:
         of_label[example.label].append(example)
     shown = [heapq.nsmallest(each, members, key=_chance) for members in of_label.values()]
-    with ThreadPoolExecutor(cores.available()) as pool:  # Decoding lets go of the GIL.
-        pictures = pool.map(thumbnails.of_example, itertools.chain.from_iterable(shown))
+    with ThreadPoolExecutor(machine.cores()) as pool:  # Decoding lets go of the GIL.
+        pictures = pool.map(thumbnails.draw_example, itertools.chain.from_iterable(shown))
     return [
         {
             "name": classes[label],
@@ -195,7 +198,7 @@ def _sheets(classes: Sequence[str], examples: Sequence[ExampleSpec]) -> list[dic
 
 
 def _rejected(contents: Contents) -> list[dict[str, Any]]:
-    shown = sorted(contents.rejections, key=_place)
+    shown = sorted(contents.rejections, key=_sort_key)
     return [
         {
             "file": rejection.file,
@@ -206,16 +209,16 @@ def _rejected(contents: Contents) -> list[dict[str, Any]]:
     ]
 
 
-def _place(rejection: Rejection) -> tuple[str, bool, int | str, str]:
-    """Where a rejection is listed; ids that are text come behind numbers."""
+def _sort_key(rejection: Rejection) -> tuple[str, bool, int | str, str]:
+    """Sorts by file; annotation ids that are text come after numbers."""
     annotation_id = rejection.annotation_id or 0
     return rejection.file, isinstance(annotation_id, str), annotation_id, rejection.reason
 
 
 def _rejected_thumbnail(contents: Contents, file: str) -> thumbnails.Thumbnail | None:
-    """None too where it is an annotation of no known photograph that was rejected."""
+    """Returns None, too, if the rejected annotation belongs to no known photograph."""
     photograph = contents.photographs.get(file)
-    return thumbnails.of_rejected(photograph.path) if photograph else None
+    return thumbnails.draw_rejected(photograph.path) if photograph else None
 
 
 def _pairs(contents: Contents) -> list[dict[str, Any]]:
@@ -223,7 +226,7 @@ def _pairs(contents: Contents) -> list[dict[str, Any]]:
     return [
         {
             "members": [
-                (thumbnails.of_rejected(contents.photographs[file].path), split, file)
+                (thumbnails.draw_rejected(contents.photographs[file].path), split, file)
                 for file, split in zip(pair.files, pair.splits, strict=True)
             ],
             "how": "mirrored, " * pair.is_mirrored + f"{pair.distance} of 256 bits differ",
@@ -233,6 +236,6 @@ def _pairs(contents: Contents) -> list[dict[str, Any]]:
 
 
 def _licenses(photographs: Iterable[Photograph]) -> list[tuple[str, int]]:
-    """(licence, number of photographs), the most frequent first."""
+    """Returns (licence, number of photographs), the most frequent first."""
     of_file = {photograph.file: photograph.license for photograph in photographs}
     return sorted(Counter(of_file.values()).items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""Small pictures of examples, and of what is left of photographs that were rejected."""
+"""Draws small pictures of examples, and of what is left of rejected photographs."""
 
 import io
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Thumbnail(NamedTuple):
     """A picture and what stands in it.
 
     Attributes:
-        image: Its address.
+        image: The picture itself, as the text of a data URL.
         size: (width, height) in pixels.
         objects: Every instance of the classes, in shares of the picture.
     """
@@ -32,19 +32,19 @@ class Thumbnail(NamedTuple):
     objects: list[Object]
 
 
-def of_example(example: ExampleSpec) -> Thumbnail | None:
-    """Shows what the example stores; None where its photograph cannot be had any more."""
+def draw_example(example: ExampleSpec) -> Thumbnail | None:
+    """Draws what the example stores; None if its photograph cannot be read any more."""
     try:
         photograph = originals.read_original(example.path)
-        objects, crop = shards.place(example, photograph)
+        objects, crop = shards.locate_objects(example, photograph)
         stored = images.store_jpeg(photograph, _SIDE, crop)
         return _thumbnail(images.decode(stored), objects)
     except (OSError, UnusableImageError):
         return None
 
 
-def of_rejected(path: str) -> Thumbnail | None:
-    """Shows as much as can be decoded; None where that is nothing."""
+def draw_rejected(path: str) -> Thumbnail | None:
+    """Draws as much of a photograph as can be decoded; None if that is nothing."""
     try:
         return _thumbnail(_decode_what_is_there(originals.read_original(path)), [])
     except (OSError, UnusableImageError):

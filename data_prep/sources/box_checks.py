@@ -14,13 +14,13 @@ _NEARLY_ALL, _FEW = 0.95, 0.1
 
 
 class DrawnBox(NamedTuple):
-    """A box as its file writes it, of a width and height above 0.
+    """A box as its file writes it, with a width and height above 0.
 
     Attributes:
-        numbers: The four.
-        size: (width, height) of the annotated image, in pixels; (0, 0) where it is not known.
-        file: Of the photograph, for a person.
-        annotation_id: The same.
+        numbers: As the file writes them; COCO's would be x, y, width, height in pixels.
+        size: (width, height) of the annotated image, in pixels; (0, 0) if unknown.
+        file: The photograph, as messages name it.
+        annotation_id: The annotation, as messages name it.
     """
 
     numbers: tuple[float, float, float, float]
@@ -33,8 +33,8 @@ def doubt_boxes(boxes: Sequence[DrawnBox], where: str) -> str | None:
     """Says what the boxes of one annotation file look like, if not like COCO's.
 
     Args:
-        boxes: Of the file.
-        where: Its name, for a person.
+        boxes: A sample of the file's boxes.
+        where: The file, as messages name it.
     """
     if boxes and all(_within_one(box) for box in boxes):
         return (
@@ -61,8 +61,8 @@ def doubt_sizes(photographs: Iterable[Photograph], sizes: "Mapping[str, Sizes]")
     """Says how many photographs are annotated with width and height exchanged.
 
     Args:
-        photographs: With boxes.
-        sizes: {path: its sizes}; one that is not there is passed over.
+        photographs: Those that have boxes.
+        sizes: {path: sizes}; a photograph without an entry is skipped.
     """
     looked_at = [p for p in photographs if p.path in sizes and not p.drawn_as_shown]
     exchanged = [p for p in looked_at if _is_exchanged(p.size, sizes[p.path])]
@@ -79,7 +79,7 @@ def doubt_sizes(photographs: Iterable[Photograph], sizes: "Mapping[str, Sizes]")
 def _doubt_shapes(looked_at: Sequence[Photograph], sizes: "Mapping[str, Sizes]") -> str | None:
     """Says how many photographs are annotated at a size of another shape than they have.
 
-    A few may have been replaced since; a tool that gets sizes wrong does so everywhere.
+    A few may have been replaced since. A tool that gets sizes wrong does so everywhere.
     """
     others = [p for p in looked_at if _is_of_another_shape(p.size, sizes[p.path])]
     if len(others) <= _FEW * len(looked_at):
@@ -99,10 +99,10 @@ def _both_sizes(photograph: Photograph, sizes: "Mapping[str, Sizes]") -> str:
 
 
 def warn_or_refuse(doubts: Iterable[str | None], label_policy: str) -> None:
-    """Warns of each doubt; a crop of a wrong box would show something else.
+    """Warns of each doubt, or refuses to make crops: a crop of a wrong box shows something else.
 
     Raises:
-        ValueError: with the first, if crops are asked for.
+        ValueError: with the first doubt, if crops are asked for.
     """
     for doubt in doubts:
         if doubt and label_policy == "crop":

@@ -5,12 +5,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
 from data_prep.config import ALL_CLASSES
-from data_prep.sources import coco_file, layouts
+from data_prep.rules import Rule
+from data_prep.sources import coco_file, coco_layouts
 from data_prep.sources.box_checks import DrawnBox, doubt_boxes
 from data_prep.sources.coco_file import (
     Annotation,
@@ -22,7 +23,7 @@ from data_prep.sources.coco_file import (
     Pixels,
     Unusable,
 )
-from data_prep.sources.layouts import AnnotationFile
+from data_prep.sources.coco_layouts import AnnotationFile
 from data_prep.sources.photographs import Photograph, Rejection, Source, check_classes, split_name
 from tfrecords import originals
 from tfrecords.schema import Box, Object
@@ -37,7 +38,7 @@ _NUM_TRIED = 20  # File names that are looked for, to find out which folder they
 
 def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
     """Reads the annotation files of a folder of COCO's layout, or of a labelling tool's export."""
-    layout = layouts.recognise(coco_dir)
+    layout = coco_layouts.recognise(coco_dir)
     return _read(layout.tool, Path(coco_dir), layout.files, classes)
 
 
@@ -64,41 +65,65 @@ def _read(
             named = ", ".join(str(file.path) for file in files)
             raise ValueError(f"No annotation is of any of the categories. Received: {named}.")
     check_classes(classes, known, "COCO's annotations")
+    readings = [_read_file(root, file, coco, classes) for file, coco in decoded]
     photographs: list[Photograph] = []
-    bad_images: list[Rejection] = []
-    bad_boxes: list[Rejection] = []
-    doubts: list[str] = []
-    dropped: Counter[str] = Counter()
     num_merged = 0
-    for file, coco in decoded:
-        settled = file.settle([image.file_name for image in coco.images[:_NUM_TRIED]])
-        _check_ids(file.path, coco)
-        coco = _without_strangers(settled, coco)
-        bad_images += _reject_images(file.path, coco.bad_images)
-        dropped += _count_strays(coco)
-        found = _photographs(root, settled, coco, classes, bad_boxes)
-        of_id: dict[int | None, Photograph] = {p.image_id: p for p in found}
-        bad_boxes += _reject(coco.unusable, of_id, file.path)
-        doubts += _doubts(file.path, coco, of_id)
-        photographs, num_shared = _merge(photographs, found)
+    for reading in readings:
+        photographs, num_shared = _merge(photographs, reading.photographs)
         num_merged += num_shared
     names = ", ".join(str(file.path) for file in files)
     description = f"{tool}: {len(photographs)} photographs in {names}"
     if num_merged:
         description += f"; {num_merged} stand in two of these files, whose labels are joined"
-    return Source(classes, photographs, bad_boxes, dropped, description, tool, doubts, bad_images)
+    return Source(
+        classes=classes,
+        photographs=photographs,
+        bad_boxes=[box for reading in readings for box in reading.bad_boxes],
+        dropped=sum((reading.strays for reading in readings), Counter[Rule]()),
+        description=description,
+        kind=tool,
+        doubts=[doubt for reading in readings for doubt in reading.doubts],
+        bad_images=[image for reading in readings for image in reading.bad_images],
+    )
+
+
+class _Reading(NamedTuple):
+    """What one annotation file says; the attributes are those of `Source`, which joins them."""
+
+    photographs: list[Photograph]
+    bad_boxes: list[Rejection]
+    strays: Counter[Rule]
+    doubts: list[str]
+    bad_images: list[Rejection]
+
+
+def _read_file(
+    root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[str]
+) -> _Reading:
+    settled = file.settle([image.file_name for image in coco.images[:_NUM_TRIED]])
+    _check_ids(file.path, coco)
+    coco = _without_strangers(settled, coco)
+    photographs, bad_boxes = _photographs(root, settled, coco, classes)
+    of_id: dict[int | None, Photograph] = {p.image_id: p for p in photographs}
+    return _Reading(
+        photographs=photographs,
+        bad_boxes=[*bad_boxes, *_reject(coco.unusable, of_id, file.path)],
+        strays=_count_strays(coco),
+        doubts=list(_doubts(file.path, coco, of_id)),
+        bad_images=list(_reject_images(file.path, coco.bad_images)),
+    )
 
 
 def _merge(earlier: list[Photograph], found: Sequence[Photograph]) -> tuple[list[Photograph], int]:
-    """Joins what several files of one split say of one photograph, such as one file per class.
+    """Joins what several files of one split say of one photograph, such as a file for each class.
 
     Returns:
-        All photographs, and how many of `found` are `earlier` ones.
+        All photographs, and how many of `found` were among the `earlier` ones.
     """
-    places = {_place(photograph): index for index, photograph in enumerate(earlier)}
+    index_of = {_key(photograph): index for index, photograph in enumerate(earlier)}
     photographs = list(earlier)
     for photograph in found:
-        index = places.get(_place(photograph))
+        index = index_of.get(_key(photograph))
         if index is None:
             photographs.append(photograph)
         else:
@@ -106,15 +131,15 @@ def _merge(earlier: list[Photograph], found: Sequence[Photograph]) -> tuple[list
     return photographs, len(earlier) + len(found) - len(photographs)
 
 
-def _place(photograph: Photograph) -> tuple[str, str, bool]:
+def _key(photograph: Photograph) -> tuple[str, str, bool]:
     return photograph.path, photograph.source_split, photograph.drawn_as_shown
 
 
 def _join(first: Photograph, second: Photograph) -> Photograph:
-    """One photograph with the instances and the labels of both; the same instance counts once."""
+    """Returns one photograph with the instances and labels of both, the same instance once."""
     objects = first.objects + tuple(o for o in second.objects if o not in first.objects)
     labels = {p.label for p in (first, second) if p.label is not None}
-    if labels:  # Of the whole photograph; a box of another class contradicts it.
+    if labels:  # A box of another class contradicts the label of the whole photograph.
         labels |= {instance.label for instance in objects}
     has_several = first.has_several_labels or second.has_several_labels or len(labels) > 1
     return msgspec.structs.replace(
@@ -140,7 +165,7 @@ def _doubts(file: Path, coco: Detections, of_id: Mapping[int | None, Photograph]
 
 
 def _classes_in_use(files: Iterable[Detections]) -> tuple[str, ...]:
-    """Every class of which there is an instance: Roboflow, say, lists a group that has none."""
+    """Returns every class with an instance: Roboflow, for one, also lists a group of classes."""
     names: set[str] = set()
     for coco in files:
         used = {entry.category_id for entry in _entries(coco)}
@@ -152,21 +177,21 @@ def _entries(coco: Detections) -> Iterable[Annotation | Label]:
     return coco.labels or coco.annotations  # A file has the one or the other.
 
 
-def _count_strays(coco: Detections) -> Counter[str]:
-    """Counts the annotations that belong to nothing in their file."""
+def _count_strays(coco: Detections) -> Counter[Rule]:
+    """Counts the annotations whose image or category is not in their file."""
     images = {image.id for image in coco.images} | {bad.image_id for bad in coco.bad_images}
     categories = {category.id for category in coco.categories}
-    strays: Counter[str] = Counter()
+    strays: Counter[Rule] = Counter()
     for entry in _entries(coco):
         if entry.image_id not in images:
-            strays["annotation_of_unknown_image"] += 1
+            strays[Rule.UNKNOWN_IMAGE] += 1
         elif entry.category_id not in categories:
-            strays["annotation_of_unknown_category"] += 1
+            strays[Rule.UNKNOWN_CATEGORY] += 1
     return strays
 
 
 def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
-    """Reads a file without the annotations of its other classes."""
+    """Reads a file, without the annotations of classes that were not asked for."""
     try:
         content = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
         return coco_file.decode(content, classes)
@@ -186,7 +211,7 @@ def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
 
 
 def _check_ids(file: Path, coco: Detections) -> None:
-    """Ids must be unique within a file: annotations are joined to photographs by them."""
+    """Refuses an id that stands twice: annotations are joined to photographs by it."""
     images = [(image.id, image.file_name) for image in coco.images]
     categories = [(category.id, category.name) for category in coco.categories]
     for kind, named in (("image", images), ("category", categories)):
@@ -203,7 +228,7 @@ _Named = TypeVar("_Named", Image, Category)
 
 
 def _without_copies(coco: Detections) -> Detections:
-    """Without the images and categories that the file repeats to the letter."""
+    """Leaves out images and categories that the file repeats word for word."""
     return coco._replace(images=_distinct(coco.images), categories=_distinct(coco.categories))
 
 
@@ -218,10 +243,10 @@ def _distinct(entries: Iterable[_Named]) -> list[_Named]:
 
 
 def _without_strangers(file: AnnotationFile, coco: Detections) -> Detections:
-    """Takes the images that cannot be of this folder for bad ones.
+    """Moves images that cannot belong to this folder to the bad ones.
 
     Raises:
-        ValueError: if that leaves none.
+        ValueError: if no image is left.
     """
     faults = {image.id: fault for image in coco.images if (fault := _fault(file, image))}
     if not faults:
@@ -238,7 +263,7 @@ def _without_strangers(file: AnnotationFile, coco: Detections) -> Detections:
 
 
 def _fault(file: AnnotationFile, image: Image) -> str:
-    """Why an image cannot be used; "" where it can."""
+    """Says why an image cannot be used; "" if it can."""
     if not _stays_inside(file.file_name(image.file_name)):
         return "A file_name must stay inside the image folder"
     if not -(2**63) <= image.id < 2**63:
@@ -247,7 +272,7 @@ def _fault(file: AnnotationFile, image: Image) -> str:
 
 
 def _reject_images(annotation_file: Path, images: Iterable[BadImage]) -> Iterator[Rejection]:
-    """Names the images that cannot be used, and the annotation file, where that is to be mended."""
+    """Names each unusable image together with the annotation file that has to be corrected."""
     for image in images:
         of_image = "" if image.image_id is None else f" (image {image.image_id})"
         file = originals.shown(f"{annotation_file.name}: {image.name}")
@@ -262,13 +287,9 @@ def _stays_inside(name: str) -> bool:
 
 
 def _photographs(
-    root: Path,
-    file: AnnotationFile,
-    coco: Detections,
-    classes: Sequence[str],
-    bad_boxes: list[Rejection],
-) -> list[Photograph]:
-    """Joins annotations to their photographs."""
+    root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[str]
+) -> tuple[list[Photograph], list[Rejection]]:
+    """Joins annotations to their photographs; also returns the boxes that make no sense."""
     [folder] = file.folders
     below_root = folder.relative_to(root).as_posix()
     label_of = {c.id: classes.index(c.name) for c in coco.categories if c.name in classes}
@@ -276,8 +297,9 @@ def _photographs(
     annotations = _by_image(coco.annotations, label_of)
     labels = _by_image(coco.labels, label_of)
     sizes = _read_sizes(file, coco.images, annotations)
-    drawn_as_shown = file.drawn_as_shown or coco.contributor == layouts.LABEL_STUDIO
-    photographs = []
+    drawn_as_shown = file.drawn_as_shown or coco.contributor == coco_layouts.LABEL_STUDIO
+    photographs: list[Photograph] = []
+    bad_boxes: list[Rejection] = []
     for image in coco.images:
         name = _name(file, image)
         source_file = name if below_root == "." else f"{below_root}/{name}"
@@ -285,14 +307,16 @@ def _photographs(
         if not _is_sized(image):
             size = sizes.get(image.id, _UNKNOWN)
         own_labels = {label_of[x.category_id] for x in labels[image.id]} if labels else ()
-        own = annotations.get(image.id, ())
+        own = annotations.get(image.id)
+        instances = _instances(own, source_file, size, label_of) if own else []
+        bad_boxes += [i for i in instances if isinstance(i, Rejection)]
         photograph = Photograph(
             path=f"{folder}/{name}",
             name=name,
             image_id=image.id,
             source_split=file.split,
             size=size,
-            objects=tuple(_objects(own, source_file, size, label_of, bad_boxes)) if own else (),
+            objects=tuple(i for i in instances if isinstance(i, Object)),
             label=next(iter(own_labels)) if len(own_labels) == 1 else None,
             has_several_labels=len(own_labels) > 1,
             drawn_as_shown=drawn_as_shown,
@@ -303,14 +327,14 @@ def _photographs(
             source_id=coco.source_ids.get(image.id, ""),
         )
         photographs.append(photograph)
-    return photographs
+    return photographs, bad_boxes
 
 
 _Joined = TypeVar("_Joined", Annotation, Label)
 
 
 def _by_image(entries: Iterable[_Joined], label_of: Mapping[int, int]) -> dict[int, list[_Joined]]:
-    """Those of the classes, for each image's id."""
+    """Groups the entries of the classes by image id."""
     of_image: dict[int, list[_Joined]] = defaultdict(list)
     for entry in entries:
         if entry.category_id in label_of:
@@ -330,7 +354,7 @@ def _is_sized(image: Image) -> bool:
 def _read_sizes(
     file: AnnotationFile, images: Iterable[Image], annotations: Mapping[int, Sequence[Annotation]]
 ) -> dict[int, tuple[int, int]]:
-    """{image id: (width, height)} of photographs with boxes whose size the file leaves out."""
+    """Returns {image id: (width, height)} for photographs with boxes but no size in the file."""
     path_of = {
         image.id: f"{file.folders[0]}/{_name(file, image)}"
         for image in images
@@ -351,7 +375,10 @@ def _read_sizes(
 
 
 def _annotated_size(sizes: "Sizes", annotations: Iterable[Annotation]) -> tuple[int, int]:
-    """As shown, since what draws boxes and knows no size is a browser; unless they do not fit."""
+    """Returns the size as shown, if the boxes fit into it, else the size as stored.
+
+    A tool that draws boxes and writes no size is a browser, which turns photographs upright.
+    """
     extent = _extent(annotations)
     fits = [size for size in (sizes.shown, sizes.stored) if _fits(extent, size)]
     return fits[0] if fits else sizes.shown
@@ -362,50 +389,54 @@ def _fits(extent: tuple[float, float], size: tuple[int, int]) -> bool:
 
 
 def _extent(annotations: Iterable[Annotation]) -> tuple[float, float]:
-    """How far boxes reach to the right and down, in pixels."""
+    """Returns how far the boxes reach to the right and down, in pixels."""
     boxes = [annotation.bbox for annotation in annotations]
     right = max(x + width for x, _, width, _ in boxes)
     bottom = max(y + height for _, y, _, height in boxes)
     return max(1.0, right), max(1.0, bottom)
 
 
-def _objects(
+def _instances(
     annotations: Sequence[Annotation],
     file: str,
     size: tuple[int, int],
     label_of: Mapping[int, int],
-    bad_boxes: list[Rejection],
-) -> Iterator[Object]:
-    """The instances on a photograph.
+) -> list[Object | Rejection]:
+    """Returns the instances on a photograph, and a rejection for each box that makes no sense.
 
-    Where no size can be had, the photograph is not there or unusable, and so will be rejected:
-    until then its boxes are shares of what they reach over.
+    Where no size can be had, the photograph is missing or unusable and will be rejected; until then
+    its boxes are shares of the area that they reach over.
     """
     width, height = size if size != _UNKNOWN else _extent(annotations)
-    for annotation in annotations:
-        box = _share(annotation.bbox, width, height)
-        if box.area > 0:
-            area = box.area if annotation.area is None else annotation.area / (width * height)
-            yield Object(
-                box, label_of[annotation.category_id], bool(annotation.iscrowd), _clip(area)
-            )
-        else:
-            reason = f"box outside the image or of no size: {list(annotation.bbox)}"
-            bad_boxes.append(Rejection(file, reason, annotation.id))
+    return [
+        _instance(annotation, file, width, height, label_of[annotation.category_id])
+        for annotation in annotations
+    ]
+
+
+def _instance(
+    annotation: Annotation, file: str, width: float, height: float, label: int
+) -> Object | Rejection:
+    box = _to_shares(annotation.bbox, width, height)
+    if box.area == 0:
+        reason = f"box outside the image or of no size: {list(annotation.bbox)}"
+        return Rejection(file, reason, annotation.id)
+    area = box.area if annotation.area is None else annotation.area / (width * height)
+    return Object(box, label, bool(annotation.iscrowd), _clip(area))
 
 
 def _reject(
     unusable: Iterable[Unusable], of_id: Mapping[int | None, Photograph], annotation_file: Path
 ) -> Iterator[Rejection]:
-    """Names the annotations that cannot be used, with the photograph where that is known."""
+    """Names each unusable annotation with its photograph, or with the file if that is unknown."""
     for entry in unusable:
         photograph = of_id.get(entry.image_id)
         file = photograph.file if photograph else annotation_file.name
         yield Rejection(file, entry.reason, entry.annotation_id)
 
 
-def _share(bbox: Pixels, image_width: float, image_height: float) -> Box:
-    """COCO's [x, y, width, height] in pixels as shares of the image, clipped to it."""
+def _to_shares(bbox: Pixels, image_width: float, image_height: float) -> Box:
+    """Returns COCO's [x, y, width, height] in pixels as shares of the image, clipped to it."""
     x, y, width, height = bbox
     if not all(map(math.isfinite, bbox)):
         return Box(0, 0, 0, 0)

@@ -92,15 +92,15 @@ class Detections(NamedTuple):
     """What an annotation file holds.
 
     Attributes:
-        images: Those that can be used.
-        categories: All.
-        annotations: Those with a box, without those of classes that were not asked for.
-        licenses: All.
+        images: The usable ones.
+        categories: Every one, whether asked for or not.
+        annotations: Those with a box, of the classes asked for.
+        licenses: Every one that has an id.
         labels: The annotations of a file in which none has a box.
-        unusable: The annotations that cannot be used.
-        source_ids: {image id: the file's own}, where that is text that is no number.
-        contributor: Who made the file, or which tool, where it says so.
-        bad_images: The images that cannot be used.
+        unusable: Annotations that cannot be used.
+        source_ids: {image id: the id in the file}, for ids that are text and no number.
+        contributor: The person or tool that made the file; "" where it does not say.
+        bad_images: Images that cannot be used.
     """
 
     images: list[Image]
@@ -202,7 +202,7 @@ def _decode_strictly(content: bytes, classes: tuple[str, ...]) -> Detections:
 
 
 def _others(categories: Iterable[Category], classes: tuple[str, ...]) -> set[int]:
-    """The ids of the categories that were not asked for."""
+    """Returns the ids of the categories that were not asked for."""
     if classes == ALL_CLASSES:
         return set()
     return {category.id for category in categories if category.name not in classes}
@@ -214,8 +214,7 @@ def _contributor(info: Any) -> str:
 
 def _decode_leniently(content: bytes, classes: tuple[str, ...]) -> Detections:
     file, image_entries, entries = _parse(content)
-    source_ids: dict[int, str] = {}
-    images, bad_images = _read_images(image_entries, source_ids)
+    images = _read_images(image_entries)
     categories, nameless = _read_categories(file.categories or ())
     found = _read_all(entries, _others(categories, classes))
     for index, category_id in nameless.items():
@@ -226,43 +225,50 @@ def _decode_leniently(content: bytes, classes: tuple[str, ...]) -> Detections:
     if file.categories is None:  # Last: captions, say, lack more than that.
         raise msgspec.ValidationError("Object missing required field `categories`")
     return Detections(
-        images=images,
+        images=images.usable,
         categories=categories,
         annotations=[read for read in found if isinstance(read, Annotation)],
         licenses=[license for entry in _list(file.licenses) for license in _license(entry)],
         labels=[read for read in found if isinstance(read, Label)],
         unusable=[read for read in found if isinstance(read, Unusable)],
-        source_ids=source_ids,
+        source_ids=images.source_ids,
         contributor=_contributor(file.info),
-        bad_images=bad_images,
+        bad_images=images.bad,
     )
 
 
-def _read_images(
-    entries: Iterable[_LenientImage | str], source_ids: dict[int, str]
-) -> tuple[list[Image], list[BadImage]]:
-    """Reads images, also such as cannot be used.
+class _Images(NamedTuple):
+    """The images of a file; the attributes are those of `Detections`."""
+
+    usable: list[Image]
+    bad: list[BadImage]
+    source_ids: dict[int, str]
+
+
+def _read_images(entries: Iterable[_LenientImage | str]) -> _Images:
+    """Reads images, including those that cannot be used.
 
     Raises:
-        msgspec.ValidationError: if there are some, and not one can be used.
+        msgspec.ValidationError: if there are images but not one can be used.
     """
-    images: list[Image] = []
-    bad: list[BadImage] = []
+    images = _Images([], [], {})
     for index, entry in enumerate(entries):
-        read = _image(entry, index, source_ids)
-        if isinstance(read, Image):
-            images.append(read)
-        else:
-            bad.append(read)
-    if bad and not images:
-        raise msgspec.ValidationError(f"{bad[0].reason} - at `$.images[0]`")
-    return images, bad
+        read = _image(entry, index)
+        if isinstance(read, BadImage):
+            images.bad.append(read)
+            continue
+        images.usable.append(read)
+        if not isinstance(entry, str) and isinstance(entry.id, str) and entry.id != str(read.id):
+            images.source_ids[read.id] = entry.id
+    if images.bad and not images.usable:
+        raise msgspec.ValidationError(f"{images.bad[0].reason} - at `$.images[0]`")
+    return images
 
 
 def _read_categories(
     entries: Iterable[_LenientCategory],
 ) -> tuple[list[Category], dict[int, int]]:
-    """Reads categories, and {position: id} of those without a name."""
+    """Returns the categories, and {position: id} of those without a name."""
     categories: list[Category] = []
     nameless: dict[int, int] = {}
     for index, entry in enumerate(entries):
@@ -277,7 +283,10 @@ def _read_categories(
 def _parse(
     content: bytes,
 ) -> tuple[_LenientFile, Iterator[_LenientImage | str], Iterator[_LenientAnnotation | str]]:
-    """The file, its images and its annotations, one by one; of what is none, what is wrong."""
+    """Returns the file, its images and its annotations.
+
+    An image or annotation that is none comes as a sentence that says what is wrong with it.
+    """
     try:
         file = msgspec.json.decode(content, type=_LenientUndecoded)
     except msgspec.ValidationError:
@@ -325,10 +334,10 @@ def _each(read: Callable[[Any], _Entry], entries: Iterable[Any]) -> Iterator[_En
 def _read_all(
     entries: Iterable[_LenientAnnotation | str], others: set[int]
 ) -> list[Annotation | Label | Unusable]:
-    """Reads annotations but those of other classes, also such as cannot be used.
+    """Reads the annotations of the classes asked for, including those that cannot be used.
 
     Raises:
-        msgspec.ValidationError: if there are some, and not one says what is on which image.
+        msgspec.ValidationError: if there are annotations but not one says what is on which image.
     """
     ids: list[int | str | None] = []
     have_boxes = False
@@ -351,7 +360,7 @@ def _read_all(
 
 
 def _distinct(ids: Sequence[int | str | None]) -> Sequence[int | str]:
-    """The ids; positions, from 1, where the ids do not tell their annotations apart."""
+    """Returns the ids, or positions from 1 where the ids do not tell the annotations apart."""
     names = [name for name in ids if name is not None]
     return names if len(set(names)) == len(ids) else range(1, len(ids) + 1)
 
@@ -389,7 +398,7 @@ def _box(value: Any) -> Pixels | None:
     return None
 
 
-def _image(entry: _LenientImage | str, index: int, source_ids: dict[int, str]) -> Image | BadImage:
+def _image(entry: _LenientImage | str, index: int) -> Image | BadImage:
     place = f"images[{index}]"
     if isinstance(entry, str):  # What is wrong with it.
         return BadImage(place, entry)
@@ -402,8 +411,6 @@ def _image(entry: _LenientImage | str, index: int, source_ids: dict[int, str]) -
     if width is None or height is None:
         sides = f"{_shown(entry.width)} x {_shown(entry.height)}"
         return BadImage(name, f"width and height are no whole numbers: {sides}", image_id)
-    if isinstance(entry.id, str) and entry.id != str(image_id):
-        source_ids[image_id] = entry.id
     return Image(
         id=image_id,
         file_name=name,
@@ -416,14 +423,14 @@ def _image(entry: _LenientImage | str, index: int, source_ids: dict[int, str]) -
 
 
 def _license(entry: Any) -> Iterator[License]:
-    """A licence without an id licenses nothing."""
+    """Yields the licence, unless it has no id: no image can refer to it then."""
     license_id = _identity(entry.get("id")) if isinstance(entry, dict) else None
     if license_id is not None:
         yield License(license_id, _text(entry.get("name")), _text(entry.get("url")))
 
 
 def _identity(value: Any) -> int | None:
-    """An id that is the same number however it is written; text that is no number is hashed."""
+    """Returns an id as a number, however it is written; text that is no number is hashed."""
     number = _whole(value)
     return hashed_id(value) if number is None and isinstance(value, str) and value else number
 
@@ -438,7 +445,7 @@ def _required(value: Any, place: str) -> int:
 
 
 def _side(value: Any) -> int | None:
-    """Width or height in pixels; 0 where the file does not say, None where it is no number."""
+    """Returns a width or height in pixels; 0 if the file gives none, None if it is no number."""
     return 0 if _is_missing(value) else _whole(value)
 
 
@@ -464,7 +471,7 @@ def _number(value: Any) -> float | None:
 
 
 def _truth(value: Any) -> int | None:
-    """1 or 0, however it is written; 0 where nothing is, None where it is neither."""
+    """Returns 1 or 0, however it is written; 0 if nothing is, None if it is neither."""
     if _is_missing(value):
         return 0
     if isinstance(value, str):
@@ -474,7 +481,7 @@ def _truth(value: Any) -> int | None:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether nothing is written, which for pandas is NaN."""
+    """Whether the file gives no value; pandas writes NaN for that."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
@@ -487,5 +494,5 @@ def _list(value: Any) -> list[Any]:
 
 
 def _shown(value: Any) -> str:
-    """As JSON writes it, not too long."""
+    """Returns the value as JSON, cut to a readable length."""
     return json.dumps(value)[:_LONGEST_SHOWN]

@@ -1,4 +1,7 @@
-"""Fetches COCO's annotations, the photographs that a build needs, and cs231n's coco-animals."""
+"""What a build downloads: COCO's annotations and photographs, and cs231n's coco-animals.
+
+Each file is fetched by `http`; here stands which ones, from where, and where they go.
+"""
 
 import concurrent.futures
 import fcntl
@@ -12,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from cli.progress import Progress
 from data_prep.config import ANIMALS_URL, COCO_URL
-from data_prep.sources import layouts
+from data_prep.sources import coco_layouts
 from data_prep.sources.http import Downloader, UnavailableError
 from data_prep.sources.photographs import Photograph, Rejection
 from tfrecords import files, images
@@ -29,16 +32,16 @@ def fetch_annotations(downloader: Downloader, coco_dir: str, mirror: str | None)
         RuntimeError: if the archive cannot be had.
         ValueError: if it is not what it should be.
     """
-    if layouts.is_export(coco_dir):
+    if coco_layouts.is_export(coco_dir):
         return
     folder = Path(coco_dir) / "annotations"
     url = f"{(mirror or COCO_URL).rstrip('/')}/{COCO_ARCHIVE}"
 
-    def place(member: str) -> Path | None:
+    def destination(member: str) -> Path | None:
         name = PurePosixPath(member).name
         return folder / name if fnmatch.fnmatch(name, "instances_*.json") else None
 
-    _fetch_archive(downloader, url, folder, "instances_*.json", place)
+    _fetch_archive(downloader, url, folder, "instances_*.json", destination)
 
 
 def fetch_animals(downloader: Downloader, folder_dir: str, mirror: str | None) -> None:
@@ -51,11 +54,11 @@ def fetch_animals(downloader: Downloader, folder_dir: str, mirror: str | None) -
     folder = Path(folder_dir)
     url = f"{(mirror or ANIMALS_URL).rstrip('/')}/{ANIMALS_ARCHIVE}"
 
-    def place(member: str) -> Path | None:
+    def destination(member: str) -> Path | None:
         below = PurePosixPath(member).parts[1:]  # Without `coco-animals`.
         return folder.joinpath(*below) if below and below[0] in ("train", "val") else None
 
-    _fetch_archive(downloader, url, folder, "*/", place)
+    _fetch_archive(downloader, url, folder, "*/", destination)
 
 
 def _fetch_archive(
@@ -63,16 +66,16 @@ def _fetch_archive(
     url: str,
     folder: Path,
     unpacked: str,
-    place: Callable[[str], Path | None],
+    destination: Callable[[str], Path | None],
 ) -> None:
     """Fetches an archive and unpacks it, unless files that match `unpacked` are there.
 
-    `place` says where a member of the archive goes; None leaves it packed.
+    `destination` says where a member of the archive goes; None leaves it packed.
     """
     path = folder / PurePosixPath(urlsplit(url).path).name
 
     def is_done() -> bool:
-        # The archive goes when all is unpacked: while it is there, something is missing.
+        # The archive is removed when all is unpacked: while it is there, something is missing.
         return any(folder.glob(unpacked)) and not any(folder.glob(f"{path.name}*"))
 
     if is_done():
@@ -88,16 +91,16 @@ def _fetch_archive(
                 f"Cannot fetch {url}: {error}. Start the same command again, or name a mirror with "
                 "--download_url."
             ) from error
-        _unpack(url, path, place)
+        _unpack(url, path, destination)
         path.unlink()
 
 
-def _unpack(url: str, path: Path, place: Callable[[str], Path | None]) -> None:
+def _unpack(url: str, path: Path, destination: Callable[[str], Path | None]) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_outside(archive, url)
             for member in archive.infolist():
-                target = place(member.filename)
+                target = destination(member.filename)
                 if target is not None and not member.is_dir():
                     _unpack_one(archive, member, target)
     except (zipfile.BadZipFile, zlib.error) as error:  # A CRC is wrong, say.
@@ -142,12 +145,12 @@ def fetch_photographs(
     """Fetches the photographs that are not on disk, and says why some could not be had.
 
     Args:
-        downloader: Does the work.
+        downloader: Fetches each file.
         photographs: Those that the build needs.
-        folder: That holds them all.
+        folder: The folder above all of them, which one process at a time may fetch into.
         mirror: A server to ask in place of the one that the annotations name.
         num_downloads: How many to fetch at once.
-        max_failures: With more than these, the rest are left alone.
+        max_failures: After more failures than this, nothing more is fetched.
     """
     if not _missing(photographs):
         return []
@@ -163,9 +166,9 @@ def _missing(photographs: Sequence[Photograph]) -> list[Photograph]:
 
 
 def _may_be_there(path: str) -> bool:
-    """Whether there is a file, or a name that no file can have: no download mends it.
+    """Whether there is a file, or a name that no file can have, which no download will mend.
 
-    An empty file is none: a disk that was full has left it.
+    An empty file does not count: a full disk has left it.
     """
     try:
         there = Path(path)
@@ -175,7 +178,7 @@ def _may_be_there(path: str) -> bool:
 
 
 def _refuse_unmeasured(missing: Sequence[Photograph]) -> None:
-    """Of a photograph that is not there yet, only the annotations can say the size."""
+    """Refuses boxes on photographs whose size neither a file on disk nor the annotations say."""
     unmeasured = [p.file for p in missing if p.objects and p.size == (0, 0)]
     if unmeasured:
         raise ValueError(
@@ -233,7 +236,7 @@ def _check_photograph(path: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Lets one process at a time fetch into a folder; the kernel frees a killed one's place."""
+    """Lets one process at a time fetch into a folder; the kernel drops the lock of a killed one."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".download.lock").open("w") as lock:
         try:

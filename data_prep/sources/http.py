@@ -1,7 +1,7 @@
-"""Fetches single files over HTTP: resumed, retried, checked.
+"""Fetches one file over HTTP: resumed, retried, checked. `download` says which files.
 
-Only whole and sound files get their names, so what is there is never fetched again; what a stop or
-a lost connection cut off goes on from its `.part`.
+Only complete and valid files get their final names, so these are never fetched again. What a stop
+or a lost connection interrupted is resumed from its `.part`.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ Wait = Callable[[float], object]
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long a server is borne with.
+    """How long to put up with a server.
 
     Attributes:
-        attempts: Times that a file is asked for.
-        connect_seconds: Until a connection must stand.
-        read_seconds: Without one more byte.
+        attempts: How often a file is asked for.
+        connect_seconds: Time limit for a connection.
+        read_seconds: Time limit for the next byte.
         first_wait: Seconds before the second attempt; doubled before each further one.
-        longest_wait: Its bound, also for what a server's Retry-After asks for.
+        longest_wait: Upper bound of a wait in seconds, even if Retry-After asks for more.
     """
 
     attempts: int = 6
@@ -47,7 +47,7 @@ class UnavailableError(Exception):
 
 
 class _PassingError(Exception):
-    """What may go better at the next attempt, not before `retry_after` seconds."""
+    """A failure that the next attempt may not meet, after `retry_after` seconds or more."""
 
     def __init__(self, reason: str, retry_after: float = 0.0, *, unreachable: bool = False) -> None:
         super().__init__(reason)
@@ -59,8 +59,8 @@ class Downloader:
     """Fetches files, several at once if asked from several threads.
 
     Args:
-        patience: With the server.
-        wait: Sleeps for some seconds; unset: until `stop` is called at the latest.
+        patience: How long to put up with the server.
+        wait: Sleeps for a number of seconds; by default, `stop` ends the sleep.
     """
 
     def __init__(self, patience: Patience | None = None, wait: Wait | None = None) -> None:
@@ -74,7 +74,7 @@ class Downloader:
         self._session.mount("https://", adapter)
 
     def stop(self) -> None:
-        """Ends what other threads are fetching, at their next chunk."""
+        """Ends the downloads of other threads at their next chunk."""
         self._stopped.set()
 
     def fetch(
@@ -83,10 +83,10 @@ class Downloader:
         """Fetches one file, unless it is there and not empty.
 
         Args:
-            url: Of the file.
-            path: Where it goes once it is whole and sound.
-            check: Raises UnavailableError if the file of this path is damaged.
-            is_shown: Whether to show how far it is.
+            url: Where the server has it.
+            path: Where it goes once it is complete and valid.
+            check: Raises UnavailableError if the file at a path is damaged.
+            is_shown: Whether to show progress.
 
         Raises:
             UnavailableError: if the server does not give it.
@@ -113,12 +113,12 @@ class Downloader:
         return attempt < self.patience.attempts and not self._stopped.is_set()
 
     def _pause(self, attempt: int, retry_after: float) -> float:
-        """Seconds, doubled at each attempt, with some chance so that clients do not march."""
+        """Returns seconds, doubled at each attempt; jitter keeps clients out of step."""
         pause = self.patience.first_wait * 2 ** (attempt - 1) * random.uniform(1, 1.25)
         return min(max(pause, retry_after), self.patience.longest_wait)
 
     def _append(self, url: str, part: Path, is_shown: bool) -> None:
-        """Fetches what the partial file lacks."""
+        """Fetches the rest of a partial file."""
         have = part.stat().st_size if part.exists() else 0
         # Identity: a compressed answer would have another length than the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -161,7 +161,7 @@ def _write_all(file: BinaryIO, chunk: bytes, path: Path) -> None:
 
 
 def _is_complete(response: requests.Response, have: int) -> bool:
-    """Whether nothing is left to fetch: a kill came between the last byte and the new name."""
+    """Whether nothing is left to fetch: a kill came between the last byte and the renaming."""
     told = response.headers.get("Content-Range")
     return response.status_code == 416 and have > 0 and told == f"bytes */{have}"
 
@@ -180,7 +180,7 @@ def _check_status(response: requests.Response, part: Path, have: int) -> None:
 
 
 def _check_part(part: Path, check: Callable[[Path], None]) -> None:
-    """A damaged file is taken away, so that the next attempt fetches all of it."""
+    """Removes a damaged file, so that the next attempt fetches all of it."""
     try:
         check(part)
     except UnavailableError as error:
@@ -189,7 +189,7 @@ def _check_part(part: Path, check: Callable[[Path], None]) -> None:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Whether no connection came to be: neither this file nor any other can be had."""
+    """Whether no connection could be made: no other file can be fetched either."""
     if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.ConnectTimeout):
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
@@ -197,7 +197,7 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _root(error: BaseException) -> str:
-    """What the innermost error says: the others wrap it in addresses of objects."""
+    """Returns the innermost error's message: the others wrap it in addresses of objects."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error)

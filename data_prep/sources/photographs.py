@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from data_prep.rules import Rule
 from tfrecords import originals
 from tfrecords.schema import Object
 
@@ -28,20 +29,19 @@ class Photograph(msgspec.Struct, frozen=True):
         name: Path relative to the image folder, as the source writes it.
         image_id: The source's id.
         source_split: The split that the source puts it in; "" where it has none.
-        size: (width, height) of the annotated image, in pixels; (0, 0) where it has no boxes, or
-            where neither the source nor the file says it.
+        size: (width, height) of the annotated image, in pixels; (0, 0) if it has no boxes, or if
+            neither the source nor the file tells.
         objects: Every instance of the classes.
-        label: Index into the classes, where the source labels whole photographs.
-        has_several_labels: Whether it labels this one with several of the classes.
-        drawn_as_shown: Whether the boxes are shares of the photograph as it is shown, whatever
-            size is annotated.
-        license: Name or URL of the licence; "" where unknown.
-        url: Where it was published; "" where unknown.
-        file: Path relative to the source's folder, for a person, and so as `originals.shown` shows
-            it: unlike `name`, no other photograph has it.
-        download_url: Where the annotations say that its bytes can be fetched; "" where unknown.
-        source_id: The source's id, where that is text that is no number; of class folders, the
-            file.
+        label: Index into the classes, if the source labels whole photographs.
+        has_several_labels: Whether the source gives this one several of the classes.
+        drawn_as_shown: Whether boxes are measured on the photograph as it is shown, whatever size
+            is annotated.
+        license: Name or URL of the licence; "" if unknown.
+        url: Where it was published; "" if unknown.
+        file: Path relative to the source's folder, printable as `originals.shown` makes it; unlike
+            `name`, it belongs to this photograph alone.
+        download_url: Where the annotations say that its bytes can be fetched; "" if unknown.
+        source_id: The source's id if that is text and no number; for class folders, the file.
     """
 
     path: str
@@ -76,20 +76,20 @@ class Source(NamedTuple):
     """Everything a source holds.
 
     Attributes:
-        classes: Names; a label is an index into them.
+        classes: A label is an index into these names.
         photographs: Every one, with or without an instance of the classes.
-        bad_boxes: The annotations that make no sense.
-        dropped: {rule: number of annotations that it left out}.
+        bad_boxes: Annotations that make no sense.
+        dropped: {rule: number of annotations or files that it left out}.
         description: What was recognised and where, for a person.
         kind: What was recognised: COCO, the tool that labelled it, class folders.
-        doubts: What is suspicious of its boxes, so that no crops should be made of them.
-        bad_images: The photographs of which the source says nothing that makes sense.
+        doubts: What looks wrong with its boxes, so that no crops should be made of them.
+        bad_images: Photographs that the source describes in a way that makes no sense.
     """
 
     classes: tuple[str, ...]
     photographs: list[Photograph]
     bad_boxes: list[Rejection]
-    dropped: Mapping[str, int]
+    dropped: Mapping[Rule, int]
     description: str
     kind: str
     doubts: Sequence[str] = ()
@@ -97,16 +97,16 @@ class Source(NamedTuple):
 
 
 def hashed_id(text: str) -> int:
-    """An id of 63 bits for what has none: of this text alone, so that others do not matter."""
+    """Returns an id of 63 bits, from this text alone, for a photograph that has none."""
     return (
         int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") >> 1
     )
 
 
 def split_name(name: str) -> str:
-    """`train` for `train2017`, `val` for `valid`: a source's folder or file name as a TFDS split.
+    """Returns the TFDS split that a folder or file is named after: `train` for `train2017`.
 
-    Whole words alone tell: `vallhund` is a dog, and `trainval` two splits at once.
+    Only whole words count: `vallhund` is a dog, and `trainval` would be two splits at once.
     """
     words = re.findall(r"[a-z]+", name.lower())
     found = {split for split, known in _SPLIT_WORDS.items() for word in words if word in known}
@@ -114,10 +114,10 @@ def split_name(name: str) -> str:
 
 
 def check_classes(wanted: Sequence[str], known: Collection[str], where: str) -> None:
-    """Refuses a class that the source does not have, and names the nearest that it has.
+    """Refuses a class that the source does not have, and suggests the closest one that it has.
 
     Raises:
-        ValueError: also for a name that TFDS, which keeps a name a line, would read as another.
+        ValueError: also for a name that does not fit on a line, as TFDS keeps one name on each.
     """
     for first, second in spelled_alike(known):
         print(
@@ -143,7 +143,7 @@ def check_classes(wanted: Sequence[str], known: Collection[str], where: str) -> 
 
 
 def _fits_a_line(name: str) -> bool:
-    """Whether a line of a file can hold it. Joiners of Persian and emoji are no matter."""
+    """Whether the name fits on one line of a file; the joiners of Persian and emoji are fine."""
     return (
         name == name.strip()
         and name.splitlines() == [name]
@@ -152,7 +152,7 @@ def _fits_a_line(name: str) -> bool:
 
 
 def spelled_alike(names: Collection[str]) -> list[tuple[str, str]]:
-    """Pairs of names that differ by case, or by how their accents are written, alone."""
+    """Returns pairs of names that differ only by case, or by how accents are encoded."""
     first_of: dict[str, str] = {}
     pairs = []
     for name in sorted(names):

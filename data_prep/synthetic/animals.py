@@ -1,4 +1,4 @@
-"""The eight animals as sketches: one function each, made of ellipses, blobs and limbs."""
+"""Draws the eight animals: a function for each, out of ellipses, blobs and limbs."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Draws a data set in COCO's layout from a seed: the demo's data, and test data of any size."""
+"""Draws a dataset in COCO's layout from a seed: the demo's data, and test data of any size."""
 
 import dataclasses
 import io
@@ -33,7 +33,7 @@ _CC0 = "https://creativecommons.org/publicdomain/zero/1.0/"
 _LICENSES = [{"id": 1, "name": "CC0 1.0 Universal", "url": _CC0}]
 
 _SPLITS = ("train2017", "val2017")
-# Of every 40 images these are not one animal of a good size, so that each rule has work to do.
+# Out of 40 images, these are not a single animal of a good size, so that each rule is exercised.
 _SPECIAL = {0: "tiny", 1: "crowd", 2: "twins", 3: "pair", 4: "pair"}
 _PERCHED_SHARE = 0.35
 _SUPERSAMPLE = 2  # Drawn at twice the size, then averaged: smooth edges.
@@ -47,7 +47,7 @@ class Instance:
 
     Attributes:
         name: Its class.
-        cover: How much of a pixel it fills where it can be seen, float32 [height, width] in [0, 1].
+        cover: How much of each pixel its visible part fills, float32 [height, width] in [0, 1].
         outline: The polygons whose union is its silhouette, in pixels.
         is_crowd: Whether it is a herd.
     """
@@ -64,17 +64,17 @@ class Instance:
 
 
 def _deal(seed: int, index: int, size: int) -> int:
-    """Returns this image's card from a deck of `size`, shuffled anew for every `size` images."""
+    """Returns a number below `size`: each comes once in `size` images, every time reordered."""
     return int(np.random.default_rng([seed, index // size, size]).permutation(size)[index % size])
 
 
 def _split(seed: int, index: int) -> str:
-    """Returns the split of an image: of five images of a class in a row, one is for validation."""
+    """Returns the split of an image: one in five images of each class is for validation."""
     return _SPLITS[(index // len(CLASSES) + _deal(seed, index, len(CLASSES))) % 5 == 4]
 
 
 class _Stage:
-    """A scene, _SUPERSAMPLE times its size, and the animals on it, back to front."""
+    """A scene at _SUPERSAMPLE times its final size, and the animals in it, back to front."""
 
     def __init__(self, rng: np.random.Generator, width: int, height: int) -> None:
         self.rng = rng
@@ -90,10 +90,14 @@ class _Stage:
         columns: tuple[float, float] = (0, 1),
         depth: tuple[float, float] = (0.15, 0.95),
     ) -> Sketch:
-        """Prepares the ground for an animal and returns it, in pixels, still to be put there.
+        """Returns an animal, in pixels, ready to be `put`, and draws what it stands on.
 
-        It fills `share` of the columns or of the scene's height, whichever is less. Its feet stand
-        at a depth from 0, the horizon, to 1, the lower edge; or on a branch, if it is a bird.
+        Args:
+            name: Class of the animal.
+            share: How much of the columns, or of the scene's height, it fills at most.
+            columns: Left and right bound, as shares of the scene's width.
+            depth: Range of its feet, from 0 at the horizon to 1 at the lower edge; a bird may sit
+                on a branch instead.
         """
         rng, animal = self.rng, DRAW[name](self.rng)
         facing = rng.choice((-1, 1)) * rng.uniform(0.92, 1.08)
@@ -124,7 +128,7 @@ class _Stage:
         self.instances.append(Instance(name, cover, outline, is_crowd))
 
     def photograph(self) -> Image.Image:
-        """Returns the scene at its true size, in some light and with a camera's grain."""
+        """Returns the scene at its final size, with light and a camera's grain."""
         rng = self.rng
         pixels = np.asarray(self.canvas.reduce(_SUPERSAMPLE), dtype=np.float32)
         height, width, _ = pixels.shape
@@ -139,7 +143,7 @@ class _Stage:
         cover = np.sum([instance.cover for instance in self.instances], axis=0)
         edge = Image.fromarray((cover * 255).astype(np.uint8))
         edge = edge.filter(ImageFilter.GaussianBlur(width / 60))
-        light *= 1 - 0.18 / 255 * np.asarray(edge) * (1 - cover)  # Stand out from the background.
+        light *= 1 - 0.18 / 255 * np.asarray(edge) * (1 - cover)  # Animals stand out.
         clouds = Image.fromarray(rng.normal(0, 0.018, (9, 12)).astype(np.float32))
         clouds = clouds.resize((width, height), Image.Resampling.BICUBIC)
         grain = rng.standard_normal((height, width), dtype=np.float32)
@@ -156,7 +160,7 @@ def draw_image(
     name = CLASSES[_deal(seed, index, len(CLASSES))]
     kind = _SPECIAL.get(_deal(seed, index, 40), "one")
     stage = _Stage(rng, width, height)
-    # Posed before the first is painted: a branch or a shadow must lie behind all of them.
+    # All are posed before the first is painted: a branch or a shadow lies behind all of them.
     cast: list[tuple[str, Sketch, bool]] = []
     if kind in ("twins", "pair"):
         others = [other for other in CLASSES if other != name]
@@ -181,7 +185,7 @@ def draw_image(
 
 
 def _run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Returns COCO's uncompressed run-length code: column by column, a run of zeros first."""
+    """Returns COCO's uncompressed run lengths: column by column, starting with zeros."""
     column_major = mask.ravel(order="F")
     changes = np.flatnonzero(np.diff(column_major, prepend=False))
     counts = np.diff(changes, prepend=0, append=mask.size)
@@ -189,7 +193,7 @@ def _run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
 
 
 def _annotation(instance: Instance, *, image_id: int, number: int) -> dict[str, Any]:
-    """Returns COCO's record of an instance, in pixels; box and area count the visible ones."""
+    """Returns COCO's record of an instance; box and area are those of its visible pixels."""
     mask = instance.mask
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
@@ -215,8 +219,8 @@ def write_coco(
 ) -> None:
     """Writes annotations/instances_SPLIT.json and SPLIT/ID.jpg, SPLIT being train2017 or val2017.
 
-    Image i, its split and its annotations are the same whatever num_images is. One image in five
-    is for validation; a data set of less than 40 may have none.
+    Image i, its split and its annotations do not depend on num_images. One image in five is for
+    validation; a dataset of fewer than 40 may have none.
 
     Raises:
         ValueError: If num_images is below 1, or a side is too short to show an animal.

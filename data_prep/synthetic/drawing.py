@@ -1,4 +1,4 @@
-"""A pen for flat illustrations: shapes first, pixels last, so each outline is known exactly."""
+"""Flat illustrations as vector shapes, painted last, so that each outline is known exactly."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def blend(a: Colour, b: Colour, t: float) -> Colour:
-    """Returns the colour at t on the way from a (0) to b (1)."""
+    """Interpolates between two colours: a at t = 0, b at t = 1."""
     red, green, blue = (round(x + (y - x) * t) for x, y in zip(a, b, strict=True))
     return red, green, blue
 
@@ -76,7 +76,7 @@ def wash(
     opacity: float,
     within: Image.Image | None = None,
 ) -> None:
-    """Paints shapes that let through what is below them, cut off at the L mask `within`."""
+    """Paints translucent shapes, clipped to `within`, a mask of mode L."""
     corners = np.concatenate(shapes)
     low = np.clip(np.floor(corners.min(axis=0)), 0, canvas.size).astype(int).tolist()
     high = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, canvas.size).astype(int).tolist()
@@ -94,7 +94,7 @@ def wash(
 
 @dataclasses.dataclass
 class Stroke:
-    """Shapes of one colour. A mark shows only on what is drawn, so the outline stays as it is."""
+    """Shapes of one colour; a mark is clipped to what is drawn so far, so the outline stays."""
 
     colour: Colour
     shapes: Sequence[Points]
@@ -121,7 +121,7 @@ class Sketch:
         return [shape for stroke in self.strokes if not stroke.is_mark for shape in stroke.shapes]
 
     def moved(self, matrix: Points, offset: Point = (0, 0)) -> Sketch:
-        """Returns the sketch under x -> x @ matrix + offset."""
+        """Returns the sketch with each point x moved to x @ matrix + offset."""
         return Sketch(
             dataclasses.replace(stroke, shapes=[shape @ matrix + offset for shape in stroke.shapes])
             for stroke in self.strokes

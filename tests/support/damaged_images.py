@@ -210,7 +210,7 @@ def read_examples(data_dir: Path) -> list[schema.Example]:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    from trainer.data.input_pipeline import decode_square
+    from trainer.data.view import View
 
     examples = []
     for shard in read_manifest(data_dir).shards:
@@ -219,7 +219,7 @@ def read_examples(data_dir: Path) -> list[schema.Example]:
                 example = schema.parse_example(record.data)
                 try:
                     tf.io.decode_jpeg(example.image, channels=3)
-                    decode_square(tf.constant(example.image))
+                    View().centre(tf.constant(example.image))
                 except tf.errors.InvalidArgumentError as error:
                     raise RuntimeError(f"{example.filename}: {error}") from error
                 examples.append(example)

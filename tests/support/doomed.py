@@ -23,12 +23,12 @@ from tests.support import miniature, warm
 # The function that a phase is: its module, and its name there.
 PHASES = {
     "import": None,  # It begins with the process.
-    "build": ("trainer.train", "prepare"),
+    "build": ("trainer.workdir.checkpoints", "Checkpoints.restore"),
     "features": ("tfrecords.files", "atomic_writer"),
     "trace": ("trainer.numerics.reproducible_model", "ReproducibleModel.train_step"),
-    "train": ("trainer.loop.callbacks", "HistoryLog.on_train_batch_end"),
+    "train": ("trainer.loop.history_log", "HistoryLog.on_train_batch_end"),
     "checkpoint": ("trainer.workdir.checkpoints", "Checkpoints.save"),
-    "evaluate": ("trainer.loop.callbacks", "Validation.on_epoch_end"),
+    "evaluate": ("trainer.loop.validation", "Validation.on_epoch_end"),
     "report": ("trainer.train", "finish"),
 }
 

@@ -1,10 +1,11 @@
-"""A miniature of the model, so that a whole training run takes seconds.
+"""A miniature of a backbone, so that a whole training run takes seconds.
 
-`python tests/miniature.py FLAGS` is `python -m trainer.main FLAGS` with a model of two small dense
-layers behind a coarse average of the photograph: everything but the size is real.
+`python tests/support/miniature.py FLAGS` is `python -m trainer.main FLAGS` with a coarse average of
+the photograph in VGG16's place: everything else is real.
 """
 
-import importlib.machinery
+import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -13,38 +14,43 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import warm
+from trainer.model.backbone import VGG16, Backbone
 
 REPOSITORY = Path(__file__).parents[2]
 # On PYTHONPATH, it makes `python -m trainer.main` train the miniature.
 AS_MINIATURE = Path(__file__).parent / "as_miniature"
 
 
-def build_miniature(
-    num_classes: int,
-    *,
-    precision: str = "float32",
-    seed: int = 0,
-    for_training: bool = True,
-    **_: Any,
-) -> Any:
-    """Takes the place of `trainer.model.classifier.build_model`."""
+def create(prepare: Callable[[], None] = lambda: None) -> Backbone:
+    """Returns the miniature.
+
+    Args:
+        prepare: Called as it is first built, by when the trainer is imported, which it is in its
+            own good time: what a signal does during TensorFlow's import is a matter of tests too.
+    """
+    prepare_once = functools.cache(prepare)
+
+    def shrink(images: Any) -> Any:
+        """A feature map of 8 by 8 places, whatever the size of the photograph."""
+        import keras
+
+        prepare_once()
+        side = images.shape[1] // 8
+        means = keras.layers.AveragePooling2D(side, name="means")(images)
+        return keras.Model(keras.utils.get_source_inputs(images), means)
+
+    return dataclasses.replace(
+        VGG16, name="miniature", title="The miniature", preprocess=_scale, network=shrink
+    )
+
+
+def _scale(rgb: Any, _: bool) -> Any:
     import keras
 
-    from trainer.numerics.dropout import PerExampleDropout
-    from trainer.numerics.reproducible_model import ReproducibleModel
+    return keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")(rgb)
 
-    dropout = PerExampleDropout if for_training else keras.layers.Dropout
-    glorot = keras.initializers.GlorotUniform
-    images = keras.Input((224, 224, 3), name="images")
-    x = keras.layers.Rescaling(1 / 255)(images)
-    x = keras.layers.AveragePooling2D(28)(x)
-    x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(16, "relu", kernel_initializer=glorot(seed), dtype=precision)(x)
-    x = dropout(0.5, seed=seed, dtype=precision)(x)
-    x = keras.layers.Dense(
-        num_classes, "softmax", kernel_initializer=glorot(seed + 1), dtype="float32"
-    )(x)
-    return (ReproducibleModel if for_training else keras.Model)(images, x, name="miniature")
+
+MINIATURE = create()
 
 
 def command(*flags: str, script: Sequence[str] = (__file__,)) -> list[str]:
@@ -79,38 +85,11 @@ def run(prepare: Callable[[], None] = lambda: None) -> None:
     """Runs `trainer.main` with the miniature.
 
     Args:
-        prepare: As for `install`.
+        prepare: As for `create`.
     """
-    install(prepare)
     import trainer.main
 
-    trainer.main.run()
-
-
-def install(prepare: Callable[[], None] = lambda: None) -> None:
-    """Makes this process's trainer, once it is imported, train the miniature.
-
-    Args:
-        prepare: Called once the trainer is imported, which it is in its own good time: what a
-            signal does during TensorFlow's import is a matter of tests too.
-    """
-
-    class Patching(importlib.machinery.SourceFileLoader):
-        def exec_module(self, module: Any) -> None:
-            super().exec_module(module)
-            for patched in (module, sys.modules["trainer.model.classifier"]):
-                vars(patched)["build_model"] = build_miniature
-            prepare()
-
-    class Finder(importlib.machinery.PathFinder):
-        @classmethod
-        def find_spec(cls, name: str, *arguments: Any) -> Any:
-            spec = super().find_spec(name, *arguments) if name == "trainer.train" else None
-            if spec and spec.origin:
-                spec.loader = Patching(name, spec.origin)
-            return spec
-
-    sys.meta_path.insert(0, Finder)
+    trainer.main.run(create(prepare))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import find_cluster, without_proxies
 from trainer.distribute.strategy import create_strategy
-from trainer.model.classifier import create_optimizer
-from trainer.numerics.reproducible_model import ReproducibleModel
+from trainer.model.optimizer import create_optimizer
+from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
 
 ROWS = 2  # Of each replica.
 
@@ -31,7 +31,8 @@ def small_model() -> ReproducibleModel:
     outputs = keras.layers.Dense(2, "softmax", kernel_initializer=initializer, dtype="float32")
     model = ReproducibleModel(inputs, outputs(hidden))
     config = TrainConfig(data_dir="d", workdir="w", precision="mixed_float16")
-    model.fix_sums(ROWS * model.distribute_strategy.num_replicas_in_sync)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    model.settle(reproducible_sums(ROWS * replicas, replicas))
     model.compile(
         create_optimizer(config, 0.01), keras.losses.CategoricalCrossentropy(), metrics=["accuracy"]
     )

@@ -16,20 +16,17 @@ from tests.support import miniature
 def _poison(batches: frozenset[int]) -> None:
     import tensorflow as tf
 
-    from trainer.data import input_pipeline
+    from trainer.data.source import PhotographSource
 
-    whole = input_pipeline.training_stream
+    whole = PhotographSource.training_batches
 
-    def stream(
-        *arguments: Any, start_step: int, left_out: list[int], worker: Any, **named: Any
-    ) -> Any:
-        ds = whole(*arguments, start_step=start_step, left_out=left_out, worker=worker, **named)
+    def training_batches(self: Any, split: Any, order: Any, start_step: int, worker: Any) -> Any:
+        ds = whole(self, split, order, start_step, worker)
 
         def poisons() -> Iterator[float]:
-            for batch in itertools.count(start_step):
-                if batch not in left_out:  # The stream has a replica's share at a time.
-                    share = math.nan if batch in batches else 1.0
-                    yield from itertools.repeat(share, worker.num_replicas_in_sync)
+            for step in itertools.count(start_step):  # The stream has a replica's share at a time.
+                share = math.nan if order.batch_of_step(step) in batches else 1.0
+                yield from itertools.repeat(share, worker.num_replicas_in_sync)
 
         factors = tf.data.Dataset.from_generator(
             poisons, output_signature=tf.TensorSpec([], tf.float32)
@@ -37,7 +34,7 @@ def _poison(batches: frozenset[int]) -> None:
         ds = tf.data.Dataset.zip(ds, factors)
         return ds.map(lambda batch, factor: (batch[0], batch[1] * factor))
 
-    input_pipeline.training_stream = stream
+    PhotographSource.training_batches = training_batches
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Augmentation of training photographs: every draw is a function of (seed, place in the stream).
+"""Augmentation of training photographs: every draw is a function of (seed, position in the stream).
 
 So it does not matter which replica or worker holds an example, nor whether a run was resumed. An
 image is augmented by itself and not with its batch, because its pixels stay in the processor's
@@ -8,8 +8,6 @@ cache that way, and because most operations are drawn for a few images alone.
 import math
 
 import tensorflow as tf
-
-from trainer.config import IMAGE_SIZE
 
 # Random resized crop (Szegedy et al., Going Deeper with Convolutions, CVPR 2015). Their smallest
 # share is 0.08; on few photographs a patch of fur without its animal teaches the wrong thing.
@@ -39,8 +37,8 @@ _FILL = 128.0  # What shows where the photograph ends, as in RandAugment's refer
 _ALIASING = 1.5  # Shrunk by more than this, an image needs a filter.
 
 
-def decode_augmented(jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns a drawn view of a photograph, RGB uint8 [224, 224, 3], for `--augment=full`.
+def decode_augmented(jpeg: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns a drawn view of a photograph, RGB uint8 [size, size, 3], for `--augment=full`.
 
     Only the drawn window is decoded. Its resize, flip, rotation, shear and translation are one
     resampling, so that no step blurs what another one left.
@@ -48,6 +46,7 @@ def decode_augmented(jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Args:
         jpeg: The photograph.
         seed: int64 [2]; equal seeds give equal views.
+        size: Side of the view in pixels.
     """
     shape = tf.cast(tf.io.extract_jpeg_shape(jpeg)[:2], tf.float32)
     window_draws, draws = tf.split(tf.random.stateless_uniform([13], seed), [5, 8])
@@ -56,8 +55,8 @@ def decode_augmented(jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_and_crop_jpeg(
         jpeg, tf.cast(window, tf.int32), channels=3, dct_method="INTEGER_ACCURATE"
     )
-    image = _shrink(tf.cast(image, tf.float32))
-    image = _move(image, strengths, mirrored=window_draws[4] < 0.5)
+    image = _shrink(tf.cast(image, tf.float32), size)
+    image = _move(image, strengths, mirrored=window_draws[4] < 0.5, side=size)
     image = _recolour(image, strengths)
     return tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
 
@@ -86,18 +85,20 @@ def _draw_strengths(draws: tf.Tensor) -> dict[str, tf.Tensor]:
     return strengths
 
 
-def _shrink(image: tf.Tensor) -> tf.Tensor:
-    """Filters a window of a photograph that was stored large; others are sampled as they are."""
-    large = tf.reduce_min(tf.shape(image)[:2]) > int(IMAGE_SIZE * _ALIASING)
+def _shrink(image: tf.Tensor, side: int) -> tf.Tensor:
+    """Filters a window that is much larger than the view; others are sampled as they are."""
+    large = tf.reduce_min(tf.shape(image)[:2]) > int(side * _ALIASING)
     return tf.cond(
         large,
-        lambda: tf.image.resize(image, [IMAGE_SIZE, IMAGE_SIZE], antialias=True),
+        lambda: tf.image.resize(image, [side, side], antialias=True),
         lambda: image,
     )
 
 
-def _move(image: tf.Tensor, strengths: dict[str, tf.Tensor], mirrored: tf.Tensor) -> tf.Tensor:
-    """Samples the image through all geometry at once; float32 [224, 224, 3]."""
+def _move(
+    image: tf.Tensor, strengths: dict[str, tf.Tensor], mirrored: tf.Tensor, side: int
+) -> tf.Tensor:
+    """Samples the image through all geometry at once; float32 [side, side, 3]."""
     angle = _ANGLE * strengths["rotate"]
     cos, sin = tf.cos(angle), tf.sin(angle)
     mirror = tf.where(mirrored, -1.0, 1.0)
@@ -107,8 +108,8 @@ def _move(image: tf.Tensor, strengths: dict[str, tf.Tensor], mirrored: tf.Tensor
     yx, yy = mirror * (sin + cos * shear_y), sin * shear_x + cos
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     # An output pixel's centre lies half a pixel into it, and so does an input pixel's.
-    x_step, y_step = width / IMAGE_SIZE, height / IMAGE_SIZE
-    centre = (IMAGE_SIZE - 1) / 2
+    x_step, y_step = width / side, height / side
+    centre = (side - 1) / 2
     x_offset = (width - 1) / 2 + width * _TRANSLATION * strengths["translate_x"]
     y_offset = (height - 1) / 2 + height * _TRANSLATION * strengths["translate_y"]
     transform = [
@@ -119,7 +120,7 @@ def _move(image: tf.Tensor, strengths: dict[str, tf.Tensor], mirrored: tf.Tensor
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[None],
         transforms=tf.stack(transform)[None],
-        output_shape=[IMAGE_SIZE, IMAGE_SIZE],
+        output_shape=[side, side],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=_FILL,

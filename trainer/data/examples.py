@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from tfrecords import framing, reader
-from trainer.config import IMAGE_SIZE, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.split import Index, Split
 from trainer.distribute.workers import Workers
 
@@ -33,7 +33,7 @@ def shuffle_window(split: Split, config: TrainConfig) -> int:
     It decides the order, so that it must not depend on the machine, nor on its replicas.
     """
     size = sum(tf.io.gfile.stat(path).length for path in split.paths)
-    waiting = PREFETCHED * config.batch_size * IMAGE_SIZE**2 * 3
+    waiting = PREFETCHED * config.batch_size * config.input_size**2 * 3
     room = max((config.data_ram_mib << 20) - waiting, 0)
     if 2 * size <= room:  # They are there twice while they are parsed.
         return split.num_examples

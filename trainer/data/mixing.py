@@ -1,7 +1,7 @@
 """Mixes each pair of neighbours in a batch, photographs and labels: mixup and CutMix.
 
 Neighbours in a shuffled stream are as good as any other pair, and no even division of a batch over
-replicas and workers parts them. What is drawn is a function of (seed, the pair's place).
+replicas and workers parts them. What is drawn is a function of (seed, the pair's position).
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ _QUANTILES = 4096  # A share comes from a table: drawn from gammas, small alphas
 _STREAM = 1  # Keeps these draws apart from the augmentation's, which have the same seed.
 
 
-def draw(seed: int, place: tf.Tensor) -> tf.Tensor:
+def draw(seed: int, position: tf.Tensor) -> tf.Tensor:
     """Returns what decides an example's mixing, float32 [NUM_DRAWS] in [0, 1): its pair's own."""
-    pair = tf.random.experimental.stateless_fold_in([seed, place // 2], _STREAM)
+    pair = tf.random.experimental.stateless_fold_in([seed, position // 2], _STREAM)
     return tf.random.stateless_uniform([NUM_DRAWS], pair)
 
 

@@ -27,11 +27,10 @@ class Split:
     """A split of a dataset.
 
     Attributes:
-        name: Of the split.
-        paths: Of its shards.
-        counts: Examples in each of them.
+        paths: The shards' files.
+        counts: Examples in each shard.
         classes: Names; a label is an index into them.
-        index: Of its examples, where several workers read their own alone.
+        index: What is known of each example, where several workers read their own alone.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Split:
 
     @property
     def num_examples(self) -> int:
-        """In all shards."""
+        """Examples in all shards."""
         return sum(self.counts)
 
     @property

@@ -1,18 +1,16 @@
 """The tf.distribute strategy: over the GPUs or CPU devices of a machine, or over many workers."""
 
-import functools
-import operator
-import signal
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.data.ops import multi_device_iterator_ops
 
-from cli import cores
+from cli import machine, startup
+from trainer import workarounds
 from trainer.config import TrainConfig
 from trainer.distribute import rendezvous
 from trainer.distribute.cluster import Cluster
+from trainer.numerics.summation import sum_in_pairs
 
 
 def create_strategy(
@@ -39,10 +37,13 @@ def create_strategy(
             "Each of several workers has one CPU device. "
             f"Received: cpu_replicas={cpu_replicas}. Start more workers instead."
         )
-    _keep_to_cores(cores.available())
-    _end_iterators_at_once()
-    tf.get_logger().setLevel("WARNING")  # It tells of each collective operation otherwise.
-    gpus = tf.config.list_physical_devices("GPU")
+    _keep_to_cores(machine.cores())
+    workarounds.end_iterators_at_once()
+    workarounds.quieten_collectives()
+    with startup.quiet():
+        gpus = tf.config.list_physical_devices("GPU")
+    if num_gpus is None:
+        startup.warn_of_unused_gpu(len(gpus))
     gpus = cluster.own_gpus(gpus) if cluster else gpus
     num_gpus = choose_num_gpus(num_gpus, [gpu.name for gpu in gpus])
     tf.config.set_visible_devices(gpus[:num_gpus], "GPU")
@@ -67,29 +68,9 @@ def _keep_to_cores(available: int) -> None:
     TensorFlow's own default is right otherwise. With more threads than that, a container uses its
     time up at once, and all wait for the next period.
     """
-    if available < cores.allowed():
+    if available < machine.allowed_cores():
         tf.config.threading.set_intra_op_parallelism_threads(available)
         tf.config.threading.set_inter_op_parallelism_threads(available)
-
-
-def _end_iterators_at_once() -> None:
-    """Keeps the end of a distributed dataset's iterator from taking up to a minute.
-
-    Its buffer on each device has a thread that tunes it now and then, more and more rarely. At the
-    end that is woken before the flag is set that it looks at (`Model::OptimizeLoop` of TensorFlow
-    2.21), so that it may sleep on, and all wait for it. A user's dataset can be told not to tune
-    itself; these are made where no option reaches.
-    """
-    create = multi_device_iterator_ops._create_device_dataset
-    if not hasattr(create, "__wrapped__"):
-
-        @functools.wraps(create)
-        def create_untuned(*args: Any) -> tf.data.Dataset:
-            options = tf.data.Options()
-            options.autotune.enabled = False
-            return create(*args).with_options(options)
-
-        multi_device_iterator_ops._create_device_dataset = create_untuned
 
 
 def _create_multi_worker_strategy(
@@ -110,13 +91,15 @@ def _create_multi_worker_strategy(
         num_accelerators={"GPU": num_gpus},
     )
     strategy = KerasMultiWorkerStrategy(resolver)
-    # TensorFlow's server has taken SIGTERM over, for a use that is not made of it here.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    workarounds.hear_sigterm_again()
     return strategy
 
 
 class KerasMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
-    """The strategy as Keras's `fit` can use it (keras-team/keras#20585)."""
+    """The strategy as Keras's `fit` can use it (keras-team/keras#20585).
+
+    Without: `fit` fails at its first batch, and at its logs. Last seen in Keras 3.15.1.
+    """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
         """As the base class, but for the two calls of Keras that it refuses."""
@@ -134,19 +117,6 @@ class KerasMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
 def is_on_cpu(strategy: tf.distribute.Strategy) -> bool:
     """Whether the replicas are logical CPU devices."""
     return "CPU" in strategy.extended.worker_devices[0]
-
-
-def keep_order_of_sums() -> None:
-    """Stops TensorFlow from turning (a + b) + (c + d) into one sum of four, in another order."""
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-
-
-def sum_in_pairs(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Adds a power of two of tensors as (1 + 2) + (3 + 4); others one after the other."""
-    tensors = list(tensors)
-    while len(tensors) > 1 and len(tensors) % 2 == 0:
-        tensors = [a + b for a, b in zip(tensors[::2], tensors[1::2], strict=True)]
-    return functools.reduce(operator.add, tensors)
 
 
 def choose_num_gpus(requested: int | None, visible: Sequence[str]) -> int:

@@ -3,15 +3,13 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer.distribute.cluster import Cluster
-from trainer.workdir.checkpoints import Progress, variables
 
 # What a worker's collective operations end with once it is cut off from another one.
 _LOST = (
@@ -27,6 +25,16 @@ T = TypeVar("T")
 
 class Workers:
     """The workers of a run, as one of them sees them. Each method is called by all, or by none.
+
+        import tensorflow as tf
+        from trainer.distribute.workers import Workers
+
+        workers = Workers(cluster=None, strategy=tf.distribute.get_strategy())  # A single one.
+        mine = workers.own(["a", "b", "c"])
+        at_most = workers.smallest(len(mine))
+        if workers.is_chief:
+            print("written once, by one for all:", at_most)
+        workers.wait()
 
     Attributes:
         is_chief: Whether this one writes for all.
@@ -73,20 +81,26 @@ class Workers:
         """Returns once all have come here."""
         self.any(False)
 
-    def check_alike(self, model: keras.Model, progress: Progress, run: Mapping[str, Any]) -> None:
+    def check_alike(
+        self,
+        *,
+        settings: Mapping[str, Any],
+        state: Mapping[str, Any],
+        weights: Callable[[], Iterable[np.ndarray]],
+    ) -> None:
         """Refuses to start from states that differ, which nothing would show later.
 
         Args:
-            model: Set to the progress.
-            progress: From which the run goes on.
-            run: Its identity, and whatever else must not differ.
+            settings: The run's identity, and whatever else must not differ.
+            state: The train state that it goes on from, `step` among it.
+            weights: Returns all arrays that the step starts from; not called for a single worker.
 
         Raises:
             ValueError: if the step, the weights or the settings differ; in all workers.
         """
         if not self._are_several:
             return
-        mine = [progress.step, *_digest(run), *_digest(vars(progress), *_arrays(model))]
+        mine = [state["step"], *_digest(settings), *_digest(state, *weights())]
         rows = self._gather(mine)
         for what, columns in (
             ("steps", rows[:, :1]),
@@ -125,10 +139,6 @@ def naming_lost_workers(cluster: Cluster | None) -> Iterator[None]:
             "on. Look at the others' output for why, and start the same command again on all: it "
             f"goes on from the last checkpoint. Received: {type(error).__name__}."
         ) from error
-
-
-def _arrays(model: keras.Model) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(variable) for variable in variables(model)]
 
 
 def _digest(described: Mapping[str, Any], *arrays: np.ndarray) -> list[int]:

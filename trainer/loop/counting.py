@@ -12,8 +12,7 @@ class Counting(keras.callbacks.Callback):
 
     Args:
         progress: What shows them.
-        num_rows: How many there are.
-        batch_size: Global, over all replicas.
+        batch_size: The global one, over all replicas.
     """
 
     def __init__(self, progress: Progress, num_rows: int, batch_size: int) -> None:

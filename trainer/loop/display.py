@@ -9,26 +9,24 @@ import keras
 from tqdm import tqdm
 
 from cli import progress
-from trainer.workdir.checkpoints import Progress
+from trainer.workdir.train_state import TrainState
 
 _IN_A_LINE = ("loss", "accuracy", "val_loss", "val_accuracy")  # TensorBoard has the rest.
 
 
 class Display(keras.callbacks.Callback):
-    """Comes behind whatever adds a step, or an epoch's row, to the progress.
+    """Comes behind whatever adds a step, or an epoch's row, to the train state.
 
     Args:
-        so_far: The progress of the run.
-        epochs: Of the whole run.
-        steps_per_epoch: Of each.
-        batch_size: Global.
+        epochs: How many the whole run has.
+        batch_size: The global one.
         period: Seconds between two lines within an epoch, where no terminal shows a bar.
         clock: Counts seconds.
     """
 
     def __init__(
         self,
-        so_far: Progress,
+        state: TrainState,
         *,
         epochs: int,
         steps_per_epoch: int,
@@ -37,13 +35,13 @@ class Display(keras.callbacks.Callback):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self._so_far = so_far
+        self._state = state
         self._epochs = epochs
         self._steps = steps_per_epoch
         self._batch_size = batch_size
         self._period = period
         self._clock = clock
-        self._start, self._first_step = clock(), so_far.step
+        self._start, self._first_step = clock(), state.step
         self._bar: progress.Progress | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -51,7 +49,7 @@ class Display(keras.callbacks.Callback):
         self._bar = progress.Progress(
             self._steps * self._batch_size,
             "images",
-            done=(self._so_far.step - epoch * self._steps) * self._batch_size,
+            done=(self._state.step - epoch * self._steps) * self._batch_size,
             title=f"epoch {epoch + 1}/{self._epochs}",
             period=self._period,
             clock=self._clock,
@@ -62,16 +60,16 @@ class Display(keras.callbacks.Callback):
         assert self._bar
         self._bar.say(in_words(logs))
         self._bar.add(self._batch_size)
-        if self._so_far.step % self._steps == 0:
+        if self._state.step % self._steps == 0:
             self.close()  # Validation has a bar of its own.
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Prints the epoch's line."""
         self.close()
-        row = self._so_far.history[-1]
+        row = self._state.history[-1]
         parts = [f"epoch {epoch + 1}/{self._epochs}: {in_words(logs)}"]
         parts.append(f"{row['images_per_second']:.1f} images/s")
-        best = self._so_far.best
+        best = self._state.best
         if best and not math.isnan(best["val_loss"]):
             parts.append(f"best so far: epoch {best['epoch']:.0f}, {in_words(best, ['val_loss'])}")
         print("; ".join(parts + self._time_left()), flush=True)
@@ -83,8 +81,8 @@ class Display(keras.callbacks.Callback):
 
     def _time_left(self) -> list[str]:
         """At the speed of this process so far, validation and all."""
-        done = self._so_far.step - self._first_step
-        left = self._epochs * self._steps - self._so_far.step
+        done = self._state.step - self._first_step
+        left = self._epochs * self._steps - self._state.step
         if not done or not left:
             return []
         return [f"{tqdm.format_interval((self._clock() - self._start) * left / done)} left"]

@@ -6,31 +6,30 @@ import keras
 import tensorflow as tf
 from etils import epath
 
-from trainer.workdir.checkpoints import Progress
+from trainer.workdir.train_state import TrainState
 
 
 class Profile(keras.callbacks.Callback):
     """Writes what the host and the devices did in some steps, counted from the run's first, 1.
 
     Keras's TensorBoard callback counts from the first step of each `fit`, of which a run that is
-    resumed has several. Comes after what counts the progress's steps.
+    resumed has several. Comes after what counts the train state's steps.
 
     Args:
-        progress: Of the run.
         steps: The first and the last of them.
-        directory: Of TensorBoard's logs.
+        directory: TensorBoard's.
     """
 
-    def __init__(self, progress: Progress, steps: tuple[int, int], directory: epath.Path) -> None:
+    def __init__(self, state: TrainState, steps: tuple[int, int], directory: epath.Path) -> None:
         super().__init__()
-        self._progress = progress
+        self._state = state
         self._first, self._last = steps
         self._directory = directory
         self._step: tf.profiler.experimental.Trace | None = None
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Starts, or goes on with the next step."""
-        step = self._progress.step + 1
+        step = self._state.step + 1
         if not self._first <= step <= self._last:
             return
         if self._step is None:
@@ -42,7 +41,7 @@ class Profile(keras.callbacks.Callback):
         """Ends the step, and the profile after the last one."""
         if self._step is not None:
             self._step.__exit__(None, None, None)
-            if self._progress.step == self._last:
+            if self._state.step == self._last:
                 self._stop()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -54,7 +53,7 @@ class Profile(keras.callbacks.Callback):
         self._step = None
         tf.profiler.experimental.stop()
         print(
-            f"Profile of steps {self._first} to {self._progress.step}: "
+            f"Profile of steps {self._first} to {self._state.step}: "
             f"tensorboard --logdir={self._directory}, with tensorboard-plugin-profile installed.",
             flush=True,
         )

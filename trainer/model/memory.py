@@ -1,37 +1,13 @@
-"""How much memory a step needs, and how much there is."""
+"""How much memory a step needs."""
 
-import ctypes
 import itertools
 import math
-from pathlib import Path
 
-import keras
-import psutil
 import tensorflow as tf
 
+from trainer.model.state import nbytes, variables
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
-from trainer.workdir.checkpoints import variables
-
-_CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # Of glibc's malloc.h.
-
-
-def keep_for_next_step() -> None:
-    """Has glibc keep the host memory that a step frees, where TensorFlow has it given back.
-
-    The next step needs as much, and the system clears each page that it hands out again. Call it
-    once TensorFlow is imported, and before its devices are made: then it has no effect any more.
-    Without glibc, nothing changes.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        for option, size in (
-            (_MMAP_THRESHOLD, 2**31 - 1),  # Bytes; an int is what it takes.
-            (_TRIM_THRESHOLD, 2**31 - 1),
-            (_TOP_PAD, 2**28),
-        ):
-            mallopt(option, size)
 
 
 def step_bytes(model: ReproducibleModel, rows: int) -> int:
@@ -43,8 +19,8 @@ def step_bytes(model: ReproducibleModel, rows: int) -> int:
     """
     gradient_bytes = sum(map(nbytes, model.trainable_weights))
     variables_bytes = sum(map(nbytes, variables(model))) + gradient_bytes
-    if model.sum_dtype == tf.float64:
-        variables_bytes += (model.parts + 2) * gradient_bytes  # The sum is twice as large.
+    if model.sums.dtype == tf.float64:
+        variables_bytes += (model.sums.parts + 2) * gradient_bytes  # The sum is twice as large.
     outputs = [
         math.prod(layer.output.shape[1:]) * tf.as_dtype(layer.output.dtype).size
         for layer in model.layers
@@ -56,17 +32,3 @@ def step_bytes(model: ReproducibleModel, rows: int) -> int:
         default=0,
     )
     return variables_bytes + rows * max(passing, sum(outputs[first:]) + working)
-
-
-def available_bytes(cgroup: Path = _CGROUP) -> int:
-    """What this process may still take of the host's memory, or of its container's."""
-    of_host = psutil.virtual_memory().available
-    limit, taken = cgroup / "memory.max", cgroup / "memory.current"
-    if not limit.exists() or limit.read_text().strip() == "max":
-        return of_host
-    return min(of_host, int(limit.read_text()) - int(taken.read_text()))
-
-
-def nbytes(variable: keras.Variable) -> int:
-    """Of a variable's value."""
-    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size

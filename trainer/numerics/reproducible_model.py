@@ -10,17 +10,18 @@ hold on to is cut off: then none rounds, and their order does not matter. Where 
 part is made of pieces, one after the other, that belong to it on any replica.
 """
 
-import functools
+import contextlib
+import dataclasses
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from trainer.distribute.strategy import sum_in_pairs
+from trainer import workarounds
 from trainer.numerics.dropout import PerExampleDropout
+from trainer.numerics.summation import largest_on_any_replica, sum_exactly, sum_in_pairs
 
 _PARTS = 12  # Of a global batch that it divides: 1, 2, 3, 4, 6 and 12 replicas have as many each.
 
@@ -63,62 +64,95 @@ def in_pieces(
     return tf.reshape(out, [-1, *out.shape[2:]])
 
 
-def sum_exactly(tensors: Sequence[tf.Tensor], largest: tf.Tensor) -> tf.Tensor:
-    """Adds float32 tensors in float64: up to a dozen, on any replica, without rounding.
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """How a replica adds its gradient up.
 
-    Of each number only what is a multiple of `largest` * 2**-47 is added: their sums fit float64's
-    53 bits. J. Demmel and H. D. Nguyen, Fast Reproducible Floating-Point Summation, ARITH 2013.
+    Attributes:
+        parts: How many parts its share of the batch is cut into.
+        dtype: What their gradients are added up in, and those of the replicas.
+    """
+
+    parts: int = 1
+    dtype: tf.DType = tf.float32
+
+
+def reproducible_sums(batch_size: int, num_replicas: int) -> Sums:
+    """Returns the sums that make an update the same on any number of replicas.
 
     Args:
-        tensors: Of one shape.
-        largest: The largest magnitude in them, and in those of the other replicas.
+        batch_size: The global one.
     """
-    shift = 64.0 * tf.cast(largest, tf.float64)
-    cut = [(tf.cast(tensor, tf.float64) + shift) - shift for tensor in tensors]
-    return functools.reduce(operator.add, cut)
-
-
-def _largest_on_any_replica(of_variables: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
-    """Returns for each variable the largest magnitude in its gradients, those of others too."""
-    own = [tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in parts]) for parts in of_variables]
-    context: Any = tf.distribute.get_replica_context()
-    of_all = context.all_gather(tf.stack(own)[tf.newaxis], axis=0)
-    return tf.unstack(tf.reduce_max(of_all, axis=0), num=len(own))
+    dtype = tf.float64 if count_parts(batch_size) % 3 == 0 else tf.float32
+    return Sums(parts_per_replica(batch_size, num_replicas), dtype)
 
 
 class ReproducibleModel(keras.Model):
     """A functional model that computes its gradient part by part, in a fixed order.
 
-    Compile it with a `keras.losses.Loss`.
+    Compile it with a `keras.losses.Loss`, and tell it once how it trains, by `settle`:
+
+        import keras
+        import numpy as np
+        from trainer.numerics.reproducible_model import ReproducibleModel, reproducible_sums
+
+        inputs = keras.Input((4,))
+        model = ReproducibleModel(inputs, keras.layers.Dense(2, "softmax")(inputs))
+        model.compile("sgd", keras.losses.CategoricalCrossentropy())
+        model.settle(reproducible_sums(batch_size=32, num_replicas=1))
+        model.fit(np.zeros([64, 4]), np.eye(2)[[0, 1] * 32], batch_size=32, shuffle=False)
 
     Attributes:
-        parts: How many parts a replica's share of the batch is cut into.
-        sum_dtype: What their gradients are added up in, and those of the replicas.
-        forward: What makes probabilities of a batch; unset: the model itself. The layers behind the
-            frozen ones, where the batches are features that those have made before.
+        sums: How a replica's gradient is added up.
         microbatch: How many images go through the model at once at most; None: a replica's share.
-        uses_xla: Whether XLA compiles what makes the gradient of a part. `fit` cannot let it have
-            the whole step, whose reductions over the replicas it does not know.
     """
 
-    parts: int = 1
-    sum_dtype: tf.DType = tf.float32
-    forward: keras.Model | None = None
+    sums: Sums = Sums()
     microbatch: int | None = None
-    uses_xla: bool = False
+    _trained: keras.Model | None = None
+    _uses_xla: bool = False
 
-    def fix_sums(self, batch_size: int) -> None:
-        """Makes the update by global batches of this size the same on all numbers of replicas."""
-        num_replicas = self.distribute_strategy.num_replicas_in_sync
-        self.parts = parts_per_replica(batch_size, num_replicas)
-        self.sum_dtype = tf.float64 if count_parts(batch_size) % 3 == 0 else tf.float32
+    def settle(
+        self,
+        sums: Sums,
+        *,
+        trained: keras.Model | None = None,
+        uses_xla: bool = False,
+    ) -> None:
+        """Tells the model how it trains and predicts, before it first does.
+
+        Args:
+            trained: What makes probabilities of a batch; None: the model itself. The layers behind
+                the frozen ones, where the batches are features that those have made before.
+            uses_xla: Whether XLA compiles what makes the gradient of a part. `fit` cannot let it
+                have the whole step, whose reductions over the replicas it does not know.
+        """
+        self.sums = sums
+        self._trained = trained
+        self._uses_xla = uses_xla
+
+    @property
+    def trained(self) -> keras.Model:
+        """What a batch goes through: the model, or its layers behind the frozen ones."""
+        return self._trained or self
+
+    def set_microbatch(self, size: int | None) -> None:
+        """Lets no more than so many images through at once, from the next trace on; None: all."""
+        self.microbatch = size
+
+    @contextlib.contextmanager
+    def trying_microbatch(self, size: int | None) -> Iterator[None]:
+        """Sets the micro-batch for a while, and puts back what it was."""
+        before = self.microbatch
+        self.set_microbatch(size)
+        try:
+            yield
+        finally:
+            self.set_microbatch(before)
 
     def build_training(self) -> None:
-        """Builds loss, metrics and optimizer, which `fit` would do from the first batch it sees.
-
-        That may be one of features; and a checkpoint is restored before it.
-        """
-        self._symbolic_build(data_batch=(self.input, self.output))
+        """Builds loss, metrics and optimizer, before a checkpoint is restored."""
+        workarounds.build_training(self)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update; called by `fit` on each replica with its share of the batch."""
@@ -136,18 +170,20 @@ class ReproducibleModel(keras.Model):
         """Goes through a replica's share of the batch and back, and changes nothing.
 
         Returns:
-            The gradient of each trainable variable, summed over the parts in `sum_dtype`; and the
+            The gradient of each trainable variable, summed over the parts in `sums.dtype`; and the
             probabilities, [rows, classes].
         """
         for layer in self._dropouts:
             layer.draw(images.shape[0], layer.input.shape[-1])
         gradient_of = self._gradient
-        if self.uses_xla:  # Anew on each replica, whose variables are its own.
+        if self._uses_xla:  # Anew on each replica, whose variables are its own.
             gradient_of = tf.function(gradient_of, jit_compile=True, autograph=False)
         one_by_one = self.microbatch is not None and self.microbatch < images.shape[0]
         gradients: list[list[tf.Tensor]] = []
         predictions: list[tf.Tensor] = []
-        parts = zip(tf.split(images, self.parts), tf.split(labels, self.parts), strict=True)
+        parts = zip(
+            tf.split(images, self.sums.parts), tf.split(labels, self.sums.parts), strict=True
+        )
         for part, (x, y) in enumerate(parts):
             with tf.control_dependencies(gradients[-1] if one_by_one and part else []):
                 gradient, prediction = self._part(gradient_of, x, y, part)
@@ -158,14 +194,14 @@ class ReproducibleModel(keras.Model):
     def _sum(self, of_parts: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
         """Adds up the gradients of the parts, each a list with a tensor for each variable."""
         of_variables = list(zip(*of_parts, strict=True))
-        if self.sum_dtype == tf.float32:
+        if self.sums.dtype == tf.float32:
             return list(map(sum_in_pairs, of_variables))
-        return list(map(sum_exactly, of_variables, _largest_on_any_replica(of_variables)))
+        return list(map(sum_exactly, of_variables, largest_on_any_replica(of_variables)))
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns probabilities; called by `predict` with a replica's share of the batch."""
         [batch] = data if isinstance(data, tuple) else [data]
-        return in_pieces(self.forward or self, batch, self.parts, self.microbatch)
+        return in_pieces(self.trained, batch, self.sums.parts, self.microbatch)
 
     def _part(
         self, gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, part: int
@@ -173,11 +209,11 @@ class ReproducibleModel(keras.Model):
         """As `_gradient`, of a whole part: the sum of its pieces, one after the other."""
         pieces = count_pieces(images.shape[0], self.microbatch)
         if pieces == 1:
-            return gradient_of(images, labels, part, self.parts)
+            return gradient_of(images, labels, part, self.sums.parts)
 
         def add(i: tf.Tensor, gradient: Any, predictions: Any) -> tuple[Any, ...]:
             piece, prediction = gradient_of(
-                images[i], labels[i], part * pieces + i, self.parts * pieces
+                images[i], labels[i], part * pieces + i, self.sums.parts * pieces
             )
             total = [a + b for a, b in zip(gradient, piece, strict=True)]
             return i + 1, total, predictions.write(i, prediction)
@@ -198,11 +234,11 @@ class ReproducibleModel(keras.Model):
     def _gradient(
         self, images: tf.Tensor, labels: tf.Tensor, part: int | tf.Tensor, parts: int
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Of one of so many equal parts of the share: its gradient, and probabilities."""
+        """Returns the gradient, and probabilities, of one of so many equal parts of the share."""
         for layer in self._dropouts:
             layer.part = part
         with tf.GradientTape() as tape:
-            prediction = (self.forward or self)(images, training=True)
+            prediction = self.trained(images, training=True)
             # Keras has multiplied by 1 / replicas. A quarter loses no bit, so that a third of a
             # quarter, a quarter of a third and a twelfth are the same number.
             loss = self.compute_loss(images, labels, prediction, training=True)
@@ -237,7 +273,8 @@ class ReproducibleModel(keras.Model):
         )
         losses = self.loss.call(labels, predictions)
         loss = tf.reduce_mean(losses) + tf.reduce_sum(flaws)
-        self._loss_tracker.update_state(loss)  # Unweighed: each batch has as many rows.
+        tracker = next(metric for metric in self.metrics if metric.name == "loss")
+        tracker.update_state(loss)  # Unweighed: each batch has as many rows.
         return self.compute_metrics(None, labels, predictions)
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,33 +12,30 @@ import tensorflow as tf
 from etils import epath
 
 from tfrecords import files, reader
-from trainer.data import input_pipeline
 from trainer.data.examples import labels_of
+from trainer.data.source import Source
 from trainer.data.split import Split
+from trainer.data.view import View
 from trainer.results import metrics
 from trainer.results.predictions import Prediction, mistakes_first
-
-Batches = Callable[..., tf.data.Dataset]  # (split, batch_size, worker) -> padded batches.
 
 
 def predict_split(
     model: keras.Model,
+    source: Source,
     split: Split,
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    batches: Batches = input_pipeline.evaluation_batches,
 ) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
 
     Args:
         model: Compiled or not, under its strategy.
-        split: That it is run over.
-        batch_size: Global, over all replicas.
-        callbacks: Of Keras's `predict`.
-        batches: Of the split, as the model takes them.
+        source: What the model takes: photographs, or features of its frozen layers.
+        batch_size: The global one, over all replicas.
     """
     probabilities = model.predict(
-        distributed_batches(model, split, batch_size, batches),
+        distributed_batches(model, source, split, batch_size),
         steps=math.ceil(split.num_examples / batch_size),
         verbose=0,
         callbacks=list(callbacks),
@@ -47,16 +44,13 @@ def predict_split(
 
 
 def distributed_batches(
-    model: keras.Model,
-    split: Split,
-    batch_size: int,
-    batches: Batches = input_pipeline.evaluation_batches,
+    model: keras.Model, source: Source, split: Split, batch_size: int
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
 
     def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         """Where Keras knows how many there are, it starts to read them again after the last."""
-        ds = batches(split, batch_size=batch_size, worker=worker)
+        ds = source.evaluation_batches(split, batch_size, worker)
         return ds.take_while(lambda _: True)
 
     return model.distribute_strategy.distribute_datasets_from_function(uncounted)
@@ -75,9 +69,8 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
     """Writes what a model said of each example: id, file, label, predicted, a column a class.
 
     Args:
-        path: Of the CSV file.
+        path: The CSV file.
         probabilities: float32 [num_examples, num_classes], in the order of the shards.
-        split: That it was run over.
     """
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
@@ -91,7 +84,9 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
     files.write_atomically(path, out.getvalue())
 
 
-def choose_predictions(probabilities: np.ndarray, split: Split, count: int) -> list[Prediction]:
+def choose_predictions(
+    probabilities: np.ndarray, split: Split, count: int, view: View
+) -> list[Prediction]:
     """Returns predictions on so many examples: the worst mistakes, and what was right.
 
     Mistakes are at most half of them, unless too little was right; those in which the model was
@@ -103,11 +98,12 @@ def choose_predictions(probabilities: np.ndarray, split: Split, count: int) -> l
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
     worst = worst[: max(count // 2, count - len(right))]
     spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
-    return mistakes_first(_read_predictions(probabilities, split.paths, {*worst, *right[spread]}))
+    shown = {*worst, *right[spread]}
+    return mistakes_first(_read_predictions(probabilities, split.paths, shown, view))
 
 
 def _read_predictions(
-    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int]
+    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int], view: View
 ) -> list[Prediction]:
     predictions = []
     for index, serialized in enumerate(reader.read_serialized(paths)):
@@ -116,7 +112,7 @@ def _read_predictions(
             predictions.append(
                 Prediction(
                     name=example["image/filename"].numpy().decode(),
-                    image=input_pipeline.decode_square(example["image"]).numpy(),
+                    image=view.centre(example["image"]).numpy(),
                     probabilities=probabilities[index],
                     label=int(example["label"]),
                 )

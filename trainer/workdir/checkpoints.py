@@ -4,7 +4,6 @@ The order of the data is a function of (seed, step), so a step stands for the pl
 learning rate is a function of the step too, and when to stop early one of the history.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -16,54 +15,13 @@ from absl import logging
 from etils import epath
 
 from tfrecords import files
+from trainer.model.state import variables
 from trainer.workdir import identity
-from trainer.workdir.history import Row, best_row, stops_early
+from trainer.workdir.train_state import TrainState
 
 _NAME = "step-{:08d}.npz"
 _PATTERN = re.compile(r"step-(\d{8,})\.npz")
 _JSON = "progress"  # The member that is no array of the model.
-
-
-@dataclasses.dataclass
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        step: Batches trained on.
-        history: A row for each finished epoch, as in history.csv.
-        seconds: Time spent training in the epoch under way.
-        metrics: State of the metrics of the epoch under way.
-        left_out: Batches of the stream that are passed over, since one step on them gave no number.
-        microbatch: What --microbatch_size=auto has found.
-    """
-
-    step: int = 0
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-    metrics: list[float] = dataclasses.field(default_factory=list)
-    left_out: list[int] = dataclasses.field(default_factory=list)
-    microbatch: int | None = None
-
-    @property
-    def next_batch(self) -> int:
-        """The batch of the stream that the next step takes."""
-        batch = self.step
-        for gone in sorted(self.left_out):
-            batch += gone <= batch
-        return batch
-
-    @property
-    def best(self) -> Row | None:
-        """The row of the lowest val_loss, the earliest of equals; None before the first epoch."""
-        return best_row(self.history)
-
-    def stops_early(self, patience: int | None) -> bool:
-        """Whether the last `patience` epochs were no better than the best one; None: never."""
-        return stops_early(self.history, patience)
-
-    def awaits_row(self, steps_per_epoch: int) -> bool:
-        """Whether all steps of an epoch are done, and its validation and its row are not."""
-        return self.step == steps_per_epoch * (len(self.history) + 1)
 
 
 class Checkpoints:
@@ -72,9 +30,16 @@ class Checkpoints:
     What it removes is what it found at its start, or wrote: never what another process writes
     beside it, as it can where the workdir has no lock.
 
+        from trainer.workdir.checkpoints import Checkpoints
+
+        run = {"recipe": {"seed": 0}, "data": {"digest": "abc"}}
+        checkpoints = Checkpoints(f"{workdir}/checkpoints", run, keep=2)
+        state = checkpoints.restore(model)  # Compiled, its optimizer built. Else: at step 0.
+        state.step += 1
+        checkpoints.save(model, state)
+
     Args:
-        directory: Where they are.
-        run: Its identity.
+        run: The run's identity, as `identity.describe` returns it.
         keep: How many of the newest to keep.
     """
 
@@ -84,22 +49,22 @@ class Checkpoints:
         self._keep = keep
         self._known = self._files()
 
-    def save(self, model: keras.Model, progress: Progress) -> None:
-        """Writes model, optimizer, progress and whose they are."""
+    def save(self, model: keras.Model, state: TrainState) -> None:
+        """Writes model, optimizer, train state and whose they are."""
         self._directory.mkdir(parents=True, exist_ok=True)
         arrays = {f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables(model))}
-        described = json.dumps({"run": self._run, **dataclasses.asdict(progress)})
+        described = json.dumps({"run": self._run, **state.stored()})
         arrays[_JSON] = np.frombuffer(described.encode(), np.uint8)
-        with files.atomic_writer(self._path(progress.step)) as file:
+        with files.atomic_writer(self._path(state.step)) as file:
             np.savez(file, **arrays)
-        self._known.add(self._path(progress.step))
-        self._remove_old(progress)
+        self._known.add(self._path(state.step))
+        self._remove_old(state)
 
     def newest_step(self) -> int | None:
         """The step of the newest checkpoint, damaged or not; None where there is none."""
         return next(map(_step, self._newest_first()), None)
 
-    def restore(self, model: keras.Model) -> Progress:
+    def restore(self, model: keras.Model) -> TrainState:
         """Sets the model to the newest checkpoint that is undamaged; without one, to step 0.
 
         Raises:
@@ -114,24 +79,24 @@ class Checkpoints:
             except Exception as error:  # A damaged zip can fail in many ways; an older one may do.
                 logging.warning("Passed over a damaged checkpoint: %s (%s).", path, error)
                 continue
-            progress = self._restore(model, path, arrays, described)
-            logging.info("Resumed at step %d from %s.", progress.step, path)
-            return progress
+            state = self._restore(model, path, arrays, described)
+            logging.info("Resumed at step %d from %s.", state.step, path)
+            return state
         if paths:
             raise ValueError(
                 f"Every checkpoint is damaged. Received: {', '.join(map(str, paths))}. Put a copy "
                 "of one back, or remove them to start from step 0."
             )
-        return Progress()
+        return TrainState()
 
-    def restore_best(self, model: keras.Model, progress: Progress) -> None:
+    def restore_best(self, model: keras.Model, state: TrainState) -> None:
         """Sets the model to the end of the epoch of the lowest val_loss.
 
         Raises:
             ValueError: if that checkpoint is missing or damaged.
         """
-        assert progress.best  # An epoch has ended.
-        path = self._path(int(progress.best["step"]))
+        assert state.best  # An epoch has ended.
+        path = self._path(int(state.best["step"]))
         try:
             arrays, described = _read(path)
         except Exception as error:
@@ -147,7 +112,7 @@ class Checkpoints:
         path: epath.Path,
         arrays: list[np.ndarray],
         described: dict[str, Any],
-    ) -> Progress:
+    ) -> TrainState:
         """Sets the model to what was read, all of it or nothing."""
         differences = identity.differences(described.pop("run"), self._run)
         if differences:
@@ -163,13 +128,13 @@ class Checkpoints:
             )
         for variable, array in zip(targets, arrays, strict=True):
             variable.assign(array)
-        return Progress(**described)
+        return TrainState.from_stored(described)
 
-    def _remove_old(self, progress: Progress) -> None:
+    def _remove_old(self, state: TrainState) -> None:
         """Keeps the newest few and the best, and nothing that a kill left behind."""
-        best = progress.best and self._path(int(progress.best["step"]))
+        best = state.best and self._path(int(state.best["step"]))
         # A later one is damaged, or of a course that was given up: it must not be taken for newest.
-        later = [path for path in self._newest_first() if _step(path) > progress.step]
+        later = [path for path in self._newest_first() if _step(path) > state.step]
         so_far = self._newest_first()[len(later) :]
         old = [path for path in so_far[self._keep :] if path != best]
         left = [path for path in self._known if path.name.endswith(files.INCOMPLETE_SUFFIX)]
@@ -190,13 +155,6 @@ class Checkpoints:
 
 def _step(path: epath.Path) -> int:
     return int(path.name.removeprefix("step-").removesuffix(".npz"))
-
-
-def variables(model: keras.Model) -> list[Any]:
-    """What a checkpoint holds: the weights, dropout's state and the optimizer's slots."""
-    metrics = {id(variable) for variable in model.metrics_variables}
-    of_model = [variable for variable in model.variables if id(variable) not in metrics]
-    return [*of_model, *model.optimizer.variables]
 
 
 def _read(path: epath.Path) -> tuple[list[np.ndarray], dict[str, Any]]:

@@ -4,10 +4,19 @@ Standard library only: that a finished run has nothing left to do is said withou
 """
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 
 from etils import epath
+
+from tfrecords import files
+
+# Those that no step or clock gives are what training and validation log under the same name.
+COLUMNS = (
+    "epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
+    "images_per_second", "seconds",
+)  # fmt: skip
 
 Row = Mapping[str, float]
 
@@ -38,6 +47,16 @@ def read(path: epath.Path) -> list[dict[str, float]] | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error):
         return None
     return rows if complete and numbers == [*range(1, len(rows) + 1)] else None
+
+
+def write(path: epath.Path, rows: Sequence[Row]) -> None:
+    """Writes history.csv: a row an epoch."""
+    out = io.StringIO()
+    # A run may go on from rows of a version that had fewer columns.
+    writer = csv.DictWriter(out, COLUMNS, restval=math.nan, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_atomically(path, out.getvalue())
 
 
 def _val_loss(row: Row) -> float:

@@ -1,0 +1,59 @@
+"""What this process may take of the machine: cores, memory and disk."""
+
+import math
+import os
+import shutil
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
+
+
+def allowed_cores() -> int:
+    """The cores that it may run on: what TensorFlow and other libraries count."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores(cgroup: Path = _CGROUP) -> int:
+    """The same, or as many as its container has the time of, which may be fewer."""
+    limit = cgroup / "cpu.max"
+    quota, period = limit.read_text().split() if limit.exists() else ("max", "0")
+    of_container = math.inf if quota == "max" else math.ceil(int(quota) / int(period))
+    return int(min(allowed_cores(), of_container))
+
+
+def free_memory(cgroup: Path = _CGROUP) -> int:
+    """Bytes that it may still take of the host's memory, or of its container's."""
+    import psutil  # Not for commands that only ask for cores.
+
+    of_host = psutil.virtual_memory().available
+    limit, taken = cgroup / "memory.max", cgroup / "memory.current"
+    if not limit.exists() or limit.read_text().strip() == "max":
+        return of_host
+    return min(of_host, int(limit.read_text()) - int(taken.read_text()))
+
+
+def require_disk(folder: str | os.PathLike[str], needed: int) -> None:
+    """Refuses a disk that is too small, before a long run starts, where the folder is on one.
+
+    Args:
+        folder: That is to be written into; it need not exist yet.
+        needed: Bytes.
+
+    Raises:
+        ValueError: if less is free than is needed.
+    """
+    if "://" in str(folder):
+        return
+    folder = Path(folder)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ValueError(
+            f"The disk has no room. Received: {folder}, with {readable(free)} free; needed: "
+            f"{readable(needed)}. Make room, or name another folder."
+        )
+
+
+def readable(size: float) -> str:
+    """A number of bytes for a person, such as `80 MiB`."""
+    return f"{size / 2**20:,.0f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"

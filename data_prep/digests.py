@@ -1,0 +1,80 @@
+"""Reads each photograph's bytes once, before anything is planned: digest, stamp, decoder."""
+
+import concurrent.futures
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from data_prep.examples.labels import Candidate
+from data_prep.shards import Stamp, stamp_of
+from data_prep.sources.photographs import Rejection
+from tfrecords import heif, originals
+from tfrecords.unusable import UnusableImageError
+
+_NUM_READERS = 4  # Threads: enough to hide the waits of a disk; more wait for the GIL instead.
+
+
+class Digest(NamedTuple):
+    """What identifies a photograph.
+
+    Attributes:
+        content: Hex sha256 of its bytes.
+        stamp: Size and time of change of its file when it was read.
+        decoder: What decodes it, as `heif.extra_decoder` returns it.
+    """
+
+    content: str
+    stamp: Stamp
+    decoder: str
+
+
+class Digests(NamedTuple):
+    """What reading the photographs of a build found.
+
+    Attributes:
+        of_path: {path: digest}.
+        unread: A rejection for each photograph that is missing, cannot be read, or has a name that
+            no dataset can hold.
+    """
+
+    of_path: Mapping[str, Digest]
+    unread: list[Rejection]
+
+
+def digest_photographs(candidates: Sequence[Candidate]) -> Digests:
+    """Reads each photograph once.
+
+    Raises:
+        OSError: if no file at all can be opened.
+    """
+    nameless = [c.photograph.path for c in candidates if not originals.is_text(c.photograph.name)]
+    file_of = {c.photograph.path: c.photograph.file for c in candidates}
+    paths = list(file_of)
+    # A part for each thread: handing out one photograph at a time costs as much as hashing it.
+    parts = [paths[first::_NUM_READERS] for first in range(_NUM_READERS)]
+    with concurrent.futures.ThreadPoolExecutor(_NUM_READERS) as pool:  # Hashing lets go of the GIL.
+        found_by = list(pool.map(lambda part: [(path, _look_up(path)) for path in part], parts))
+    found_of = dict(itertools.chain.from_iterable(found_by))
+    found_of |= dict.fromkeys(nameless, "its name is not UTF-8: rename it")
+    digests = {path: found for path, found in found_of.items() if isinstance(found, Digest)}
+    reasons = {path: found for path, found in found_of.items() if isinstance(found, str)}
+    return Digests(digests, [Rejection(file_of[path], reason) for path, reason in reasons.items()])
+
+
+def _look_up(path: str) -> Digest | str:
+    """Returns the digest, or why there is none."""
+    try:
+        return _digest(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return "not on disk"
+    except UnusableImageError as error:
+        return str(error)
+
+
+def _digest(path: str) -> Digest:
+    with originals.open_original(path) as file:
+        stamp = stamp_of(file)  # First, so that a change while reading shows.
+        photograph = file.read()
+    content = hashlib.sha256(photograph).hexdigest()
+    return Digest(content, stamp, heif.extra_decoder(photograph))

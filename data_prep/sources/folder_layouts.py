@@ -1,0 +1,196 @@
+"""Recognises how class folders are laid out: with or without splits above or below them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.sources import junk
+from data_prep.sources.photographs import split_name
+
+# A folder so called that holds folders alone is what a dataset lies in, not a class of it.
+_CONTAINERS = frozenset(
+    {"archive", "data", "dataset", "datasets", "image", "images", "img", "imgs", "jpegimages",
+     "photo", "photographs", "photos", "pictures", "raw"}
+)  # fmt: skip
+
+
+class ClassFolder(NamedTuple):
+    """The photographs of one class, in one split; the split is "" where the source has none."""
+
+    path: Path
+    name: str
+    split: str
+
+
+class Layout(NamedTuple):
+    """How a source lays its folders out.
+
+    Attributes:
+        folders: The class folders; a class has one for each split.
+        parents: The folders that hold them; a photograph directly in one has no class.
+        beside: Folders next to the splits that are no split themselves.
+    """
+
+    folders: list[ClassFolder]
+    parents: list[Path]
+    beside: list[Path]
+
+
+def find(root: Path) -> Layout:
+    """Finds the class folders by the names of folders, and by where photographs are.
+
+    Raises:
+        ValueError: if some folders look like splits and others like classes.
+    """
+    tops = _folders(root)
+    if splits := _splits(tops):
+        beside = [folder for folder in tops if folder not in splits]
+        found = [ClassFolder(f, f.name, split_name(s.name)) for s in splits for f in _folders(s)]
+        return Layout(found, [root, *splits], beside)
+    if classes := _with_splits_below(tops):
+        found = [ClassFolder(s, f.name, split_name(s.name)) for f in classes for s in _folders(f)]
+        return Layout(found, [root], [])
+    return Layout([ClassFolder(folder, folder.name, "") for folder in tops], [root], [])
+
+
+def _splits(tops: list[Path]) -> list[Path]:
+    """Returns the folders named like splits; none where a folder beside them is a class.
+
+    Raises:
+        ValueError: if some look like splits and others like classes.
+    """
+    named = [folder for folder in tops if split_name(folder.name)]
+    others = [folder for folder in tops if folder not in named]
+    classes = [folder.name for folder in others if _holds_photographs(folder)]
+    if not classes:
+        return named
+    of_classes = [f for f in named if _folders(f) and not _holds_photographs(f)]
+    if len({split_name(folder.name) for folder in of_classes}) > 1:
+        raise ValueError(
+            "folder_dir holds splits and classes side by side. Received: "
+            f"{', '.join(folder.name for folder in of_classes)}, with a folder per class, beside "
+            f"{', '.join(classes)}, with photographs. Move the one or the other away."
+        )
+    return []
+
+
+def _with_splits_below(tops: list[Path]) -> list[Path]:
+    """Returns the classes that have a folder for each split; none where there are no splits.
+
+    Raises:
+        ValueError: if some classes have splits and others have not.
+    """
+    classes = [folder for folder in tops if _is_of_splits(folder)]
+    if len({split_name(split.name) for folder in classes for split in _folders(folder)}) < 2:
+        return []
+    others = [f.name for f in tops if f not in classes and count_photographs(f)]
+    if others:
+        raise ValueError(
+            "folder_dir holds classes with splits and classes without side by side. Received: "
+            f"{', '.join(folder.name for folder in classes)}, with folders for splits alone, "
+            f"beside {', '.join(others)}. Sort the photographs of these into splits too, or move "
+            "the one or the other away."
+        )
+    return classes
+
+
+def _is_of_splits(folder: Path) -> bool:
+    """Whether it holds only splits, with photographs in them rather than class folders."""
+    below = _folders(folder)
+    return (
+        bool(below)
+        and not _holds_photographs(folder)
+        and all(split_name(split.name) for split in below)
+        and any(map(_holds_photographs, below))
+    )
+
+
+def refuse_containers(root: Path, layout: Layout) -> None:
+    """Refuses a folder that holds a whole dataset where a class is expected, and says what to give.
+
+    Folders below a class may be albums, so only what is clearly no class is refused.
+
+    Raises:
+        ValueError: if there is such a folder.
+    """
+    is_alone = len({folder.name for folder in layout.folders}) == 1
+    for path, name, split in layout.folders:
+        if (
+            path.name == name
+            and not _holds_photographs(path)
+            and (
+                is_alone
+                or name.lower() in _CONTAINERS
+                or any(map(_is_split_of_classes, _folders(path)))
+            )
+        ):
+            below = [folder.name for folder in _folders(path) if count_photographs(folder)]
+            if below:
+                where = path.relative_to(root).as_posix()
+                mend = "Move them up one folder." if split else f"Use --folder_dir={path}."
+                raise ValueError(
+                    f"{where} is no class: it holds no photographs but the folders "
+                    f"{', '.join(below)}. Received: folder_dir={root}. {mend}"
+                )
+
+
+def _is_split_of_classes(folder: Path) -> bool:
+    return bool(
+        split_name(folder.name)
+        and not _holds_photographs(folder)
+        and any(map(_holds_photographs, _folders(folder)))
+    )
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Yields every file below a folder, except in folders that operating systems leave behind.
+
+    Links to folders are followed, each folder once, unless a link leads back up to where it stands.
+    A broken link or a pipe is yielded too: opening it will say what is wrong.
+
+    Raises:
+        OSError: if a folder's files cannot be listed.
+    """
+    seen: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        links = []
+        for top in sorted(waiting):
+            for parent, folders, names in os.walk(top, onerror=_raise):
+                is_new = (real := os.path.realpath(parent)) not in seen
+                seen.add(real)
+                folders[:] = [f for f in folders if is_new and not junk.is_folder_of_none(Path(f))]
+                links += [path for f in folders if (path := Path(parent, f)).is_symlink()]
+                yield from (Path(parent, name) for name in names if is_new)
+        waiting = [link for link in links if not _leads_up(link, folder)]
+
+
+def _leads_up(link: Path, folder: Path) -> bool:
+    """Whether a link leads to a folder that its own folder is in."""
+    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
+
+
+def count_photographs(folder: Path) -> int:
+    """Counts the files below a folder that may be photographs by their names."""
+    return sum(map(junk.may_be_photograph, files(folder)))
+
+
+def count_direct(folder: Path) -> int:
+    """Counts the photographs directly in a folder, by their names."""
+    _, _, names = next(os.walk(folder, onerror=_raise))
+    return sum(junk.is_photograph(Path(name)) for name in names)
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(p for p in parent.iterdir() if p.is_dir() and not junk.is_folder_of_none(p))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _holds_photographs(folder: Path) -> bool:
+    """Whether photographs lie directly in it, not only in folders below."""
+    _, _, names = next(os.walk(folder, onerror=_raise))
+    return any(junk.may_be_photograph(Path(name)) for name in names)

@@ -1,0 +1,109 @@
+"""The source of batches of features: the same examples in the same order, the frozen part done."""
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrecords import framing
+from tfrecords.manifest import Manifest
+from trainer.config import TrainConfig
+from trainer.data.examples import labels_of
+from trainer.data.order import ALONE, Order, full_batches_once, own_rows
+from trainer.data.source import worker_options
+from trainer.data.split import Split
+from trainer.data.view import View
+from trainer.features.store import FeatureStore
+from trainer.model.division import cut
+
+_PREFETCHED = 2  # Batches.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureSource:
+    """Batches of features, read back from their store, which `compute.fill` has filled before.
+
+    Attributes:
+        view: What the frozen layers see of each photograph.
+        frozen: The layers before the first that trains: images in, features out.
+        rest: The layers from the first that trains on: features in, probabilities out.
+    """
+
+    store: FeatureStore
+    view: View
+    frozen: keras.Model
+    rest: keras.Model
+
+    @classmethod
+    def from_config(
+        cls, config: TrainConfig, model: keras.Model, manifest: Manifest
+    ) -> "FeatureSource":
+        """The features of a dataset's images under a model's frozen layers."""
+        frozen, rest = cut(model)
+        store = FeatureStore(config, frozen, manifest)
+        return cls(store, View.from_config(config), frozen, rest)
+
+    def training_batches(
+        self,
+        split: Split,
+        order: Order,
+        start_step: int = 0,
+        worker: tf.distribute.InputContext = ALONE,
+    ) -> tf.data.Dataset:
+        """As `PhotographSource.training_batches`, with features, [rows, ...], for images."""
+        first = tf.constant(split.starts, tf.int64)
+        ds = order.examples(
+            split, lambda shard: tf.data.Dataset.range(first[shard], first[shard + 1]), start_step
+        )
+        ds = own_rows(ds, order.batch_size, worker)
+        count = split.num_examples
+        ds = ds.map(lambda position, index: (index, self.view.kept_number(position, index, count)))
+        ds = ds.batch(worker.get_per_replica_batch_size(order.batch_size), drop_remainder=True)
+        labels = tf.constant(labels_of(split))
+        look_up = self.look_up(split)
+        ds = ds.map(
+            lambda indices, views: (
+                look_up(indices, views),
+                tf.one_hot(tf.gather(labels, indices), len(split.classes)),
+            ),
+            num_parallel_calls=1,  # Beside the steps: copying is cheap, and its memory is not.
+        )
+        return ds.prefetch(_PREFETCHED).with_options(worker_options())
+
+    def evaluation_batches(
+        self, split: Split, batch_size: int, worker: tf.distribute.InputContext = ALONE
+    ) -> tf.data.Dataset:
+        """As `PhotographSource.evaluation_batches`, with features, [rows, ...], for images."""
+        ds = tf.data.Dataset.range(split.num_examples)
+        ds = full_batches_once(ds, split.num_examples, batch_size)
+        ds = own_rows(ds, batch_size, worker)
+        ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
+        look_up = self.look_up(split)
+        ds = ds.map(lambda indices: look_up(indices, tf.zeros_like(indices)))
+        return ds.prefetch(_PREFETCHED).with_options(worker_options())
+
+    def look_up(self, split: Split) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """Returns what gives features, [rows, ...], for examples, [rows], and views, [rows]."""
+        store = self.store
+        records = store.open(split)
+        ends = list(itertools.accumulate(map(len, records)))
+
+        def gather(indices: np.ndarray, views: np.ndarray) -> np.ndarray:
+            rows = np.empty([len(indices), store.view_bytes], np.uint8)
+            for out, index, view in zip(rows, indices, views, strict=True):
+                shard = bisect.bisect_right(ends, index)
+                start = framing.HEADER_BYTES + view * store.view_bytes
+                record = records[shard][index - ends[shard]]  # Counted from the shard's end.
+                out[:] = record[start : start + store.view_bytes]
+            return rows
+
+        def look_up(indices: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+            rows = tf.numpy_function(gather, [indices, views], tf.uint8, stateful=False)
+            rows = tf.reshape(rows, [indices.shape[0], *store.shape, store.dtype.size])
+            return tf.bitcast(rows, store.dtype)
+
+        return look_up

@@ -1,0 +1,95 @@
+"""When a run is saved, and when it stops: at a signal, between two batches."""
+
+from typing import Any
+
+import keras
+
+from cli.command import PreemptedError
+from trainer.distribute.workers import Workers
+from trainer.loop.signals import StopSignals
+from trainer.workdir.checkpoints import Checkpoints
+from trainer.workdir.train_state import TrainState
+
+
+class Stopping(keras.callbacks.Callback):
+    """Leaves a `predict` between two batches when a signal asks any of the workers to stop."""
+
+    def __init__(self, state: TrainState, *, stop: StopSignals, workers: Workers) -> None:
+        super().__init__()
+        self._state = state
+        self._stop = stop
+        self._workers = workers
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """What was predicted is lost; the train state is saved already."""
+        if self._must_stop():
+            raise self._preempted()
+
+    def _must_stop(self) -> bool:
+        """Whether any worker was asked to: all stop at the same step."""
+        return self._workers.any(self._stop.requested)
+
+    def _preempted(self) -> PreemptedError:
+        reason = self._stop.reason or "a signal to another worker"
+        return PreemptedError(
+            f"Stopped by {reason}; a checkpoint of step {self._state.step} is written. "
+            "Start the same command again to go on."
+        )
+
+
+class Checkpointing(Stopping):
+    """Saves at each epoch's end, every so many steps, and when a signal asks to stop.
+
+    Comes last in the list: an epoch's row must be in the train state before it is saved. It is
+    also a callback of the validation's `predict`, which may take longer than a signal leaves.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        state: TrainState,
+        *,
+        every: int | None,
+        stop: StopSignals,
+        workers: Workers,
+    ) -> None:
+        super().__init__(state, stop=stop, workers=workers)
+        self._checkpoints = checkpoints
+        self._every = every
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Gives an epoch that was cut off the metrics of its first part back; fit reset them."""
+        if self._state.metrics:
+            self.model.write_metrics(self._state.metrics)
+            self._state.metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves in the middle of an epoch."""
+        stops = self._must_stop()
+        if stops or (self._every and self._state.step % self._every == 0):
+            self._save_within_epoch()
+        if stops:
+            raise self._preempted()
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves an epoch whose steps are done and whose validation is not."""
+        if self._must_stop():
+            self._save_within_epoch()
+            raise self._preempted()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Saves, the epoch's row included."""
+        self._save()
+        if self._must_stop():
+            raise self._preempted()
+
+    def _save_within_epoch(self) -> None:
+        self._state.metrics = self.model.read_metrics()
+        self._save()
+        self._state.metrics = []
+
+    def _save(self) -> None:
+        with self._stop.saving:
+            if self._workers.is_chief:
+                self._checkpoints.save(self.model, self._state)
+            self._workers.wait()  # The others may end or read it next.
