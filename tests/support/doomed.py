@@ -1,7 +1,8 @@
 """Training runs of the miniature that get a signal in the midst of a phase.
 
-`python tests/support/doomed.py PHASE NTH SECONDS SIGNAL FLAGS` sends itself SIGNAL, so many seconds after
-it enters PHASE for the nth time, and says when. A run that is over by then ends like any other.
+`python tests/support/doomed.py PHASE NTH SECONDS SIGNAL FLAGS` sends itself SIGNAL, so many
+seconds after it enters PHASE for the nth time, and says when. A run that is over by then ends like
+any other.
 """
 
 import dataclasses

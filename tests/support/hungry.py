@@ -1,7 +1,8 @@
 """Training runs of the miniature in which memory holds no more than some images at once.
 
-`python tests/support/hungry.py IMAGES,... FLAGS`: a number for each worker. More at once end in the error
-that TensorFlow's allocators give, without the 10 seconds that the one for CPUs waits before.
+`python tests/support/hungry.py IMAGES,... FLAGS`: a number for each worker. More at once end in
+the error that TensorFlow's allocators give, without the 10 seconds that the one for CPUs waits
+before.
 """
 
 import json

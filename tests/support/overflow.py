@@ -1,7 +1,7 @@
 """Lets float16 overflow on one replica after the other, and prints what became of each step.
 
-`python tests/support/overflow.py REPLICAS` prints a line of JSON for each replica; with TF_CONFIG, each of
-its workers holds one, and prints its own view.
+`python tests/support/overflow.py REPLICAS` prints a line of JSON for each replica; with TF_CONFIG,
+each of its workers holds one, and prints its own view.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Training runs of the miniature in which some batches give NaN.
 
-`python tests/support/poisoned.py BATCH,... FLAGS`: the labels of these batches of the stream are NaN, so
-that a step on one is, whatever the weights are.
+`python tests/support/poisoned.py BATCH,... FLAGS`: the labels of these batches of the stream are
+NaN, so that a step on one is, whatever the weights are.
 """
 
 import itertools
