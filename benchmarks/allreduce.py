@@ -21,7 +21,7 @@ flags.DEFINE_integer("members", 8, "GPUs, or hosts, of the ring.", lower_bound=2
 flags.DEFINE_float("times_p100", 1.0, "How much faster than a P100 each GPU is.", lower_bound=0.1)
 
 # VGG16 on 8 P100 with real data, https://github.com/tensorflow/benchmarks: images a second of
-# all, and the share of eight times one GPU's rate that they are.
+# all, and the fraction of eight times one GPU's rate that they are.
 _PUBLISHED_RATE, _PUBLISHED_EFFICIENCY, _PUBLISHED_BATCH = 898.0, 0.73, 64
 _P100_RATE = _PUBLISHED_RATE / 8 / _PUBLISHED_EFFICIENCY  # Of all layers, forward and backward.
 
@@ -36,7 +36,7 @@ class Recipe:
     """What is trained.
 
     Attributes:
-        name: Of the row.
+        name: What the row of the table is called.
         parameters: How many gradients a step has.
         work: Million multiply-adds of a step, an image.
     """
@@ -47,7 +47,7 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("the seed's: last block, flatten head", 13_504_264, _WHOLE + 2 * _LAST_BLOCK),
+    Recipe("reference recipe: last block, flatten head", 13_504_264, _WHOLE + 2 * _LAST_BLOCK),
     Recipe("--head=gap", 7_083_528, _WHOLE + 2 * _LAST_BLOCK),
     Recipe("--head=gap, cached features", 7_083_528, 3 * _LAST_BLOCK),
     Recipe("--head=gap --freeze_layers=19", 4_104, _WHOLE),

@@ -64,12 +64,12 @@ def _train(workdir: Path, dtype: str) -> tuple[Course, float]:
     return course, sum(shard.stat().st_size for shard in shards) / 1e6
 
 
-def _print(name: str, of_dtypes: dict[str, list[float]]) -> None:
-    print(f"{name:<16}" + "".join(f"{dtype:>10}" for dtype in of_dtypes))
-    for epoch, row in enumerate(zip(*of_dtypes.values(), strict=True), 1):
+def _print(name: str, figures: dict[str, list[float]]) -> None:
+    print(f"{name:<16}" + "".join(f"{dtype:>10}" for dtype in figures))
+    for epoch, row in enumerate(zip(*figures.values(), strict=True), 1):
         print(f"  epoch {epoch:<8}" + "".join(f"{value:>10.4f}" for value in row))
     for dtype in ("bfloat16", "float16"):
-        pairs = zip(of_dtypes[dtype], of_dtypes["float32"], strict=True)
+        pairs = zip(figures[dtype], figures["float32"], strict=True)
         apart = max(abs(rounded - exact) for rounded, exact in pairs)
         print(f"  {dtype} is {apart:.1e} from float32 at most")
 

@@ -64,8 +64,10 @@ def main(arguments: list[str]) -> None:
             for name in _READERS:
                 runs[name].append(_run(name, file))
     medians = {}
-    for name, of_name in runs.items():
-        seconds, megabytes = (statistics.median(values) for values in zip(*of_name, strict=True))
+    for name, repetitions in runs.items():
+        seconds, megabytes = (
+            statistics.median(values) for values in zip(*repetitions, strict=True)
+        )
         medians[name] = _Run(seconds, megabytes)
         print(f"{name}: {seconds:.1f} s, {megabytes:.0f} MB at most")
     ours, theirs = medians.values()

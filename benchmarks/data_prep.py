@@ -58,11 +58,11 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.stdo
 
 
 class _Run(NamedTuple):
-    """Seconds of the whole command, its largest process's peak memory, the last word it said."""
+    """Seconds of the whole command, its largest process's peak memory, the last word it printed."""
 
     seconds: float
     megabytes: float
-    said: str
+    last_word: str
 
 
 def main(arguments: list[str]) -> None:
@@ -97,7 +97,7 @@ def _print(runs: dict[str, list[_Run]]) -> None:
     images, quarter = FLAGS.images, FLAGS.images // 4
     print(f"{images} photographs, {machine.cores()} cores, medians of {FLAGS.runs}")
     for name in [name for name in (*_LOOPS, _OWN) if name in runs]:
-        seconds[name] = np.array([float(run.said) for run in runs[name]])  # Of the loop alone.
+        seconds[name] = np.array([float(run.last_word) for run in runs[name]])  # Of the loop alone.
         print(f"bare loop, {name}: {np.median(images / seconds[name]):.0f} images/s")
     if loops := [seconds[name] for name in _LOOPS if name in runs]:
         seconds["best loop"] = np.min(loops, axis=0)
@@ -135,8 +135,8 @@ def _peer(name: str, coco_dir: Path, *, pinned: bool = False) -> _Run:
 
 def _build(coco_dir: Path, num_workers: int, *options: str) -> _Run:
     output = coco_dir.parent / "output"
-    flags_of_build = ["--source=coco", f"--coco_dir={coco_dir}", f"--data_dir={output}"]
-    module = [sys.executable, "-m", "data_prep.build", *flags_of_build]
+    build_flags = ["--source=coco", f"--coco_dir={coco_dir}", f"--data_dir={output}"]
+    module = [sys.executable, "-m", "data_prep.build", *build_flags]
     argv = [*module, f"--num_workers={num_workers}", *options]
     return _measure(argv, output, pinned=num_workers == 1)
 
@@ -152,8 +152,8 @@ def _measure(argv: list[str], output: Path, *, pinned: bool) -> _Run:
     shutil.rmtree(output, ignore_errors=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} failed: {done.stderr}")
-    seconds, kibibytes, said = done.stdout.split()
-    return _Run(float(seconds), float(kibibytes) * 1024 / 1e6, said)
+    seconds, kibibytes, last_word = done.stdout.split()
+    return _Run(float(seconds), float(kibibytes) * 1024 / 1e6, last_word)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import photographs
-from benchmarks.gpu_figures import figures_of, noted, rates_of, same_bits, table
+from benchmarks.gpu_figures import figures_of, rates_of, read_log, same_bits, table
 from benchmarks.gpu_jobs import Job, Recipe, plan
 from cli import command, paths
 from cli.flags import options_of
@@ -74,13 +74,13 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(_data_dir(Path(directory)), Path(directory), end)
         for job in jobs:
-            if any(entry["name"] == job.name and "error" not in entry for entry in noted(log)):
+            if any(entry["name"] == job.name and "error" not in entry for entry in read_log(log)):
                 continue
             if time.monotonic() >= end:
                 print(f"The time is over: {job.name} is not measured.", flush=True)
                 continue
             _note(log, job, bench)
-    print(table(noted(log)))
+    print(table(read_log(log)))
 
 
 def _data_dir(directory: Path) -> Path:
@@ -121,7 +121,7 @@ class Bench:
 
     Args:
         data_dir: The dataset.
-        directory: For the runs; each is removed once it is measured.
+        directory: Where the runs go; each is removed once it is measured.
         end: When the time is over, as time.monotonic() tells it.
     """
 
@@ -137,14 +137,14 @@ class Bench:
             RuntimeError: if a process fails.
             subprocess.TimeoutExpired: if it takes too long.
         """
-        of_kinds: dict[str, Callable[[Job], dict[str, Any]]] = {
+        measurements: dict[str, Callable[[Job], dict[str, Any]]] = {
             "training": self._training,
             "bound": self._bound,
             "deterministic": self._deterministic,
             "again": self._again,
             "resumed": self._resumed,
         }
-        return of_kinds[job.kind](job)
+        return measurements[job.kind](job)
 
     def _training(self, job: Job) -> dict[str, Any]:
         workdir = self._directory / "training"

@@ -91,7 +91,7 @@ def _rates(batch_size: int) -> Iterator[tuple[str, float]]:
 
 
 def _steps_per_second(model: keras.Model, inputs: tf.Tensor) -> float:
-    """Of plain Keras `fit`."""
+    """Returns the rate of plain Keras `fit`."""
     config = TrainConfig(data_dir="no data", workdir="no run", precision=FLAGS.precision)
     resident = Resident(model.inputs, model.outputs)
     labels = np.arange(len(inputs)) % _NUM_CLASSES

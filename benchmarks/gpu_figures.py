@@ -12,7 +12,7 @@ import numpy as np
 
 
 def figures_of(printed: str) -> dict[str, Any]:
-    """What a training said: its verdict, and the figures of benchmarks.gpu_training."""
+    """What a training printed: its verdict, and the figures of benchmarks.gpu_training."""
     lines = printed.splitlines()
     verdicts = [line for line in lines if re.match(r"[\d.]+ images/s, ", line)]
     return {**json.loads(lines[-1]), "verdict": verdicts[-1] if verdicts else None}
@@ -37,17 +37,13 @@ def same_bits(one: Path, other: Path) -> bool:
         )
 
 
-def noted(log: Path) -> list[dict[str, Any]]:
-    """The entries of a log."""
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """Returns the entries of a log; none where there is no file."""
     return list(map(json.loads, log.read_text().splitlines())) if log.exists() else []
 
 
 def table(entries: Iterable[dict[str, Any]]) -> str:
-    """Returns a table of the trainings, as Markdown, and a line for each of the rest.
-
-    Args:
-        entries: Of the log.
-    """
+    """Returns a table of the trainings, as Markdown, and a line for each of the rest."""
     entries = [entry for entry in entries if "error" not in entry]
     bounds = bounds_of(entries)
     lines = [

@@ -15,7 +15,7 @@ class Recipe(NamedTuple):
 
     @property
     def flags(self) -> list[str]:
-        """As trainer.main takes them."""
+        """The flags of trainer.main that set it."""
         return [f"--{name}={str(value).lower()}" for name, value in self._asdict().items()]
 
 
@@ -25,7 +25,7 @@ class Job(NamedTuple):
     Attributes:
         kind: `training`; `bound`; `deterministic`, a training; `again` and `resumed`, whose bits
             are compared with those of the deterministic one.
-        recipe: Of a bound, only precision and jit_compile count.
+        recipe: What is trained; for a bound only precision and jit_compile count.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is noted under."""
+        """The name of its entry in the log."""
         precision, jit_compile, features, batch_size = self.recipe
         name = f"{self.kind}, {precision}{', XLA' if jit_compile else ''}"
         if self.kind == "bound":

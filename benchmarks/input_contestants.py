@@ -219,19 +219,19 @@ def _forever(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _images_per_second(batches: Iterable[Any], images: int) -> float:
-    """After half as many images to warm up."""
+    """Returns the rate, after half as many images to warm up."""
     sizes = (len(labels) for _, labels in _forever(batches))  # An epoch's last may be smaller.
     _take(sizes, images // 2)
     start = time.perf_counter()
-    taken = _take(sizes, images)
-    return taken / (time.perf_counter() - start)
+    count = _take(sizes, images)
+    return count / (time.perf_counter() - start)
 
 
 def _take(sizes: Iterator[int], images: int) -> int:
-    taken = 0
-    while taken < images:
-        taken += next(sizes)
-    return taken
+    count = 0
+    while count < images:
+        count += next(sizes)
+    return count
 
 
 def _decode_alone(folder: Path, images: int, core: int, barrier: Any, out: Any) -> None:

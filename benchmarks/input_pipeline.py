@@ -3,7 +3,7 @@
 python -m benchmarks.input_pipeline --data_dir=D --peer_python=VENV/bin/python
 
 The peers need torch, torchvision, webdataset, litdata and ffcv, which the project does not: name
-the Python of an environment that has them. Those that do not run there are said not to.
+the Python of an environment that has them. A line names those that do not run there.
 """
 
 import io
@@ -61,8 +61,8 @@ def _write_photographs(data_dir: Path, folder: Path, count: int) -> None:
         for record in framing.read_frames((data_dir / shard.file).open("rb"), shard.bytes)
     ]
     for index in range(count):
-        repetition, place = divmod(index, len(stored))
-        example = stored[place]
+        repetition, position = divmod(index, len(stored))
+        example = stored[position]
         jpeg = example.image
         if repetition:
             image = Image.open(io.BytesIO(jpeg)).convert("RGB")
@@ -125,8 +125,8 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 def _print_table(cores: int, rates: dict[str, float]) -> None:
     print(f"{FLAGS.images} photographs, {cores} of {os.cpu_count()} cores")
     for name, rate in sorted(rates.items(), key=lambda row: -row[1]):
-        share = f"ours is {rates['ours'] / rate:.2f}x" if "ours" in rates else ""
-        print(f"  {name:<16}{rate:>7.0f} images/s   {share}", flush=True)
+        ratio = f"ours is {rates['ours'] / rate:.2f}x" if "ours" in rates else ""
+        print(f"  {name:<16}{rate:>7.0f} images/s   {ratio}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs one step of the seed's model with microbatches of several sizes and prints peak memory.
+"""Runs one step of the reference recipe with microbatches of several sizes and prints peak memory.
 
 python -m benchmarks.microbatch --data_dir=D
 

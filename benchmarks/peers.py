@@ -192,11 +192,11 @@ def _garden_example(
 def _read_coco(coco_dir: Path) -> tuple[dict[int, str], list[tuple[Any, Any]]]:
     """Returns {category id: name} and (image, its annotations) for each image."""
     content = json.loads((coco_dir / "annotations" / "instances_train2017.json").read_text())
-    of_image = collections.defaultdict(list)
+    annotations_by_image = collections.defaultdict(list)
     for annotation in content["annotations"]:
-        of_image[annotation["image_id"]].append(annotation)
+        annotations_by_image[annotation["image_id"]].append(annotation)
     names = {category["id"]: category["name"] for category in content["categories"]}
-    return names, [(image, of_image[image["id"]]) for image in content["images"]]
+    return names, [(image, annotations_by_image[image["id"]]) for image in content["images"]]
 
 
 PEERS: dict[str, Callable[[Path, Path], float]] = {

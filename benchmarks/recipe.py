@@ -1,4 +1,4 @@
-"""Times the seed's recipe as whole processes, from photographs to a model, beside its peers.
+"""Times the reference recipe as whole processes, from photographs to a model, beside its peers.
 
 python -m benchmarks.recipe --data_dir=D --peer_python=VENV/bin/python --log=FILE
 

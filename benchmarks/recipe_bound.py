@@ -1,4 +1,4 @@
-"""What the machine needs for the seed's recipe: frozen layers once, the rest in each step.
+"""What the machine needs for the reference recipe: frozen layers once, the rest in each step.
 
 python -m benchmarks.recipe_bound --data_dir=D --epochs=20
 

@@ -61,8 +61,8 @@ def main(arguments: list[str]) -> None:
             seconds[name].append(time.perf_counter() - start)
             decibels[name] = statistics.mean(map(_decibels, shrunk, best))
     print(f"{len(photographs)} photographs, to {FLAGS.image_size} pixels, medians of {FLAGS.runs}")
-    for name, of_way in seconds.items():
-        milliseconds = 1000 * statistics.median(of_way) / len(photographs)
+    for name, repetitions in seconds.items():
+        milliseconds = 1000 * statistics.median(repetitions) / len(photographs)
         print(f"{name}: {milliseconds:.2f} ms a photograph, {decibels[name]:.1f} dB to Lanczos")
 
 

@@ -40,19 +40,21 @@ def main(arguments: list[str]) -> None:
     command.refuse_arguments(arguments)
     _print_median("python -m trainer.main --help", ["-m", "trainer.main", "--help"])
     with tempfile.TemporaryDirectory() as workdir:
-        flags_of_all = [f"--data_dir={FLAGS.data_dir}", f"--weights={FLAGS.weights}"]
-        flags_of_all += ["--num_gpus=0", "--cache_features=off"]
+        trainer_flags = [f"--data_dir={FLAGS.data_dir}", f"--weights={FLAGS.weights}"]
+        trainer_flags += ["--num_gpus=0", "--cache_features=off"]
         for event, name in _EVENTS.items():
-            training = ["-c", _FIRST_STEP.format(event=event), *flags_of_all]
+            training = ["-c", _FIRST_STEP.format(event=event), *trainer_flags]
             _print_median(f"to the {name} of the first training step", training, workdir)
 
 
 def _print_median(name: str, arguments: Sequence[str], workdir: str | None = None) -> None:
     seconds = []
     for run in range(FLAGS.runs):
-        of_run = [f"--workdir={workdir}/{name}/{run}"] if workdir else []
+        workdir_flag = [f"--workdir={workdir}/{name}/{run}"] if workdir else []
         start = time.monotonic()
-        subprocess.run([sys.executable, *arguments, *of_run], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, *arguments, *workdir_flag], check=True, stdout=subprocess.DEVNULL
+        )
         seconds.append(time.monotonic() - start)
     print(f"{name}: {statistics.median(seconds):.2f} s on {os.cpu_count()} cores", flush=True)
 

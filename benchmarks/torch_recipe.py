@@ -1,4 +1,4 @@
-"""The seed's recipe in PyTorch: torchvision's VGG16, ImageFolder and DataLoader.
+"""The reference recipe in PyTorch: torchvision's VGG16, ImageFolder and DataLoader.
 
 python benchmarks/torch_recipe.py PHOTOGRAPHS WEIGHTS.npz EPOCHS FREEZE_LAYERS
 
@@ -68,7 +68,7 @@ def to_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def build(num_classes: int, weights: str, freeze_layers: int) -> torch.nn.Module:
-    """VGG16 with Keras's ImageNet weights and the seed's head."""
+    """VGG16 with Keras's ImageNet weights and the reference recipe's head."""
     features = torchvision.models.vgg16().features
     convolutions = [layer for layer in features if isinstance(layer, torch.nn.Conv2d)]
     with np.load(weights) as file:

@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> None:
                 run()
                 seconds[name].append(time.perf_counter() - start)
         ratios = [a / b for a, b in zip(seconds["decode alone"], seconds["verify"], strict=True)]
-        for name, of_name in seconds.items():
-            print(f"{name}: {FLAGS.images / statistics.median(of_name):.0f} images/s")
+        for name, repetitions in seconds.items():
+            print(f"{name}: {FLAGS.images / statistics.median(repetitions):.0f} images/s")
         print(f"verify runs at {statistics.median(ratios):.0%} of the rate of decoding alone")
 
 

@@ -25,7 +25,7 @@ flags.DEFINE_integer("runs", 5, "Of each.", lower_bound=1)
 
 
 class Shape(NamedTuple):
-    """Of a convolution: pixels of height and width, channels in and out."""
+    """A convolution's shape: pixels of height and width, channels in and out."""
 
     size: int
     channels: int

@@ -65,7 +65,7 @@ def run(
 
 
 def refuse_arguments(arguments: Sequence[str]) -> None:
-    """For a command that takes flags alone."""
+    """Refuses positional arguments, for a command that takes flags alone."""
     if arguments:
         raise FlagsError(f"Only flags are taken. Received: {' '.join(arguments)}.")
 

@@ -39,9 +39,9 @@ class Range(NamedTuple):
     """Bounds of a number, both included; infinity and NaN lie outside of all.
 
     Attributes:
-        low: None: there is none.
-        high: As `low`.
-        note: What to say of them beside, as in `, the layers of VGG16`.
+        low: The smallest number allowed; None: there is none.
+        high: The largest; None: there is none.
+        note: Words that follow the bounds in a message, such as `, the layers of VGG16`.
         in_help: Whether the flag itself refuses what lies outside, as --help then says; otherwise
             the config does.
     """
@@ -52,7 +52,7 @@ class Range(NamedTuple):
     in_help: bool = True
 
     def holds(self, number: float) -> bool:
-        """Whether a number lies within."""
+        """Whether a number is within the bounds."""
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
         return low <= number <= high and math.isfinite(number)
@@ -69,8 +69,8 @@ class Rule(NamedTuple):
     """What a value must be where bounds and choices do not say it.
 
     Attributes:
-        holds: Whether a value is so.
-        expectation: In words, as in `must be above 0`.
+        holds: Returns whether a value obeys it.
+        expectation: The rule as a phrase, such as `must be above 0`.
     """
 
     holds: Callable[[Any], bool]
@@ -83,7 +83,7 @@ def matching(pattern: str, expectation: str, flags: re.RegexFlag = re.ASCII) -> 
 
 
 class _Schemes(NamedTuple):
-    """Those that a path may have, beside none."""
+    """URL schemes that a path may have; one without a scheme is always allowed."""
 
     served: tuple[str, ...] = ()
 
@@ -115,12 +115,12 @@ class Option(NamedTuple):
     Attributes:
         kind: `bool`, `int`, `float`, `str`, or `tuple` of `str`.
         default: `dataclasses.MISSING` where one must be given.
-        choices: Those that there are; empty: any.
-        bounds: Of a number.
+        choices: The values allowed; empty: any.
+        bounds: Smallest and largest number allowed.
         rules: What else a value must be.
-        schemes: Those of paths that are served, such as `gs`; None: it is no path.
+        schemes: URL schemes that a path may have, such as `gs`; None: it is no path.
         is_machine: Whether it is no part of a run's, or a dataset's, identity.
-        help: For a person.
+        help: What --help says of it, on one line.
     """
 
     kind: type
@@ -187,7 +187,7 @@ def define(config_class: "type[DataclassInstance]", values: flags.FlagValues = f
 
 
 def define_unchecked(config_class: "type[DataclassInstance]", values: flags.FlagValues) -> None:
-    """As `define`, but the flags take any value of their kind, and none is required.
+    """Like `define`, but the flags take any value of their kind, and none is required.
 
     For flags that go on to another machine as they are, where a path may be another one: the config
     that is made of them says what is wrong.
@@ -226,8 +226,8 @@ def _option(hint: Any, default: Any, help: str) -> Option:
     if typing.get_origin(kind) is Literal:
         kind, choices = str, typing.get_args(kind)
     if typing.get_origin(kind) is tuple:
-        _, of_elements = _unwrapped(typing.get_args(kind)[0])
-        kind, marks = tuple, (*marks, *of_elements)
+        _, element_marks = _unwrapped(typing.get_args(kind)[0])
+        kind, marks = tuple, (*marks, *element_marks)
     if kind not in _DEFINE:
         kinds = ", ".join(kind.__name__ for kind in _DEFINE)
         raise TypeError(f"A flag is one of {kinds}, or a Literal. Received: {hint}.")

@@ -37,7 +37,7 @@ class Help:
         self._registered = sys.argv[0] if module == "__main__" else module
 
     def define(self) -> None:
-        """Defines the flags that print it."""
+        """Defines --help, --helpshort, --helpfull and --version."""
         app.define_help_flags()  # Else it would do so after us, and find ours.
         for name in _REPLACED:
             delattr(flags.FLAGS, name)
@@ -58,7 +58,7 @@ class Help:
         return " ".join([program(), *needed, "[FLAGS]", self._arguments]).rstrip()
 
     def _own_flags(self) -> list[flags.Flag]:
-        """In the order in which the module defines them."""
+        """The command's own flags, in the order in which its module defines them."""
         return list(flags.FLAGS.get_key_flags_for_module(self._registered))
 
     def _short(self) -> str:

@@ -30,7 +30,8 @@ def hold(path: Path, refusal: Refusal, *, shared: bool = False) -> Iterator[int]
     Args:
         path: The file; it is made where it is missing.
         refusal: Returns, given the file, what to tell a person if another process holds it.
-        shared: Beside others that share it too. Who holds it alone signs it.
+        shared: Whether others that ask for it as shared may hold it too. Only a holder that does
+            not share it signs the file.
 
     Raises:
         RuntimeError: if another process holds it.
@@ -53,8 +54,8 @@ def hold(path: Path, refusal: Refusal, *, shared: bool = False) -> Iterator[int]
 
 
 @contextlib.contextmanager
-def hold_for_a_while(path: Path, refusal: Refusal) -> Iterator[None]:
-    """As `hold`, but the file goes with the lock, and so do folders that were made for it alone.
+def hold_and_remove(path: Path, refusal: Refusal) -> Iterator[None]:
+    """Like `hold`, but removes the file at the end, and the folders that were made for it alone.
 
     Raises:
         RuntimeError: if another process holds it.

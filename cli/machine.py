@@ -14,29 +14,29 @@ def allowed_cores() -> int:
 
 
 def cores(cgroup: Path = _CGROUP) -> int:
-    """The same, or as many as its container has the time of, which may be fewer."""
+    """The cores that it may run on, or fewer where its container's CPU quota is smaller."""
     limit = cgroup / "cpu.max"
     quota, period = limit.read_text().split() if limit.exists() else ("max", "0")
-    of_container = math.inf if quota == "max" else math.ceil(int(quota) / int(period))
-    return int(min(allowed_cores(), of_container))
+    container_cores = math.inf if quota == "max" else math.ceil(int(quota) / int(period))
+    return int(min(allowed_cores(), container_cores))
 
 
 def free_memory(cgroup: Path = _CGROUP) -> int:
     """Bytes that it may still take of the host's memory, or of its container's."""
     import psutil  # Not for commands that only ask for cores.
 
-    of_host = psutil.virtual_memory().available
-    limit, taken = cgroup / "memory.max", cgroup / "memory.current"
+    host_free = psutil.virtual_memory().available
+    limit, used = cgroup / "memory.max", cgroup / "memory.current"
     if not limit.exists() or limit.read_text().strip() == "max":
-        return of_host
-    return min(of_host, int(limit.read_text()) - int(taken.read_text()))
+        return host_free
+    return min(host_free, int(limit.read_text()) - int(used.read_text()))
 
 
 def require_disk(folder: str | os.PathLike[str], needed: int) -> None:
     """Refuses a disk that is too small, before a long run starts, where the folder is on one.
 
     Args:
-        folder: That is to be written into; it need not exist yet.
+        folder: Where the files will go; it need not exist yet.
         needed: Bytes.
 
     Raises:

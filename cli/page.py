@@ -35,7 +35,7 @@ def render(package: str, template: str, **content: Any) -> str:
 
 
 def jpeg(content: bytes) -> Markup:
-    """A JPEG as the address of an image."""
+    """Returns a JPEG as a data URL, for an image's `src`."""
     return Markup(f"data:image/jpeg;base64,{base64.b64encode(content).decode()}")
 
 

@@ -28,12 +28,10 @@ def define(
     """Defines a flag that takes a path.
 
     Args:
-        name: Of the flag.
-        default: Unexpanded.
-        help: For a person.
-        schemes: Those that the command serves, such as `gs`, beside this machine's own folders.
+        default: The path as a user would type it; `~` is expanded as in any other.
+        schemes: URL schemes that the command reads, such as `gs`, besides this machine's folders.
         required: Whether the command does not start without it; an empty one is none.
-        flag_values: Where it is defined.
+        flag_values: The registry that the flag is added to.
     """
     parser = _Parser(schemes, required=name if required else None)
     flags.DEFINE(parser, name, default, help, flag_values, flags.ArgumentSerializer(),
@@ -92,7 +90,7 @@ def scheme_of(path: str) -> str | None:
 
 
 class _Parser(flags.ArgumentParser):
-    """Takes one path."""
+    """Parses a flag that is one path."""
 
     def __init__(self, schemes: tuple[str, ...], required: str | None = None) -> None:
         self._schemes, self._required = schemes, required
@@ -104,7 +102,7 @@ class _Parser(flags.ArgumentParser):
 
 
 class _ListParser(flags.ListParser):
-    """Takes several."""
+    """Parses a flag that is several paths, separated by commas."""
 
     def __init__(self, schemes: tuple[str, ...]) -> None:
         super().__init__()
@@ -115,7 +113,7 @@ class _ListParser(flags.ListParser):
 
 
 def _expand_text(path: str, schemes: Sequence[str]) -> str:
-    """As `expand`, for a path that is written into files too: their text is UTF-8.
+    """Like `expand`, for a path that is written into files too: their text is UTF-8.
 
     Raises:
         ValueError: also if its name is not.

@@ -36,7 +36,7 @@ class Progress:
     ) -> None:
         self._total, self._unit, self._done, self._period = total, unit, done, period
         self._title, self._lines_to, self._clock = title, lines_to, clock
-        self._said = ""
+        self._note = ""
         self._bar = tqdm(
             total=total, unit=unit if unit == "B" else f" {unit}", initial=done,
             unit_scale=unit == "B", desc=title, leave=title is None, **_size(),
@@ -57,7 +57,7 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Takes the bar away, or leaves it as it is; for who cannot use a `with`."""
+        """Takes the bar away, or leaves it as it is; for callers that cannot use `with`."""
         self._bar.close()
 
     def add(self, count: int) -> None:
@@ -71,17 +71,17 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Shows a few words behind the count from now on, such as a loss."""
-        self._said = text
+        self._note = text
         self._bar.set_postfix_str(text, refresh=False)
 
     def _line(self, now: float) -> str:
         title = f"{self._title}: " if self._title else ""
-        said = f", {self._said}" if self._said else ""
+        note = f", {self._note}" if self._note else ""
         if self._unit == "B":
             counted = f"{self._done / 1e6:.0f} of {self._total / 1e6:.0f} MB"
         else:
             counted = f"{self._done} of {self._total} {self._unit}"
-        return f"{title}{counted}{self._speed(now)}{said}"
+        return f"{title}{counted}{self._speed(now)}{note}"
 
     def _speed(self, now: float) -> str:
         """What is done in a second, and the time left; nothing where there is nothing to tell."""
@@ -95,7 +95,7 @@ class Progress:
 
 
 def _size() -> dict[str, int]:
-    """Of a terminal that does not say its own, as a container's may not: else it shows no bar."""
+    """The size to assume of a terminal that reports none, as a container's may: no bar else."""
     if not sys.stderr.isatty() or all(os.get_terminal_size(sys.stderr.fileno())):
         return {}
     return {"ncols": 80, "nrows": 24}

@@ -30,7 +30,7 @@ _PATIENCE = 5.0  # Seconds, for the last lines to go through.
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """To import TensorFlow in, and to look for GPUs: once that is done, everything is shown again.
+    """Hides those lines while TensorFlow is imported and looks for GPUs; then all are shown again.
 
     Errors pass, a crash's last words too. Nothing is held back from the first process
     of a container, at whose end no other is left to show its last words.

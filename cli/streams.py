@@ -23,7 +23,7 @@ class _Output(io.FileIO):
     """A file that is written to for as long as that succeeds; then what comes is dropped.
 
     Attributes:
-        failure: Why it is.
+        failure: The error that ended the writing; None: it goes on.
     """
 
     failure: OSError | None = None
@@ -40,7 +40,7 @@ class _Output(io.FileIO):
 
 
 def prepare() -> None:
-    """Makes the standard streams of this process such ones. Calling it again changes nothing."""
+    """Makes this process's standard streams reliable. Calling it again changes nothing."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             _open_nothing(number, name)

@@ -14,7 +14,7 @@ from launch.command_flags import CommandFlags
 
 _LIST = flags.CsvListSerializer(",")
 _PATHS = [name for name, option in options_of(BuildConfig).items() if option.schemes is not None]
-_TAKEN = ("num_tasks", "task_index", "commit_only")  # The job says which task is which.
+_SET_BY_JOB = ("num_tasks", "task_index", "commit_only")  # The job says which task is which.
 
 
 def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
@@ -22,7 +22,7 @@ def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
 
     Args:
         arguments: What stands behind `--`.
-        num_tasks: How many share the shards out.
+        num_tasks: Tasks in the array; each builds its part of the shards.
 
     Raises:
         FlagsError: if the build would refuse them, or if they share the shards out themselves.
@@ -30,11 +30,11 @@ def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
     read = CommandFlags("The build", "data_prep.build", BuildConfig, arguments)
     given = read.given()
     for flag in given:
-        if flag.removeprefix("--").removeprefix("no").partition("=")[0] in _TAKEN:
-            taken = ", ".join(f"--{name}" for name in _TAKEN)
+        if flag.removeprefix("--").removeprefix("no").partition("=")[0] in _SET_BY_JOB:
+            names = ", ".join(f"--{name}" for name in _SET_BY_JOB)
             raise FlagsError(
                 "Behind -- stand flags of data_prep.build as --name=value, without "
-                f"{taken}. Received: {flag!r}."
+                f"{names}. Received: {flag!r}."
             )
     options = read.options()
     absolute = {
@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """One path, or several: the nodes need not start in this folder."""
+    """Makes a path, or each of several, absolute: the nodes need not start in this folder."""
     if isinstance(value, tuple):
         return tuple(_absolute(name, path) for path in value)
     try:

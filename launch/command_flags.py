@@ -21,8 +21,8 @@ class CommandFlags:
     """What stands behind `--`, read as the command will read it.
 
     Args:
-        title: Of the command, as `The trainer`.
-        module: That is started, as `trainer.main`.
+        title: What messages call the command, such as `The trainer`.
+        module: The module that the job starts, such as `trainer.main`.
         config_class: The record that its flags fill.
         arguments: What stands behind `--`.
 
@@ -76,7 +76,7 @@ class CommandFlags:
         """Returns the flags that are given, each as `--name=value`, those of a flagfile among them.
 
         Args:
-            without: The names of those to leave out.
+            without: Names of flags to leave out.
 
         Raises:
             FlagsError: if one has a character that a job file cannot hold.

@@ -10,7 +10,7 @@ from cli.flags import LocalPath, NonNegative, Positive, Range, matching
 from launch.gcp_machines import CPU_IMAGE, GPU_IMAGE, MACHINES
 
 # Whose options these are; those that are not listed mean something to every backend.
-BACKENDS_OF = {
+BACKENDS_BY_OPTION = {
     "accelerator": ("gcp", "sky"),
     "spot": ("gcp", "sky"),
     "disk_gb": ("gcp", "sky"),
@@ -139,16 +139,16 @@ class LaunchConfig:
                 "gcp makes one VM. "
                 f"Received: num_nodes={self.num_nodes}. Use --backend=sky for several, or --gpus."
             )
-        self._refuse_options_of_others()
+        self._refuse_foreign_options()
         if self.backend == "k8s" and not self.image:
             raise ValueError(
                 "k8s needs --image: what `docker build` made of this project, in a registry that "
                 "the cluster pulls from, such as REGISTRY/coco-animals:1. Received none."
             )
 
-    def _refuse_options_of_others(self) -> None:
+    def _refuse_foreign_options(self) -> None:
         """An option that the backend does not know would be dropped without a word."""
-        for name, owners in BACKENDS_OF.items():
+        for name, owners in BACKENDS_BY_OPTION.items():
             value = getattr(self, name)
             if self.backend not in owners and value != getattr(type(self), name):
                 raise ValueError(
@@ -163,6 +163,6 @@ class LaunchConfig:
         return None if self.max_hours is None else round(self.max_hours * 3600)
 
     @property
-    def cpus_of_node(self) -> int:
-        """How many cores a node of the job gets."""
+    def cpus_per_node(self) -> int:
+        """Cores that each node of the job gets."""
         return self.cpus or _CPUS_PER_GPU * max(self.gpus, 1)

@@ -61,7 +61,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
 
 
 def _on_vm(verb: str, config: LaunchConfig) -> str:
-    """What a shell does with the VM."""
+    """Returns the shell command that does this with the VM."""
     words = ["gcloud", "compute", "instances", verb, str(config.name), f"--zone={config.zone}"]
     return shlex.join(words + ([f"--project={config.project}"] if config.project else []))
 

@@ -32,7 +32,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "image": config.image,
         "max_seconds": config.max_seconds,
         "gpus": config.gpus,
-        "cpus": config.cpus_of_node,
+        "cpus": config.cpus_per_node,
         "claim": config.claim if local else None,
         "mount": mount,
         "preempted": PREEMPTED,

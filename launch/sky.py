@@ -33,7 +33,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "spot": config.spot,
         "disk_gb": config.disk_gb,
         "preempted": PREEMPTED,
-        "data": _source_of_data(trainer.config.data_dir.rstrip("/")),
+        "data": _data_source(trainer.config.data_dir.rstrip("/")),
         "run": workdir,
         "data_dir": _DATA,
         "workdir": _RUN,
@@ -62,7 +62,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
     )  # fmt: skip
 
 
-def _source_of_data(data_dir: str) -> str:
+def _data_source(data_dir: str) -> str:
     """A bucket as it is; a folder of this machine with its whole path, for SkyPilot to upload."""
     if "://" in data_dir:
         return data_dir

@@ -29,7 +29,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
             "worker.sh": render("slurm_worker.sh", values),
         },
         commands=(("sbatch", f"{folder}/train.sbatch"),),
-        **_the_rest(config, folder),
+        **_common_fields(config, folder),
     )
 
 
@@ -37,7 +37,6 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
     """Returns the job: an array whose tasks build the shards, and a job that completes the dataset.
 
     Args:
-        config: Of the launch.
         arguments: The flags of data_prep.build.
         folder: Where the files go.
 
@@ -49,7 +48,7 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
         **_values(config, folder),
         "flags": [
             f"--num_tasks={num_tasks}",
-            f"--num_workers={config.cpus_of_node}",
+            f"--num_workers={config.cpus_per_node}",
             *build_flags.parse(arguments, num_tasks),
         ],
     }
@@ -62,12 +61,12 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
             # Once all jobs of this name have ended, well or not: it says what is missing.
             ("sbatch", "--dependency=singleton", script),
         ),
-        **_the_rest(config, folder),
+        **_common_fields(config, folder),
     )
 
 
-def _the_rest(config: LaunchConfig, folder: Path) -> dict[str, str]:
-    """What is the same of each Job."""
+def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, str]:
+    """The fields that both jobs have in common."""
     return {
         "client": "sbatch",
         "install": "Start this on a node of the cluster that submits jobs.",
@@ -85,7 +84,7 @@ def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:
         "here": str(Path.cwd()),
         "partition": config.partition,
         "time_limit": config.time_limit,
-        "cpus": config.cpus_of_node,
+        "cpus": config.cpus_per_node,
         "python": str(Path(config.python).absolute()) if "/" in config.python else config.python,
         "preempted": PREEMPTED,
     }

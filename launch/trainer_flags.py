@@ -24,8 +24,8 @@ class TrainerFlags:
     """Flags that the trainer will take.
 
     Attributes:
-        config: What they come to.
-        others: All but --data_dir and --workdir, whose places differ from machine to machine; each
+        config: The record that they fill.
+        others: All but --data_dir and --workdir, whose paths differ from machine to machine; each
             as `--name=value`, those of a --flagfile among them.
     """
 
@@ -68,7 +68,7 @@ class TrainerFlags:
         return self.others
 
     def _paths(self) -> dict[str, str]:
-        """Those of the flags that are paths."""
+        """The flags that hold a path, {name: path}."""
         values = {name: getattr(self.config, name) for name in _SCHEMES}
         return {name: path for name, path in values.items() if path not in (None, *_NO_PATHS)}
 

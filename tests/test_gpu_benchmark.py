@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.gpu_figures import figures_of, noted, rates_of, same_bits, table
+from benchmarks.gpu_figures import figures_of, rates_of, read_log, same_bits, table
 from benchmarks.gpu_jobs import Job, Recipe, plan
 
 USUAL = Recipe("float32", False, "off", 256)
@@ -101,4 +101,4 @@ def test_table_divides_by_the_bound_of_the_same_recipe() -> None:
 
 
 def test_log_that_is_not_there_yet_holds_nothing(tmp_path: Path) -> None:
-    assert noted(tmp_path / "log") == []
+    assert read_log(tmp_path / "log") == []

@@ -16,7 +16,7 @@ from cli.command import FlagsError
 from cli.flags import options_of
 from data_prep.config import BuildConfig
 from launch import planning, source
-from launch.config import BACKENDS_OF, LaunchConfig
+from launch.config import BACKENDS_BY_OPTION, LaunchConfig
 from launch.job import Job
 from tests.support.miniature import REPOSITORY, python
 from trainer.config import TrainConfig
@@ -243,7 +243,7 @@ def test_option_of_some_backends_says_in_its_help_which() -> None:
         name: tuple(option.help.partition(":")[0].split(", ")) for name, option in options.items()
     }
     said = {name: words for name, words in said.items() if set(words) <= set(BACKENDS)}
-    assert {n: w for n, w in said.items() if n != "backend"} == BACKENDS_OF
+    assert {n: w for n, w in said.items() if n != "backend"} == BACKENDS_BY_OPTION
 
 
 @pytest.mark.parametrize(

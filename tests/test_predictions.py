@@ -21,4 +21,4 @@ def test_mistakes_come_first_by_confidence_and_the_rest_keeps_its_order() -> Non
 @pytest.mark.parametrize(("label", "is_wrong"), [(None, False), (0, False), (1, True)])
 def test_what_was_said_is_wrong_where_another_class_is_known(label, is_wrong) -> None:
     one = prediction("x", 0.6, label)
-    assert (one.said, one.is_wrong) == (0, is_wrong)
+    assert (one.predicted, one.is_wrong) == (0, is_wrong)

@@ -19,7 +19,7 @@ from trainer.workdir.files import Workdir
 HOLD = """
 import subprocess, sys
 from trainer.workdir.files import Workdir
-with Workdir(sys.argv[1]).held():
+with Workdir(sys.argv[1]).locked():
     child = subprocess.Popen(["sleep", "60"])
     print(child.pid, flush=True)
     sys.stdin.read()
@@ -64,7 +64,7 @@ def test_lock_ends_with_a_killed_run_even_if_what_that_started_lives_on(tmp_path
         process.wait()
         os.kill(child, 0)  # It is there.
         try:
-            with Workdir(tmp_path).held():
+            with Workdir(tmp_path).locked():
                 pass
         finally:
             os.kill(child, 9)
@@ -74,7 +74,7 @@ def test_lock_ends_with_a_killed_run_even_if_what_that_started_lives_on(tmp_path
 def test_run_that_fails_leaves_the_folders_as_they_were(before: str, tmp_path: Path) -> None:
     (tmp_path / before).mkdir(parents=True, exist_ok=True)
     folders = sorted(tmp_path.rglob("*"))
-    with contextlib.suppress(ValueError), Workdir(tmp_path / "new/run").held():
+    with contextlib.suppress(ValueError), Workdir(tmp_path / "new/run").locked():
         assert names(tmp_path / "new/run")[0] == ".lock"
         raise ValueError("bad")
     assert sorted(tmp_path.rglob("*")) == folders
@@ -91,9 +91,9 @@ def test_lock_file_that_its_last_holder_removes_meanwhile_is_no_lock(
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock_too_late)
-    with Workdir(tmp_path).held():
+    with Workdir(tmp_path).locked():
         assert lock.is_held(tmp_path / ".lock")
-        with pytest.raises(RuntimeError, match="Another process"), Workdir(tmp_path).held():
+        with pytest.raises(RuntimeError, match="Another process"), Workdir(tmp_path).locked():
             pass
 
 
@@ -105,13 +105,13 @@ def test_file_system_without_locks_gets_a_warning(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with Workdir(tmp_path).held():
+    with Workdir(tmp_path).locked():
         assert names(tmp_path) == []
     assert f"{tmp_path} has no locks" in caplog.text
 
 
 def test_bucket_has_no_lock() -> None:
-    with Workdir("gs://bucket/run").held():
+    with Workdir("gs://bucket/run").locked():
         pass
 
 

@@ -1,4 +1,4 @@
-"""From shards to a trained, evaluated, saved model."""
+"""Transfer learning: from shards to a trained, evaluated, saved model."""
 
 from trainer import workarounds
 

@@ -22,7 +22,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
         WeightsError: if the run starts from a file that cannot be the backbone's weights.
     """
     manifest = read_manifest(config.data_dir)
-    check_place(config.workdir)
+    check_workdir(config.workdir)
     if len(manifest.classes) < 2:
         raise ValueError(
             "A classifier needs two classes or more. Received: "
@@ -45,18 +45,18 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
     return manifest
 
 
-def check_place(path: epath.PathLike) -> None:
+def check_workdir(path: epath.PathLike) -> None:
     """Refuses a workdir that can be no folder, or that is a dataset's.
 
     Raises:
         ValueError: if so.
     """
     workdir = epath.Path(path)
-    there = next((place for place in (workdir, *workdir.parents) if place.exists()), workdir)
-    if there.exists() and not there.is_dir():
+    nearest = next((path for path in (workdir, *workdir.parents) if path.exists()), workdir)
+    if nearest.exists() and not nearest.is_dir():
         raise ValueError(
             f"The workdir must be a folder, or not there yet. Received: workdir={path}, and "
-            f"{there} is a file. Name another --workdir."
+            f"{nearest} is a file. Name another --workdir."
         )
     if (workdir / naming.MANIFEST).exists():
         raise ValueError(
@@ -98,15 +98,15 @@ def check_trained(workdir: Workdir) -> list[str]:
     return classes
 
 
-def check_classes(of_run: Sequence[str], manifest: Manifest) -> None:
+def check_classes(run_classes: Sequence[str], manifest: Manifest) -> None:
     """Refuses a dataset whose labels mean other classes than the run's, or another order of them.
 
     Raises:
         ValueError: if so.
     """
-    if list(of_run) != manifest.classes:
+    if list(run_classes) != manifest.classes:
         raise ValueError(
             "The run and the dataset have different classes. Received: "
-            f"{', '.join(of_run)} (workdir); {', '.join(manifest.classes)} (data_dir). Take the "
-            "dataset that the run was trained on, or build one with these --classes."
+            f"{', '.join(run_classes)} (workdir); {', '.join(manifest.classes)} (data_dir). Take "
+            "the dataset that the run was trained on, or build one with these --classes."
         )

@@ -170,7 +170,7 @@ class TrainConfig:
             )
 
     def _check_cache(self) -> None:
-        """Other features make another run: whether they are taken must not be left to a machine."""
+        """Options that change the features need them `on`: `auto` would let the machine decide."""
         rounded = self.cache_dtype not in (None, "float32")
         if (rounded or self.cache_views) and self.cache_features != "on":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A step that gives no number: the run stops at it, or goes back and passes over its batch."""
+"""A step that gives no number: the run stops at it, or goes back and skips its batch."""
 
 import math
 from typing import Any
@@ -31,7 +31,7 @@ class Divergence(keras.callbacks.Callback):
 def describe(run: Run) -> str:
     """What happened, for a person: the step, and the photographs that it was made on.
 
-    The chief also writes them all into the workdir's diverged.json, behind those of before.
+    The chief also appends all of them to the workdir's diverged.json.
     """
     batch = run.order.batch_of_step(run.state.step)
     examples = run.order.examples_in_batch(run.train_split, batch)
@@ -61,10 +61,10 @@ def stop(run: Run) -> DivergedError:
 
 
 def roll_back(run: Run) -> None:
-    """Sets the run to its last checkpoint, from which on it passes over the batch.
+    """Sets the run to its last checkpoint, with the batch among the skipped batches from there on.
 
     Raises:
-        DivergedError: if as many batches as may be are passed over already.
+        DivergedError: if MAX_SKIPPED batches are skipped already.
     """
     if len(run.state.skipped_batches) == MAX_SKIPPED:
         raise stop(run)
@@ -76,7 +76,7 @@ def roll_back(run: Run) -> None:
 
 
 def save(run: Run) -> None:
-    """Writes a checkpoint that says which batches are passed over; the first one to go back to."""
+    """Writes a checkpoint with the skipped batches; at step 0 too, to have one to go back to."""
     run.workers.wait()  # Each has read what is written over next.
     if run.workers.is_chief:
         run.checkpoints.save(run.model, run.state)

@@ -74,10 +74,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     checks.check_classes(classes, manifest)
     checks.check_shards(config.data_dir, manifest, config.split)
     folder = run_files.evaluation(config.name or f"{config.split}-{manifest.digest[:8]}")
-    of_data = {"split": config.split, "dataset_digest": manifest.digest}
+    data_identity = {"split": config.split, "dataset_digest": manifest.digest}
     model_digest = run_files.model_digest()
     if not config.overwrite:
-        _refuse_other_data(folder, of_data)
+        _refuse_other_data(folder, data_identity)
         _say_other_model(folder, model_digest)
     _make(folder)
 
@@ -97,21 +97,24 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         probabilities = evaluation.predict_split(
             model, source, split, config.batch_size, [counting]
         )
-    of_model = {"model_digest": model_digest}
-    content = {**evaluation.figures_of(probabilities, split), **of_data, **of_model}
+    content = {
+        **evaluation.figures_of(probabilities, split),
+        **data_identity,
+        "model_digest": model_digest,
+    }
     evaluation.write_predictions(folder / "predictions.csv", probabilities, split)
     write_json(folder / "metrics.json", content)  # Last: it says that all is there.
     _say(f"{figures.in_words(content)} Written to {folder}.")
     return content
 
 
-def _refuse_other_data(folder: epath.Path, of_data: Mapping[str, str]) -> None:
+def _refuse_other_data(folder: epath.Path, data_identity: Mapping[str, str]) -> None:
     """Refuses a folder that holds figures on another split or dataset."""
     path = folder / "metrics.json"
-    there = _figures(folder) or of_data
+    there = _figures(folder) or data_identity
     differences = [
         f"{key}: {there.get(key)} there, {value} here"
-        for key, value in of_data.items()
+        for key, value in data_identity.items()
         if there.get(key) != value
     ]
     if differences:
@@ -142,7 +145,7 @@ def _figures(folder: epath.Path) -> dict[str, Any] | None:
 
 
 def _make(folder: epath.Path) -> None:
-    """Makes the folder of the figures: that it cannot be is said before the work.
+    """Makes the folder of the figures before the work, so that a failure costs nothing.
 
     Raises:
         ValueError: if so.
@@ -157,7 +160,7 @@ def _make(folder: epath.Path) -> None:
 
 
 def _say(line: str) -> None:
-    """On stderr: stdout holds the figures alone."""
+    """Prints on stderr: stdout holds the figures alone."""
     print(line, file=sys.stderr, flush=True)
 
 

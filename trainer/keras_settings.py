@@ -14,8 +14,8 @@ from absl import logging
 
 from cli import startup
 
-# What Keras takes where nobody says otherwise.
-_OWN = {
+# Keras's own defaults.
+_DEFAULTS = {
     "backend": "tensorflow",
     "floatx": "float32",
     "epsilon": 1e-7,
@@ -27,20 +27,20 @@ _LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
 
 
 def import_keras(*, find_devices: bool = False) -> None:
-    """Imports Keras by its own defaults, on TensorFlow, and says what of the user's is not taken.
+    """Imports Keras by its own defaults, on TensorFlow; warns of settings that it overrules.
 
     Every command calls it before it imports anything that imports Keras. The user's file is neither
     read by Keras nor written.
 
     Args:
-        find_devices: For a command that takes whatever GPU there is: looks for it at once, while
-            what TensorFlow prints of none is held back.
+        find_devices: Whether to look for GPUs too, for a command that uses whatever there is: what
+            TensorFlow prints where it finds none is hidden here.
     """
     if overruled := describe_overruled(os.environ):
         logging.warning("Keras: %s.", "; ".join(overruled))
     for name in _LIMITS:
         os.environ.pop(name, None)
-    os.environ[_BACKEND] = str(_OWN["backend"])
+    os.environ[_BACKEND] = str(_DEFAULTS["backend"])
     home = os.environ.get("KERAS_HOME")
     os.environ["KERAS_HOME"] = os.devnull  # A place where no file is, nor can be made.
     try:
@@ -63,7 +63,7 @@ def home(environ: Mapping[str, str]) -> Path:
 
 
 def describe_overruled(environ: Mapping[str, str]) -> list[str]:
-    """Returns a phrase for each of the user's settings that is not taken."""
+    """Returns a phrase for each of the user's settings that is overruled."""
     path = home(environ) / "keras.json"
     wanted = _read(path)
     damaged = wanted is None
@@ -72,9 +72,9 @@ def describe_overruled(environ: Mapping[str, str]) -> list[str]:
     if environ.get(_BACKEND):
         wanted["backend"], sources["backend"] = environ[_BACKEND], _BACKEND
     overruled = [
-        f"{name} {own} in place of {wanted[name]} ({sources[name]})"
-        for name, own in _OWN.items()
-        if wanted.get(name, own) != own
+        f"{name} {default} in place of {wanted[name]} ({sources[name]})"
+        for name, default in _DEFAULTS.items()
+        if wanted.get(name, default) != default
     ]
     return [
         *([f"{path} is passed over: it cannot be read as JSON"] if damaged else []),

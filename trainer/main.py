@@ -45,7 +45,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
 
 
 def announce(config: TrainConfig, manifest: Manifest) -> None:
-    """Says what is trained on, and why nothing more is said for some seconds."""
+    """Prints what is trained on, and that TensorFlow is being loaded, which takes seconds."""
     splits = ", ".join(f"{manifest.num_examples(name):,} of {name}" for name in manifest.counts)
     print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
     if "val" not in manifest.counts:
@@ -64,7 +64,7 @@ def start(
         preflight(config, cluster, backbone)
         return None
     is_chief = cluster is None or cluster.is_chief
-    with Workdir(config.workdir).held() if is_chief else contextlib.nullcontext():
+    with Workdir(config.workdir).locked() if is_chief else contextlib.nullcontext():
         keras_settings.import_keras()
         from trainer.train import train
 

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
 
 
 def check_plot(plot: str) -> None:
-    """Makes the folder of the picture: that it cannot be drawn there is said before the work.
+    """Makes the folder of the picture before the work, so that a failure costs nothing.
 
     Raises:
         FlagsError: if its name is not that of a PNG, or if it is a folder.
@@ -102,8 +102,9 @@ def read_photographs(
 ) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]]]:
     """Reads photographs as a build would have stored them: (name, JPEG), (name, what is wrong).
 
-    In the order in which they are given, one that is given twice also twice. The names are the
-    paths as `originals.shown` shows them, so that they can be printed: two may look the same.
+    They come in the order in which they are given, one that is given twice also twice. The names
+    are the paths as `originals.shown` shows them, so that they can be printed: two may look the
+    same.
     """
     from tfrecords import images, originals
     from tfrecords.unusable import UnusableImageError
@@ -134,8 +135,7 @@ def predict(
     """Returns a prediction for each photograph, and the names of the classes.
 
     Args:
-        jpegs: Of each photograph its name and the JPEG that an example would hold.
-        workdir: Of the trained run.
+        jpegs: (name, JPEG) of each photograph, the JPEG as an example would hold it.
 
     Raises:
         ValueError: if the workdir holds no trained run.
@@ -172,7 +172,7 @@ def predict(
 
 
 def _say(line: str) -> None:
-    """On stderr: stdout holds the predictions alone."""
+    """Prints on stderr: stdout holds the predictions alone."""
     print(line, file=sys.stderr, flush=True)
 
 

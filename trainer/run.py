@@ -32,8 +32,8 @@ class Run:
         identity: What makes it this run and no other.
         val_split: What it is validated on; None: on nothing, so that it ends without figures.
         model: Compiled, under its strategy, and set to the state.
-        schedule: The learning rate, as a function of the step where it is none of its own.
-        state: How far it is.
+        schedule: The learning rate: one number, or a function of the step.
+        state: The train state: how far it is.
         photographs: What it trains from, unless there are features.
         features: What it trains from once they are computed; None: from the photographs.
         timing: Where the time of this process's steps goes.
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def splits(self) -> list[Split]:
-        """All that the run reads."""
+        """The splits that the run reads."""
         return [self.train_split, *([self.val_split] if self.val_split else [])]
 
     @property
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def num_replicas(self) -> int:
-        """How many share the global batch."""
+        """Replicas over all workers; each takes an equal part of the global batch."""
         return self.model.distribute_strategy.num_replicas_in_sync
 
     @property
@@ -95,5 +95,5 @@ class Run:
 
 
 def steps_per_epoch(config: TrainConfig, train_split: Split) -> int:
-    """How many global batches hold every example."""
+    """Returns how many global batches hold every example, the last one not always full."""
     return math.ceil(train_split.num_examples / config.batch_size)

@@ -23,7 +23,7 @@ _GLIBC_VARIABLES = (
 
 @functools.cache
 def _say_gone(name: str, consequence: str) -> None:
-    """Once in a process."""
+    """Warns, once in a process, that a name is gone which something here relies on."""
     logging.warning("%s is not there any more: %s.", name, consequence)
 
 
@@ -31,7 +31,7 @@ def use_onednn() -> None:
     """Has TensorFlow compute with oneDNN on every x86 processor. Before it is imported.
 
     Without: on older ones it takes Eigen, which is slower, and a photograph's numbers depend on its
-    place in the batch. Last seen in TensorFlow 2.21.0. Switch: TF_ENABLE_ONEDNN_OPTS=0.
+    position in the batch. Last seen in TensorFlow 2.21.0. Switch: TF_ENABLE_ONEDNN_OPTS=0.
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

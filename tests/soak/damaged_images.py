@@ -23,7 +23,7 @@ flags.DEFINE_string("scratch", None, "Where a build that fails is left; unset: n
 
 
 def main(arguments: list[str]) -> None:
-    """Prints a line for each build, and what was said of the images."""
+    """Prints a line for each build, and the reasons for which images were rejected."""
     command.refuse_arguments(arguments)
     logging.set_verbosity(logging.WARNING)  # TFDS tells of every dataset.
     reasons: collections.Counter[str] = collections.Counter()

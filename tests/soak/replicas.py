@@ -44,7 +44,7 @@ def _train(workdir: Path, replicas: int, workers: int = 1) -> Path:
     processes = []
     for rank in range(workers):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
-        of_many = {"TF_CONFIG": json.dumps(config)} if workers > 1 else {}
+        cluster_variables = {"TF_CONFIG": json.dumps(config)} if workers > 1 else {}
         processes.append(
             subprocess.Popen(
                 [
@@ -54,7 +54,7 @@ def _train(workdir: Path, replicas: int, workers: int = 1) -> Path:
                     *(f"--weights={FLAGS.weights}", f"--epochs={FLAGS.epochs}"),
                     f"--keep_checkpoints={FLAGS.epochs}",
                 ],
-                env={**os.environ, **of_many},
+                env={**os.environ, **cluster_variables},
                 stdout=subprocess.DEVNULL,
             )
         )

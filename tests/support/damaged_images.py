@@ -165,14 +165,14 @@ def write(folder: Path, count: int, seed: int) -> None:
     draws = random.Random(seed)
     numbers = np.random.default_rng(seed)
     for number in range(count):
-        of_class = folder / CLASSES[number % len(CLASSES)]
-        of_class.mkdir(parents=True, exist_ok=True)
+        class_folder = folder / CLASSES[number % len(CLASSES)]
+        class_folder.mkdir(parents=True, exist_ok=True)
         if number < _WHOLE * len(CLASSES):
             whole = Image.fromarray(numbers.integers(0, 256, (72, 88, 3), dtype=np.uint8))
-            whole.save(of_class / f"{number:05}.png")
+            whole.save(class_folder / f"{number:05}.png")
             continue
         kind, content = draws.choice(whole_images())
-        (of_class / f"{number:05}.{kind.lower()}").write_bytes(damage(content, draws))
+        (class_folder / f"{number:05}.{kind.lower()}").write_bytes(damage(content, draws))
 
 
 def survive(folder: Path, *flags: str) -> Outcome:

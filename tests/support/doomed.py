@@ -1,7 +1,8 @@
 """Training runs of the miniature that get a signal in the midst of a phase.
 
-`python tests/doomed.py PHASE NTH SECONDS SIGNAL FLAGS` sends itself SIGNAL, so many seconds after
-it enters PHASE for the nth time, and says when. A run that is over by then ends like any other.
+`python tests/support/doomed.py PHASE NTH SECONDS SIGNAL FLAGS` sends itself SIGNAL, so many
+seconds after it enters PHASE for the nth time, and says when. A run that is over by then ends like
+any other.
 """
 
 import dataclasses
@@ -63,7 +64,7 @@ def survive(
     """Starts a run again after each kill; yields the kills and how long each process took to end.
 
     Args:
-        flags: Of the run.
+        flags: Those of trainer.main for the run.
         kills: What comes to its processes, one after the other; the last process is let alone.
         start: How the processes start.
 
@@ -87,9 +88,9 @@ def survive(
         raise RuntimeError(f"The run did not go on: {done.stderr}")
 
 
-def _arm(place: tuple[str, str], nth: int, seconds: float, number: int) -> None:
+def _arm(target: tuple[str, str], nth: int, seconds: float, number: int) -> None:
     """Wraps a function, so that its nth call starts the clock."""
-    module, name = place
+    module, name = target
     owner: Any = importlib.import_module(module)
     *classes, name = name.split(".")
     for class_name in classes:
@@ -120,12 +121,12 @@ def _send_later(seconds: float, number: int) -> None:
 def _main() -> None:
     phase, nth, seconds, number = sys.argv[1:5]
     del sys.argv[1:5]
-    place = PHASES[phase]
-    if place is None:
+    target = PHASES[phase]
+    if target is None:
         _send_later(float(seconds), int(number))
         miniature.run()
     else:
-        miniature.run(lambda: _arm(place, int(nth), float(seconds), int(number)))
+        miniature.run(lambda: _arm(target, int(nth), float(seconds), int(number)))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,6 @@ from tfrecords import originals
 
 
 def build_shard(task: ShardTask) -> ShardResult:
-    """As the real one, which refuses pipes since nobody knows when they end."""
+    """Like the real one, which refuses pipes since nobody knows when they end."""
     originals._check = lambda path: None
     return shards.build_shard(task)

@@ -1,7 +1,8 @@
 """Training runs of the miniature in which memory holds no more than some images at once.
 
-`python tests/hungry.py IMAGES,... FLAGS`: a number for each worker. More at once end in the error
-that TensorFlow's allocators give, without the 10 seconds that the one for CPUs waits before.
+`python tests/support/hungry.py IMAGES,... FLAGS`: a number for each worker. More at once end in
+the error that TensorFlow's allocators give, without the 10 seconds that the one for CPUs waits
+before.
 """
 
 import json
@@ -32,6 +33,6 @@ def _limit(most: int) -> None:
 
 
 if __name__ == "__main__":
-    of_workers = [int(most) for most in sys.argv.pop(1).split(",")]
+    most_by_rank = [int(most) for most in sys.argv.pop(1).split(",")]
     rank = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
-    miniature.run(lambda: _limit(of_workers[rank]))
+    miniature.run(lambda: _limit(most_by_rank[rank]))

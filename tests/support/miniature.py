@@ -31,7 +31,7 @@ def create(prepare: Callable[[], None] = lambda: None) -> Backbone:
     prepare_once = functools.cache(prepare)
 
     def shrink(images: Any) -> Any:
-        """A feature map of 8 by 8 places, whatever the size of the photograph."""
+        """A feature map of 8 by 8 positions, whatever the size of the photograph."""
         import keras
 
         prepare_once()
@@ -85,7 +85,7 @@ def run(prepare: Callable[[], None] = lambda: None) -> None:
     """Runs `trainer.main` with the miniature.
 
     Args:
-        prepare: As for `create`.
+        prepare: Called as the miniature is first built.
     """
     import trainer.main
 

@@ -1,7 +1,7 @@
 """Lets float16 overflow on one replica after the other, and prints what became of each step.
 
-`python tests/overflow.py REPLICAS` prints a line of JSON for each replica; with TF_CONFIG, each of
-its workers holds one, and prints its own view.
+`python tests/support/overflow.py REPLICAS` prints a line of JSON for each replica; with TF_CONFIG,
+each of its workers holds one, and prints its own view.
 """
 
 import json
@@ -50,7 +50,7 @@ def step(model: ReproducibleModel, overflowing: int | None) -> dict[str, Any]:
         images[overflowing * ROWS :][:ROWS] = 3e4
     labels = np.tile(np.eye(2, dtype=np.float32), (rows // 2, 1))
 
-    def share(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+    def worker_batches(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         ds = tf.data.Dataset.from_tensor_slices((images, labels))
         size = rows // worker.num_input_pipelines
         ds = ds.skip(worker.input_pipeline_id * size).take(size)
@@ -58,7 +58,7 @@ def step(model: ReproducibleModel, overflowing: int | None) -> dict[str, Any]:
 
     before = model.get_weights()
     fitted = model.fit(
-        strategy.distribute_datasets_from_function(share),
+        strategy.distribute_datasets_from_function(worker_batches),
         steps_per_epoch=1, epochs=1, verbose=0, shuffle=False,
     )  # fmt: skip
     local = strategy.experimental_local_results

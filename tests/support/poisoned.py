@@ -1,7 +1,7 @@
 """Training runs of the miniature in which some batches give NaN.
 
-`python tests/poisoned.py BATCH,... FLAGS`: the labels of these batches of the stream are NaN, so
-that a step on one is, whatever the weights are.
+`python tests/support/poisoned.py BATCH,... FLAGS`: the labels of these batches of the stream are
+NaN, so that a step on one is, whatever the weights are.
 """
 
 import itertools
@@ -24,9 +24,9 @@ def _poison(batches: frozenset[int]) -> None:
         ds = whole(self, split, order, start_step, worker)
 
         def poisons() -> Iterator[float]:
-            for step in itertools.count(start_step):  # The stream has a replica's share at a time.
-                share = math.nan if order.batch_of_step(step) in batches else 1.0
-                yield from itertools.repeat(share, worker.num_replicas_in_sync)
+            for step in itertools.count(start_step):  # The stream has a replica's rows at a time.
+                factor = math.nan if order.batch_of_step(step) in batches else 1.0
+                yield from itertools.repeat(factor, worker.num_replicas_in_sync)
 
         factors = tf.data.Dataset.from_generator(
             poisons, output_signature=tf.TensorSpec([], tf.float32)

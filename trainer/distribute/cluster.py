@@ -112,7 +112,7 @@ class Cluster:
         """Refuses to start where another process listens at this worker's port.
 
         Raises:
-            RuntimeError: if it is taken.
+            RuntimeError: if one does.
         """
         address = self.addresses[self.rank]
         family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
@@ -270,9 +270,9 @@ def _from_slurm(environ: Environment) -> Cluster | None:
             f"{tasks}, {environ['SLURM_STEP_NODELIST']}",
         )
     # Slurm counts the tasks host by host; the port of a worker is that of its rank.
-    places = [(node, local) for node, count in enumerate(tasks) for local in range(count)]
+    by_rank = [(node, local) for node, count in enumerate(tasks) for local in range(count)]
     here = tuple(int(environ.get(name, -1)) for name in ("SLURM_NODEID", "SLURM_LOCALID"))
-    if -1 not in here and rank < len(places) and places[rank] != here:
+    if -1 not in here and rank < len(by_rank) and by_rank[rank] != here:
         raise _contradiction(
             "Slurm",
             "Tasks are counted host by host: start them with `srun --distribution=block`",
@@ -283,7 +283,7 @@ def _from_slurm(environ: Environment) -> Cluster | None:
     )
     return Cluster(
         launcher="Slurm",
-        addresses=tuple(f"{hosts[node]}:{first_port + r}" for r, (node, _) in enumerate(places)),
+        addresses=tuple(f"{hosts[node]}:{first_port + r}" for r, (node, _) in enumerate(by_rank)),
         rank=rank,
         has_own_gpus=_are_gpus_dealt_out(environ),
     )

@@ -13,7 +13,7 @@ _ARITHMETIC = {
 
 
 def warn_of_slow(precision: str, cpuinfo: Path = _CPUINFO) -> None:
-    """Says so where the processor has to convert each number back and forth."""
+    """Warns where the processor has to convert each number back and forth."""
     names = _ARITHMETIC.get(precision)
     if names and cpuinfo.exists() and not set(names) & set(cpuinfo.read_text().split()):
         logging.warning(

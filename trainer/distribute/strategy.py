@@ -63,7 +63,7 @@ def create_strategy(
 
 
 def _keep_to_cores(available: int) -> None:
-    """As many threads as cores, also where a container has the time of fewer than it may run on.
+    """Limits the threads to the cores, where a container has the time of fewer than it may run on.
 
     TensorFlow's own default is right otherwise. With more threads than that, a container uses its
     time up at once, and all wait for the next period.
@@ -102,7 +102,7 @@ class KerasMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
-        """As the base class, but for the two calls of Keras that it refuses."""
+        """Like the base class, but for the two calls of Keras that it refuses."""
         mean = str(getattr(reduce_op, "value", reduce_op)).upper() == "MEAN"
         if mean and axis is None and tf.nest.is_nested(value):  # A batch, for its shapes alone.
             return tf.nest.map_structure(self._first_local, value)

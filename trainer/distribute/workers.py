@@ -57,7 +57,7 @@ class Workers:
         self._total = total
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag of one of them is set."""
+        """Whether the flag of at least one worker is set."""
         if not self._are_several:
             return flag
         [total, *_] = self._strategy.experimental_local_results(
@@ -70,7 +70,7 @@ class Workers:
         return int(self._gather([number]).min()) if self._are_several else number
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
-        """Returns this one's share of things that are shared out."""
+        """Returns the items that fall to this worker: one of every so many as there are workers."""
         return items[self._rank :: self._count]
 
     def join(self, array: np.ndarray) -> np.ndarray:
@@ -78,7 +78,7 @@ class Workers:
         return self._gather(array).max(axis=0) if self._are_several else array
 
     def wait(self) -> None:
-        """Returns once all have come here."""
+        """Returns once every worker has called it."""
         self.any(False)
 
     def check_alike(

@@ -22,5 +22,5 @@ class Counting(keras.callbacks.Callback):
         self._batch_size = batch_size
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts."""
+        """Counts the batch's rows."""
         self._progress.add(min(self._batch_size, self._num_rows - batch * self._batch_size))

@@ -15,7 +15,7 @@ _IN_A_LINE = ("loss", "accuracy", "val_loss", "val_accuracy")  # TensorBoard has
 
 
 class Display(keras.callbacks.Callback):
-    """Comes behind whatever adds a step, or an epoch's row, to the train state.
+    """Shows it. Comes after the callbacks that add a step, or an epoch's row, to the train state.
 
     Args:
         epochs: How many the whole run has.
@@ -80,7 +80,7 @@ class Display(keras.callbacks.Callback):
             self._bar.close()
 
     def _time_left(self) -> list[str]:
-        """At the speed of this process so far, validation and all."""
+        """Returns the time left, at the speed of this process so far, validation included."""
         done = self._state.step - self._first_step
         left = self._epochs * self._steps - self._state.step
         if not done or not left:

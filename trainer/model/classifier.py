@@ -1,4 +1,4 @@
-"""The classifier: a backbone, its first layers frozen, with a new head."""
+"""The classifier, by transfer learning: a backbone, its first layers frozen, and a new head."""
 
 import functools
 from typing import Any
@@ -38,7 +38,7 @@ def build_model(
         backbone: The network before the head.
         input_size: Pixels of the square that it takes; None: what the backbone was trained on.
         freeze_layers: How many of the backbone's layers, its input among them, do not train.
-        head: `flatten` keeps every place of the last feature map, `gap` averages over them.
+        head: `flatten` keeps every position of the last feature map, `gap` averages over them.
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
         seed: Decides the head's initial weights and dropout.

@@ -21,12 +21,12 @@ def create_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule | flo
     if constant and not warmup_steps:
         return rate
     return keras.optimizers.schedules.CosineDecay(
-        # The first step already has its share: at a rate of 0 it would be lost.
+        # The first step already has its part of the rate: at 0 it would be lost.
         initial_learning_rate=rate / warmup_steps if warmup_steps else rate,
         warmup_target=rate if warmup_steps else None,
         warmup_steps=warmup_steps,
         decay_steps=max(config.epochs * steps_per_epoch - warmup_steps, 1),
-        alpha=1.0 if constant else 0.0,  # The share that it decays to.
+        alpha=1.0 if constant else 0.0,  # The fraction that it decays to.
     )
 
 
@@ -39,7 +39,7 @@ def describe_growth(config: TrainConfig, epochs: int, *, step: int, steps_per_ep
     """Says what it means for the learning rate that a run has more epochs now.
 
     Args:
-        config: Of the run, as it goes on.
+        config: The run's, with the new number of epochs.
         epochs: How many it was asked for before.
         step: The next one; the run's first is 0.
         steps_per_epoch: Batches in an epoch.

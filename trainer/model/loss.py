@@ -33,7 +33,6 @@ def create_loss(config: TrainConfig, counts: Mapping[str, int]) -> keras.losses.
     """Returns the loss that a config asks for.
 
     Args:
-        config: Of the run.
         counts: {class: number of training examples}, in the order of the labels.
     """
     if config.class_weights == "balanced":

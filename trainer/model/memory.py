@@ -11,7 +11,7 @@ from trainer.numerics.winograd import WinogradConv2D
 
 
 def step_bytes(model: ReproducibleModel, rows: int) -> int:
-    """Estimates what a replica needs for a step with so many images at once.
+    """Estimates the bytes that a replica needs for a step with so many images at once.
 
     Weights, gradients, also those that wait to be added up, and the optimizer's slots; and either
     the outputs that the backward pass needs, of every layer from the first that trains on, and what

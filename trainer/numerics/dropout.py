@@ -17,15 +17,15 @@ class PerExampleDropout(keras.layers.Dropout):
     part of the rows that were drawn for.
 
     Attributes:
-        part: Which part of its replica's share of the batch the layer is called on.
+        part: Index of the part of its replica's rows that the layer is called on next.
     """
 
     part: int | tf.Tensor = 0
 
     def draw(self, rows: int, units: int) -> None:
-        """Draws the step's mask for a replica's share of the batch.
+        """Draws the step's mask for a replica's rows of the batch, [rows, units].
 
-        Before XLA has a say, whose numbers are others.
+        Call it outside of what XLA compiles, whose random numbers are others.
         """
         context: Any = tf.distribute.get_replica_context()
         uniform = tf.random.stateless_uniform(

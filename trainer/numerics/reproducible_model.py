@@ -6,8 +6,9 @@ So the global batch is always cut into the same parts, and the sum of the parts 
 whatever groups they are added. Four are added in pairs: (1 + 2) + (3 + 4), whether one replica
 computes all or four compute one each. No order of additions suits both halves and thirds, so where
 three divides the batch, there are up to twelve parts, added in float64 after what no addition could
-hold on to is cut off: then none rounds, and their order does not matter. Where memory is short, a
-part is made of pieces, one after the other, that belong to it on any replica.
+hold on to is cut off: then none rounds, and their order does not matter. Where memory is short,
+gradient accumulation makes a part of pieces, the micro-batches, one after the other; they belong to
+it on any replica.
 """
 
 import contextlib
@@ -69,8 +70,8 @@ class Sums:
     """How a replica adds its gradient up.
 
     Attributes:
-        parts: How many parts its share of the batch is cut into.
-        dtype: What their gradients are added up in, and those of the replicas.
+        parts: How many parts its rows of the batch are cut into.
+        dtype: The sums', over the parts and then over the replicas.
     """
 
     parts: int = 1
@@ -104,7 +105,7 @@ class ReproducibleModel(keras.Model):
 
     Attributes:
         sums: How a replica's gradient is added up.
-        microbatch: How many images go through the model at once at most; None: a replica's share.
+        microbatch: How many images go through the model at once at most; None: a replica's rows.
     """
 
     sums: Sums = Sums()
@@ -155,7 +156,7 @@ class ReproducibleModel(keras.Model):
         workarounds.build_training(self)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One update; called by `fit` on each replica with its share of the batch."""
+        """One update; called by `fit` on each replica with its rows of the batch."""
         images, labels = data
         gradients, predictions = self.backward(images, labels)
         for layer in self._dropouts:
@@ -167,7 +168,7 @@ class ReproducibleModel(keras.Model):
         return self._measure(labels, predictions, flaw)
 
     def backward(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Goes through a replica's share of the batch and back, and changes nothing.
+        """Goes through a replica's rows of the batch and back, and changes nothing.
 
         Returns:
             The gradient of each trainable variable, summed over the parts in `sums.dtype`; and the
@@ -199,14 +200,14 @@ class ReproducibleModel(keras.Model):
         return list(map(sum_exactly, of_variables, largest_on_any_replica(of_variables)))
 
     def predict_step(self, data: Any) -> tf.Tensor:
-        """Returns probabilities; called by `predict` with a replica's share of the batch."""
+        """Returns probabilities; called by `predict` with a replica's rows of the batch."""
         [batch] = data if isinstance(data, tuple) else [data]
         return in_pieces(self.trained, batch, self.sums.parts, self.microbatch)
 
     def _part(
         self, gradient_of: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, part: int
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """As `_gradient`, of a whole part: the sum of its pieces, one after the other."""
+        """Like `_gradient`, for a whole part: gradient accumulation over its micro-batches."""
         pieces = count_pieces(images.shape[0], self.microbatch)
         if pieces == 1:
             return gradient_of(images, labels, part, self.sums.parts)
@@ -234,7 +235,7 @@ class ReproducibleModel(keras.Model):
     def _gradient(
         self, images: tf.Tensor, labels: tf.Tensor, part: int | tf.Tensor, parts: int
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Returns the gradient, and probabilities, of one of so many equal parts of the share."""
+        """Returns the gradient, and probabilities, of one of so many equal parts of the rows."""
         for layer in self._dropouts:
             layer.part = part
         with tf.GradientTape() as tape:

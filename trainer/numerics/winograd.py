@@ -20,7 +20,7 @@ Grid: TypeAlias = Sequence[Sequence[tf.Tensor]]
 _TILE = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float32)
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 _OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
-_OF_FLAT_KERNEL = np.kron(_KERNEL, _KERNEL)  # 16 numbers of 9.
+_FLAT_KERNEL = np.kron(_KERNEL, _KERNEL)  # 16 numbers of 9.
 
 # XLA makes one pass over memory of what are dozens of operations else.
 _fused = functools.partial(tf.function, jit_compile=True, autograph=False)
@@ -31,7 +31,7 @@ class WinogradConv2D(keras.layers.Conv2D):
     """Keras's layer for 3x3 kernels, stride 1, same padding, float32, even heights and widths.
 
     Its numbers are those of Keras's own but for their last bits. They may depend on an image's
-    place in the batch, so that it is no layer for features that every batch shares.
+    position in the batch, so that it is no layer for features that every batch shares.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -40,8 +40,9 @@ class WinogradConv2D(keras.layers.Conv2D):
 
     @property
     def scratch_bytes(self) -> int:
-        """Of tiles, products and the gradient of either, of an image: four times as large as it."""
+        """Bytes that an image needs for tiles, products and the gradient of either."""
         _, height, width, channels = self.input.shape
+        # float32; tiles and products are four times as large as what they are made from.
         return 4 * 4 * height * width * (2 * max(channels, self.filters) + channels)
 
 
@@ -59,17 +60,17 @@ def convolve(
         float32 [batch, height, width, filters].
     """
     channels, filters = kernel.shape[2:]
-    flat = tf.matmul(_OF_FLAT_KERNEL, tf.reshape(kernel, [9, -1]))
+    flat = tf.matmul(_FLAT_KERNEL, tf.reshape(kernel, [9, -1]))
     kernels = tf.reshape(flat, [16, channels, filters])
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         products = _products_from_outputs(upstream)
-        of_inputs = _inputs_from_tiles(tf.matmul(products, kernels, transpose_b=True), inputs)
+        inputs_gradient = _inputs_from_tiles(tf.matmul(products, kernels, transpose_b=True), inputs)
         # The tiles again: they are four times as large as the inputs, to be kept for this.
-        of_kernels = tf.matmul(_tiles_from_inputs(inputs), products, transpose_a=True)
-        of_flat = tf.reshape(of_kernels, [16, -1])
-        of_kernel = tf.matmul(_OF_FLAT_KERNEL, of_flat, transpose_a=True)
-        return of_inputs, tf.reshape(of_kernel, kernel.shape)
+        kernels_gradient = tf.matmul(_tiles_from_inputs(inputs), products, transpose_a=True)
+        flat_gradient = tf.reshape(kernels_gradient, [16, -1])
+        kernel_gradient = tf.matmul(_FLAT_KERNEL, flat_gradient, transpose_a=True)
+        return inputs_gradient, tf.reshape(kernel_gradient, kernel.shape)
 
     products = tf.matmul(_tiles_from_inputs(inputs), kernels)
     return _outputs_from_products(products, inputs), gradient
@@ -103,7 +104,7 @@ def _inputs_from_tiles(tiles: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     grid = _transform(_TILE.T, _unstack(tiles, images))
 
     def quarter(row: int, column: int) -> tf.Tensor:
-        """Of the padded inputs: every second row and column, of the tile at hand or the last."""
+        """Every second row and column of the padded inputs, from the tile at hand and the last."""
         return functools.reduce(operator.add, [
             tf.pad(grid[row + 2 * i][column + 2 * j], [[0, 0], [i, 1 - i], [j, 1 - j], [0, 0]])
             for i in range(2)
@@ -128,20 +129,20 @@ def _combine(matrix: np.ndarray, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor
 
 
 def _stack(grid: Grid) -> tf.Tensor:
-    """Of 4x4 tensors [batch, rows, columns, channels]: [16, batch * rows * columns, channels]."""
+    """Returns [16, batch * rows * columns, channels] of a 4x4 grid of such tensors."""
     stacked = tf.stack([tensor for row in grid for tensor in row])
     return tf.reshape(stacked, [16, -1, stacked.shape[-1]])
 
 
 def _unstack(stacked: tf.Tensor, images: tf.Tensor) -> Grid:
-    """The other way, for the tiles of images of a shape."""
+    """The inverse of `_stack`, for the tiles of images of this shape."""
     height, width = images.shape[1:3]
     shape = [4, 4, -1, height // 2, width // 2, stacked.shape[-1]]
     return [tf.unstack(row) for row in tf.unstack(tf.reshape(stacked, shape))]
 
 
 def _interleave(quarters: Grid) -> tf.Tensor:
-    """One tensor of 2x2: each has every second row and column."""
+    """Makes one tensor of 2x2, each of which has every second row and column."""
     pairs = tf.stack([tf.stack(row, axis=3) for row in quarters], axis=2)
     height, width, channels = quarters[0][0].shape[1:]
     return tf.reshape(pairs, [-1, 2 * height, 2 * width, channels])

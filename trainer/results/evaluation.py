@@ -57,7 +57,7 @@ def distributed_batches(
 
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
-    """Returns the content of metrics.json for what a model said of a split."""
+    """Returns the content of metrics.json for a model's predictions on a split."""
     labels = labels_of(split)
     return {
         "split": split.name,
@@ -66,7 +66,7 @@ def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
 
 
 def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split) -> None:
-    """Writes what a model said of each example: id, file, label, predicted, a column a class.
+    """Writes the prediction on each example: id, file, label, predicted, a column a class.
 
     Args:
         path: The CSV file.

@@ -9,16 +9,16 @@ def in_words(figures: Mapping[str, Any]) -> str:
     if not figures["num_examples"]:
         return "No accuracy: the dataset has no split val. Measure it with trainer.evaluate."
     low, high = figures["accuracy_ci95"]
-    name, share = commonest(figures)
+    name, fraction = commonest(figures)
     return (
         f"Accuracy {figures['accuracy']:.1%} on {figures['num_examples']} photographs of "
         f"{figures['split']} (95 % interval {low:.1%} to {high:.1%}; always saying {name}: "
-        f"{share:.1%}), loss {figures['loss']:.4f}."
+        f"{fraction:.1%}), loss {figures['loss']:.4f}."
     )
 
 
 def commonest(figures: Mapping[str, Any]) -> tuple[str, float]:
-    """Returns the class that has the most examples, and its share: what guessing it would score."""
+    """Returns the class of the most examples, and its fraction: what guessing it would score."""
     support = {name: row["support"] for name, row in figures["per_class"].items()}
     name = max(support, key=lambda name: support[name])
     return name, support[name] / figures["num_examples"]

@@ -42,7 +42,7 @@ def family_with(letter: str) -> str | None:
 
 
 def width(text: str) -> int:
-    """Of a text, in letters of Latin: one of Chinese or Japanese is twice as wide."""
+    """Returns the width of a text in Latin letters; one of Chinese or Japanese is twice as wide."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Honest figures: every example of a split counts exactly once."""
+"""Metrics, the honest figures: every example of a split counts exactly once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -51,8 +51,8 @@ def compute_metrics(
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean categorical cross-entropy in nats, clipped as Keras clips it."""
-    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_label, 1e-7, 1.0)).mean())
+    true_probabilities = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(true_probabilities, 1e-7, 1.0)).mean())
 
 
 def top_k_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:

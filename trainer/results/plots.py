@@ -38,7 +38,7 @@ def draw_predictions(
     Args:
         predictions: One or more; mistakes come first, the most confident before the others.
         classes: Names, in the order of the probabilities.
-        path: Of the PNG.
+        path: The PNG to write.
         top_k: How many bars each photograph gets.
 
     Raises:
@@ -79,8 +79,8 @@ def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -
     name = shorten(fonts.spell(epath.Path(prediction.name).name))
     title, colour = f"{_LEFT_TO_RIGHT}{name}", INK
     if prediction.label is not None and prediction.is_wrong:
-        truth, said = names[prediction.label], names[prediction.said]
-        title, colour = f"{title}\n{_LEFT_TO_RIGHT}{truth}, taken for {said}", WRONG
+        truth, predicted = names[prediction.label], names[prediction.predicted]
+        title, colour = f"{title}\n{_LEFT_TO_RIGHT}{truth}, taken for {predicted}", WRONG
     axes.set_title(title, fontsize=9.5, color=colour, parse_math=False)
 
 
@@ -89,20 +89,19 @@ def _draw_bars(axes: Axes, prediction: Prediction, names: Sequence[str], count: 
     # In units of a full bar: what stands left (names) and right (percentages) of the bars.
     width = 1.1 / (1 - _PERCENTAGE_WIDTH - _LETTER_WIDTH * max(map(fonts.width, names)))
     right = 1.02 + _PERCENTAGE_WIDTH * width
-    places = np.arange(count)
-    axes.barh(places, [1.0] * count, color=_TRACK, height=0.72)
-    for place, (label, probability) in enumerate(top):
-        weight = "bold" if place == 0 else "normal"
+    axes.barh(np.arange(count), [1.0] * count, color=_TRACK, height=0.72)
+    for rank, (label, probability) in enumerate(top):
+        weight = "bold" if rank == 0 else "normal"
         text: dict[str, Any] = {"va": "center", "fontsize": 9}
-        axes.barh(place, probability, color=_bar_colour(prediction, place, label), height=0.72)
-        axes.text(-0.02, place, names[label], ha="right", parse_math=False, **text)
+        axes.barh(rank, probability, color=_bar_colour(prediction, rank, label), height=0.72)
+        axes.text(-0.02, rank, names[label], ha="right", parse_math=False, **text)
         text |= {"weight": weight, "family": fonts.OWN}
-        axes.text(right, place, f"{probability:.2%}", ha="right", **text)
+        axes.text(right, rank, f"{probability:.2%}", ha="right", **text)
     axes.set(xlim=(right - width, right), ylim=(count - 0.5, -0.5))
 
 
-def _bar_colour(prediction: Prediction, place: int, label: int) -> str:
-    if place == 0:
+def _bar_colour(prediction: Prediction, rank: int, label: int) -> str:
+    if rank == 0:
         return WRONG if prediction.is_wrong else ACCENT
     return ACCENT if label == prediction.label else _BAR
 

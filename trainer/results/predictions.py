@@ -11,7 +11,7 @@ class Prediction:
     """A photograph and its probabilities.
 
     Attributes:
-        name: Of the photograph's file.
+        name: The photograph's file name.
         image: RGB uint8 [height, width, 3] in [0, 255].
         probabilities: float [num_classes]; they add up to 1.
         label: Index of the true class, where it is known.
@@ -28,14 +28,14 @@ class Prediction:
         return [(int(i), float(self.probabilities[i])) for i in order]
 
     @property
-    def said(self) -> int:
+    def predicted(self) -> int:
         """Index of the most probable class."""
         return int(self.probabilities.argmax())
 
     @property
     def is_wrong(self) -> bool:
         """Whether the true class is known and another one is more probable."""
-        return self.label is not None and self.said != self.label
+        return self.label is not None and self.predicted != self.label
 
 
 def mistakes_first(predictions: Iterable[Prediction]) -> list[Prediction]:

@@ -47,12 +47,12 @@ def write_report(
     """Writes the page.
 
     Args:
-        path: Of the HTML file.
-        title: Of the page.
+        path: The HTML file to write.
+        title: Which run the page is of.
         title_facts: What to say of the run, {name: value}.
         history: The rows of history.csv.
         metrics: The content of metrics.json.
-        predictions: On photographs whose label is known.
+        predictions: Those on photographs whose true class is known.
         classes: Names, in the order of the probabilities.
     """
     content = page.render(
@@ -80,7 +80,7 @@ def _photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any
         "image": page.jpeg(out.getvalue()),
         "bars": [(classes[label], p) for label, p in prediction.top(_BARS)],
         "truth": None if prediction.label is None else classes[prediction.label],
-        "taken_for": classes[prediction.said] if prediction.is_wrong else None,
+        "taken_for": classes[prediction.predicted] if prediction.is_wrong else None,
     }
 
 

@@ -1,6 +1,6 @@
 """Checkpoints: everything that the rest of a run depends on, in one file that is whole or absent.
 
-The order of the data is a function of (seed, step), so a step stands for the place in it. The
+The order of the data is a function of (seed, step), so a step stands for the position in it. The
 learning rate is a function of the step too, and when to stop early one of the history.
 """
 
@@ -39,21 +39,23 @@ class Checkpoints:
         checkpoints.save(model, state)
 
     Args:
-        run: The run's identity, as `identity.describe` returns it.
+        run_identity: What makes it this run, as `identity.describe` returns it.
         keep: How many of the newest to keep.
     """
 
-    def __init__(self, directory: epath.PathLike, run: Mapping[str, Any], keep: int) -> None:
+    def __init__(
+        self, directory: epath.PathLike, run_identity: Mapping[str, Any], keep: int
+    ) -> None:
         self._directory = epath.Path(directory)
-        self._run = run
+        self._run_identity = run_identity
         self._keep = keep
         self._known = self._files()
 
     def save(self, model: keras.Model, state: TrainState) -> None:
-        """Writes model, optimizer, train state and whose they are."""
+        """Writes model, optimizer, train state and the run's identity."""
         self._directory.mkdir(parents=True, exist_ok=True)
         arrays = {f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables(model))}
-        described = json.dumps({"run": self._run, **state.stored()})
+        described = json.dumps({"run": self._run_identity, **state.stored()})
         arrays[_JSON] = np.frombuffer(described.encode(), np.uint8)
         with files.atomic_writer(self._path(state.step)) as file:
             np.savez(file, **arrays)
@@ -114,7 +116,7 @@ class Checkpoints:
         described: dict[str, Any],
     ) -> TrainState:
         """Sets the model to what was read, all of it or nothing."""
-        differences = identity.differences(described.pop("run"), self._run)
+        differences = identity.differences(described.pop("run"), self._run_identity)
         if differences:
             raise ValueError(
                 f"The checkpoint is of another run. Received: {path}; {'; '.join(differences)}. "
@@ -133,7 +135,7 @@ class Checkpoints:
     def _remove_old(self, state: TrainState) -> None:
         """Keeps the newest few and the best, and nothing that a kill left behind."""
         best = state.best and self._path(int(state.best["step"]))
-        # A later one is damaged, or of a course that was given up: it must not be taken for newest.
+        # A later one is damaged, or of a course that was given up: it must not pass for the newest.
         later = [path for path in self._newest_first() if _step(path) > state.step]
         so_far = self._newest_first()[len(later) :]
         old = [path for path in so_far[self._keep :] if path != best]

@@ -34,7 +34,7 @@ class Workdir:
         self.report = self.root / "report.html"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keeps other runs out until its end, for the one process that writes here.
 
         A bucket has no locks, so nobody is kept out of one; where a file system has none, a warning
@@ -43,11 +43,11 @@ class Workdir:
         Raises:
             RuntimeError: if another process holds the folder, with its host and process id.
         """
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             if "://" not in str(self.root):
                 path = Path(self.root) / _LOCK
                 try:
-                    held.enter_context(lock.hold_for_a_while(path, _refusal))
+                    stack.enter_context(lock.hold_and_remove(path, _refusal))
                 except lock.NoLocksError as error:
                     path.unlink(missing_ok=True)
                     logging.warning(
@@ -56,11 +56,11 @@ class Workdir:
                     )  # fmt: skip
             yield
 
-    def check(self, run: Mapping[str, Any]) -> None:
+    def check(self, run_identity: Mapping[str, Any]) -> None:
         """Refuses a folder that holds another run.
 
         Args:
-            run: The identity of the run that is to be started.
+            run_identity: That of the run to be started, as `identity.describe` returns it.
 
         Raises:
             ValueError: if it holds a run of other settings or other data; says the difference.
@@ -69,31 +69,31 @@ class Workdir:
             return
         self.setting("recipe", "epochs")
         self.setting("data", "digest")
-        differences = identity.differences(read_json(self.config), run)
+        differences = identity.differences(read_json(self.config), run_identity)
         if differences:
             raise ValueError(
                 f"The workdir holds another run. Received: workdir={self.root}; "
                 f"{'; '.join(differences)}. Take another --workdir, or the same settings and data."
             )
 
-    def claim(self, run: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+    def claim(self, run_identity: Mapping[str, Any], start: Mapping[str, Any]) -> None:
         """Makes the folder this run's, once nothing stands in the way of its first step.
 
         Args:
-            run: Its identity, of which only the number of epochs may have grown.
-            start: Of this start: machine, versions and flags, which may.
+            run_identity: The same as before, but for epochs, which may have grown.
+            start: What `provenance.describe` says of this start; it may be another each time.
         """
         if self.config.exists():
             before = read_json(self.config)
-            if self.epochs() != run["recipe"]["epochs"]:
+            if self.epochs() != run_identity["recipe"]["epochs"]:
                 self.report.unlink(missing_ok=True)  # It stands for a run that is finished.
-            recipe = {**before["recipe"], "epochs": run["recipe"]["epochs"]}
+            recipe = {**before["recipe"], "epochs": run_identity["recipe"]["epochs"]}
             resumed = [*before.get("resumed", []), start]
             write_json(self.config, {**before, "recipe": recipe, "resumed": resumed})
             return
         self.root.mkdir(parents=True, exist_ok=True)
-        write_json(self.classes, run["data"]["classes"])
-        write_json(self.config, {**run, **start, "resumed": []})
+        write_json(self.classes, run_identity["data"]["classes"])
+        write_json(self.config, {**run_identity, **start, "resumed": []})
 
     def evaluation(self, name: str) -> epath.Path:
         """The folder of the figures of this name, which `trainer.evaluate` writes."""

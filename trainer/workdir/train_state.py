@@ -1,4 +1,4 @@
-"""How far a run is: all that changes from step to step beside the model, and how it is stored."""
+"""The train state: all that changes from step to step beside the model, and how it is stored."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class TrainState:
         history: A row for each finished epoch, as in history.csv.
         seconds: Time spent training in the epoch under way.
         metrics: State of the metrics of the epoch under way.
-        skipped_batches: Batches of the stream that are passed over, by number, since a step on one
-            gave no number.
+        skipped_batches: Skipped batches, as indices into the stream: a step on each gave no
+            number.
         microbatch: What --microbatch_size=auto has found.
     """
 
