@@ -1,4 +1,4 @@
-"""How many images go through the model at once: as many as asked for, or as memory holds."""
+"""Gradient accumulation: how many images go at once, as many as asked for or as memory holds."""
 
 import contextlib
 from collections.abc import Iterator

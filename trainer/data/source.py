@@ -46,8 +46,8 @@ class PhotographSource:
 
     Attributes:
         view: What the model sees of each photograph.
-        mixup: As `mixing.mixer` takes it.
-        cutmix: As `mixing.mixer` takes it.
+        mixup: Alpha of mixup, which blends pairs; 0: none are.
+        cutmix: Alpha of CutMix, whose pairs swap a box; 0: none do.
     """
 
     view: View = dataclasses.field(default_factory=View)
