@@ -291,8 +291,8 @@ def test_reading_command_ends_with_one_line(
     ) as process:  # fmt: skip
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")
-        # TensorFlow's first words, behind the command's own: it is being imported.
-        next(line for line in lines if not line.startswith(("Evaluating", "Loading")))
+        # The command's last words before TensorFlow, which it imports for seconds from then on.
+        next(line for line in lines if line.startswith("Loading TensorFlow"))
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (42, "")
