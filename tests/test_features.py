@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cli import machine
-from tests.support import miniature
+from tests.support import miniature, miniature_backbone
 from tests.support.doomed import Kill, survive
 from tests.test_many_workers import ends, started
 from tests.test_train import figures_of, weights_of
@@ -152,7 +152,7 @@ def test_whatever_changes_the_features_takes_another_folder(dataset: Path) -> No
 
     manifest = read_manifest(dataset)
     model, mixed, larger = (
-        build_model(8, backbone=miniature.MINIATURE, **options)
+        build_model(8, backbone=miniature_backbone.MINIATURE, **options)
         for options in ({}, {"precision": "mixed_bfloat16"}, {"input_size": 256})
     )
 
@@ -239,7 +239,7 @@ def test_full_disk_leaves_features_out_or_is_named(
     config = config_of(dataset, workdir=str(tmp_path))
     manifest = read_manifest(dataset)
     splits = [find_split(str(dataset), manifest, name) for name in ("train", "val")]
-    model = build_model(8, backbone=miniature.MINIATURE)
+    model = build_model(8, backbone=miniature_backbone.MINIATURE)
     arguments = (model, manifest, splits, tf.distribute.get_strategy())
     assert choose.choose_features(config, *arguments) is None
     needed = machine.readable(50 * (8 * 8 * 3 * 4 + 16))

@@ -163,7 +163,7 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-OF_TRAINING = "--weights=none: VGG16 starts from RANDOM numbers and will hardly learn.\n"
+OF_TRAINING = "--weights=none: The miniature starts from RANDOM numbers and will hardly learn.\n"
 
 
 def training(dataset: Path, workdir: Path) -> list[str]:

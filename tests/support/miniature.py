@@ -4,53 +4,17 @@
 the photograph in VGG16's place: everything else is real.
 """
 
-import dataclasses
-import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from tests.support import warm
-from trainer.model.backbone import VGG16, Backbone
+from tests.support import miniature_backbone, warm
 
 REPOSITORY = Path(__file__).parents[2]
 # On PYTHONPATH, it makes `python -m trainer.main` train the miniature.
 AS_MINIATURE = Path(__file__).parent / "as_miniature"
-
-
-def create(prepare: Callable[[], None] = lambda: None) -> Backbone:
-    """Returns the miniature.
-
-    Args:
-        prepare: Called as it is first built, by when the trainer is imported, which it is in its
-            own good time: what a signal does during TensorFlow's import is a matter of tests too.
-    """
-    prepare_once = functools.cache(prepare)
-
-    def shrink(images: Any) -> Any:
-        """A feature map of 8 by 8 positions, whatever the size of the photograph."""
-        import keras
-
-        prepare_once()
-        side = images.shape[1] // 8
-        means = keras.layers.AveragePooling2D(side, name="means")(images)
-        return keras.Model(keras.utils.get_source_inputs(images), means)
-
-    return dataclasses.replace(
-        VGG16, name="miniature", title="The miniature", preprocess=_scale, network=shrink
-    )
-
-
-def _scale(rgb: Any, _: bool) -> Any:
-    import keras
-
-    return keras.layers.Rescaling(1 / 255, dtype="float32", name="scale")(rgb)
-
-
-MINIATURE = create()
 
 
 def command(*flags: str, script: Sequence[str] = (__file__,)) -> list[str]:
@@ -89,7 +53,7 @@ def run(prepare: Callable[[], None] = lambda: None) -> None:
     """
     import trainer.main
 
-    trainer.main.run(create(prepare))
+    trainer.main.run(miniature_backbone.create(prepare))
 
 
 if __name__ == "__main__":

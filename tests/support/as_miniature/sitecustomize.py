@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 _spec = importlib.util.spec_from_file_location(
-    "miniature", Path(__file__).parents[1] / "miniature.py"
+    "miniature_backbone", Path(__file__).parents[1] / "miniature_backbone.py"
 )
 _miniature = importlib.util.module_from_spec(_spec)
 with contextlib.suppress(ModuleNotFoundError):  # The trainer is installed later.
