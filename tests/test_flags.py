@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pwd
 from typing import Annotated, Literal
 
 import pytest
@@ -104,7 +105,7 @@ def test_option_is_of_the_identity_unless_it_is_said_to_be_of_the_machine() -> N
         (('--animals="cat, wild",dog',), "animals", ["cat, wild", "dog"]),
         (("--place=gs://b/zoo",), "place", "gs://b/zoo"),
         (("--maps=a,/b",), "maps", ["a", "/b"]),
-        (("--maps=~root/a",), "maps", ["/root/a"]),
+        (("--maps=~root/a",), "maps", [f"{pwd.getpwnam('root').pw_dir}/a"]),
     ],
 )
 def test_flag_takes_what_its_field_says(arguments, name, value) -> None:
