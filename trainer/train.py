@@ -299,8 +299,8 @@ def create_callbacks(
         workers=run.workers,
     )
     validation = []
-    if run.val_split:
-        validate = functools.partial(_validate, run, labels_of(run.val_split), checkpointing)
+    if split := run.val_split:
+        validate = functools.partial(_validate, run, split, labels_of(split), checkpointing)
         validation = [Validation(validate)]
     workdir = run.workdir if run.workers.is_chief else None
     profiled = run.config.profiled
@@ -326,9 +326,10 @@ def create_callbacks(
     ]
 
 
-def _validate(run: Run, labels: np.ndarray, checkpointing: Checkpointing) -> dict[str, float]:
-    assert run.val_split
-    probabilities = predict_split(run, run.val_split, [checkpointing])
+def _validate(
+    run: Run, split: Split, labels: np.ndarray, checkpointing: Checkpointing
+) -> dict[str, float]:
+    probabilities = predict_split(run, split, [checkpointing])
     return {
         "val_loss": metrics.cross_entropy(labels, probabilities),
         "val_accuracy": metrics.top_k_accuracy(labels, probabilities, k=1),
