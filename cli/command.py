@@ -10,11 +10,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from cli import environment, streams
+from cli import environment, recipes, streams
 from cli.help import Help
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def run(
     main: Callable[[list[str]], None],
     hint: str = "Pass --help to see the flags.",
     arguments: str = "",
+    recipes_folder: Path | None = None,
 ) -> None:
     """Parses the flags, calls `main` with the positional arguments and exits with its code.
 
@@ -52,6 +54,7 @@ def run(
         main: The command.
         hint: What to say of a flag that it does not know.
         arguments: What it takes beside flags, for its usage line.
+        recipes_folder: Holds what its --recipe may name.
     """
     environment.prepare()
     for number in _stop_signals():
@@ -60,7 +63,7 @@ def run(
     help.define()
     app.run(
         lambda argv: exit_with(_exit_code(main, argv[1:])),
-        flags_parser=lambda argv: _parse_flags(argv, help, hint),
+        flags_parser=lambda argv: _parse_flags(argv, help, hint, recipes_folder),
     )
 
 
@@ -125,10 +128,15 @@ def _stop_signals() -> list[signal.Signals]:
     return [number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
-def _parse_flags(argv: Sequence[str], help: Help, hint: str) -> list[str]:
+def _parse_flags(
+    argv: Sequence[str], help: Help, hint: str, recipes_folder: Path | None
+) -> list[str]:
     """Like absl's own parser, but a wrong flag exits with 2 and `--help` with 0."""
     try:
-        return flags.FLAGS([argv[0], *read_flagfiles(flags.FLAGS, argv[1:])])
+        arguments = read_flagfiles(flags.FLAGS, argv[1:])
+        if recipes_folder:
+            arguments = recipes.expand(arguments, recipes_folder)
+        return flags.FLAGS([argv[0], *arguments])
     except flags.Error as error:
         complain(_complaint(error, help, argv[1:], hint))
         exit_with(BAD_FLAGS)

@@ -5,11 +5,12 @@ Every field of its config is a flag of the command, so that its module is not im
 
 import difflib
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from cli import command
+from cli import command, recipes
 from cli.command import FlagsError
 from cli.flags import define_unchecked, options_of
 
@@ -25,6 +26,7 @@ class CommandFlags:
         module: The module that the job starts, such as `trainer.main`.
         config_class: The record that its flags fill.
         arguments: What stands behind `--`.
+        recipes_folder: Holds what its --recipe may name.
 
     Raises:
         FlagsError: if a flag is unknown or wrong, with the nearest name.
@@ -36,8 +38,10 @@ class CommandFlags:
         module: str,
         config_class: "type[DataclassInstance]",
         arguments: Sequence[str],
+        recipes_folder: Path | None = None,
     ) -> None:
         self._title, self._module, self._arguments = title, module, arguments
+        self._recipes_folder = recipes_folder
         self._options = options_of(config_class)
         self._values = flags.FlagValues()  # This command's own have some of the same names.
         # What a path means, and what a value must be, the config says, as on the machine.
@@ -48,7 +52,10 @@ class CommandFlags:
     def _parse(self) -> None:
         values = self._values
         try:
-            _, *rest = values([self._module, *command.read_flagfiles(values, self._arguments)])
+            arguments = command.read_flagfiles(values, self._arguments)
+            if self._recipes_folder:
+                arguments = recipes.expand(arguments, self._recipes_folder)
+            _, *rest = values([self._module, *arguments])
         except flags.UnrecognizedFlagError as error:
             raise self._unknown(error.flagname) from None
         except flags.Error as error:

@@ -8,7 +8,7 @@ from cli import paths
 from cli.command import FlagsError
 from cli.flags import options_of
 from launch.command_flags import CommandFlags
-from trainer.config import TrainConfig
+from trainer.config import RECIPES, TrainConfig
 
 # Of the flags that are paths: those that the trainer reads.
 _SCHEMES: Mapping[str, tuple[str, ...]] = {
@@ -113,7 +113,7 @@ def parse(arguments: Sequence[str]) -> TrainerFlags:
     Raises:
         FlagsError: if one is unknown or wrong, with the nearest name.
     """
-    read = CommandFlags("The trainer", "trainer.main", TrainConfig, arguments)
+    read = CommandFlags("The trainer", "trainer.main", TrainConfig, arguments, RECIPES)
     try:
         config = TrainConfig(**read.options())
     except ValueError as error:

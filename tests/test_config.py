@@ -18,7 +18,7 @@ SEED_RECIPE = {
 
 
 def test_defaults_are_the_seeds_recipe() -> None:
-    assert TrainConfig(data_dir="d", workdir="w").recipe() == SEED_RECIPE
+    assert TrainConfig(data_dir="d", workdir="w").settings() == SEED_RECIPE
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_machine_may_change_on_resume_and_the_recipe_may_not() -> None:
         profile_steps="10:20",
         dry_run=True,
     )
-    assert elsewhere.recipe() == config.recipe()
-    assert dataclasses.replace(config, weights="a/path.h5").recipe() == config.recipe()
+    assert elsewhere.settings() == config.settings()
+    assert dataclasses.replace(config, weights="a/path.h5").settings() == config.settings()
     for other in ({"learning_rate": 1e-3}, {"weights": "none"}, {"epochs": 21}):
-        assert dataclasses.replace(config, **other).recipe() != config.recipe()
+        assert dataclasses.replace(config, **other).settings() != config.settings()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from trainer.model.backbone import VGG16
 from trainer.model.classifier import build_model
 from trainer.model.division import cut
+from trainer.model.head import Head
 
 RGB = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
 
@@ -39,7 +40,12 @@ LAYERS = [
 
 def build(freeze_layers: int, **options: object) -> keras.Model:
     return build_model(
-        3, backbone=BRANCHING, input_size=96, freeze_layers=freeze_layers, head="gap", **options
+        3,
+        backbone=BRANCHING,
+        input_size=96,
+        freeze_layers=freeze_layers,
+        head=Head("gap"),
+        **options,
     )
 
 
@@ -98,7 +104,7 @@ def test_branches_take_precision_and_are_saved_with_plain_layers() -> None:
 
 
 def test_joined_again_frozen_part_and_rest_are_the_model() -> None:
-    model = build_model(8, head="gap")
+    model = build_model(8, head=Head("gap"))
     frozen, rest = cut(model)
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     np.testing.assert_array_equal(rest(frozen(images)), model(images))

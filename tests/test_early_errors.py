@@ -218,7 +218,7 @@ def test_damaged_history_does_not_pass_for_an_early_stop(
 def test_run_that_goes_on_needs_its_first_weights_no_more(
     inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = TrainConfig(data_dir="data", workdir="run").recipe()
+    recipe = TrainConfig(data_dir="data", workdir="run").settings()
     config = json.loads((inputs / "run" / "config.json").read_text()) | {"recipe": recipe}
     shutil.copytree(inputs / "run", inputs / "with_weights")
     (inputs / "with_weights" / "config.json").write_text(json.dumps(config))

@@ -190,8 +190,9 @@ def test_features_are_what_the_first_layer_that_trains_takes(
     freeze_layers: int, head: str, shape: tuple[int, ...], operations: int | None, dataset: Path
 ) -> None:
     from trainer.model.classifier import build_model
+    from trainer.model.head import Head
 
-    model = build_model(8, freeze_layers=freeze_layers, head=head)
+    model = build_model(8, freeze_layers=freeze_layers, head=Head(head))
     config = config_of(dataset, freeze_layers=freeze_layers, head=head)
     features = FeatureSource.from_config(config, model, read_manifest(dataset))
     assert features.rest.inputs[0].shape[1:] == shape

@@ -19,6 +19,7 @@ from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.model import memory
 from trainer.model.classifier import build_model
+from trainer.model.head import Head
 from trainer.model.loss import create_loss
 from trainer.model.optimizer import create_optimizer
 
@@ -76,7 +77,7 @@ def test_saved_model_takes_that_size_and_every_command_with_it(
     )
     assert predicted.returncode == 0, predicted.stderr
     [answer] = json.loads(predicted.stdout)
-    expected = model.predict(View(SIZE).centre(jpeg)[None], verbose=0)[0]
+    expected = model.predict(View(SIZE).square(jpeg)[None], verbose=0)[0]
     # It is stored again, as a build would, and loses a little by it.
     assert answer["predictions"][0]["probability"] == pytest.approx(expected.max(), abs=0.05)
     with (from_features / "evaluations/own/predictions.csv").open() as file:
@@ -98,7 +99,7 @@ def test_layers_of_vgg16_take_any_size_and_their_memory_is_that_of_its_pixels() 
     config = TrainConfig(data_dir="", workdir="")
     activations = []
     for size in (96, 192):
-        model = build_model(2, input_size=size, head="gap")
+        model = build_model(2, input_size=size, head=Head("gap"))
         loss = create_loss(config, {"cat": 1, "dog": 1})
         model.compile(create_optimizer(config, 0.1), loss, jit_compile=False)
         model.build_training()

@@ -6,6 +6,7 @@ from cli.flags import options_of
 from trainer.config import TrainConfig
 from trainer.model import classifier
 from trainer.model.backbone import VGG16
+from trainer.model.head import Head
 from trainer.workdir.files import Workdir, write_json
 from trainer.workdir.saved_model import load_model
 
@@ -34,7 +35,7 @@ def test_seed_recipe_has_the_seeds_parameters() -> None:
     ],
 )
 def test_layers_below_the_count_are_frozen(freeze_layers: int, first_trainable: str) -> None:
-    model = classifier.build_model(8, freeze_layers=freeze_layers, head="gap")
+    model = classifier.build_model(8, freeze_layers=freeze_layers, head=Head("gap"))
     trainable = [layer.name for layer in model.layers if layer.trainable_weights]
     assert trainable[0] == first_trainable
     assert trainable[-1] == "probabilities"
@@ -51,7 +52,7 @@ def test_count_outside_the_layers_is_refused(freeze_layers: int) -> None:
 
 
 def test_preprocessing_inside_is_keras_own() -> None:
-    model = classifier.build_model(2, head="gap")
+    model = classifier.build_model(2, head=Head("gap"))
     rgb = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
     inside = keras.Model(model.input, model.get_layer("minus_means").output)
     expected = keras.applications.vgg16.preprocess_input(rgb.astype(np.float32))
@@ -60,9 +61,9 @@ def test_preprocessing_inside_is_keras_own() -> None:
 
 @pytest.mark.parametrize("precision", options_of(TrainConfig)["precision"].choices)
 def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, tmp_path) -> None:
-    options = {"head": "gap", "freeze_layers": 19, "precision": precision}
-    config = TrainConfig(data_dir="", workdir="", **options)
-    model = classifier.build_model(3, **options)
+    options = {"freeze_layers": 19, "precision": precision}
+    config = TrainConfig(data_dir="", workdir="", head="gap", **options)
+    model = classifier.build_model(3, head=Head("gap"), **options)
     classifier.for_inference(model, config, VGG16).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects={}, compile=False)
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
@@ -73,7 +74,7 @@ def test_saved_model_loads_without_the_project_and_predicts_the_same(precision, 
 
 
 def test_same_seed_gives_the_same_head() -> None:
-    one, two, other = (classifier.build_model(3, head="gap", seed=seed) for seed in (1, 1, 2))
+    one, two, other = (classifier.build_model(3, head=Head("gap", seed=seed)) for seed in (1, 1, 2))
     kernels = [model.get_layer("dense").get_weights()[0] for model in (one, two, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])

@@ -15,13 +15,14 @@ from tests.support.doomed import Kill, survive
 from tests.test_many_workers import ends, started
 from tests.test_train import figures_of, weights_of
 from trainer.model import classifier
+from trainer.model.head import Head
 
 HALF = ("mixed_bfloat16", "mixed_float16")
 
 
 @pytest.mark.parametrize("precision", HALF)
 def test_layers_between_preprocessing_and_softmax_compute_in_half(precision: str) -> None:
-    model = classifier.build_model(2, head="gap", precision=precision)
+    model = classifier.build_model(2, head=Head("gap"), precision=precision)
     policies = {layer.name: layer.dtype_policy.name for layer in model.layers}
     assert policies.pop("minus_means") == policies.pop("probabilities") == "float32"
     assert policies.pop("images") == "float32"
@@ -36,7 +37,7 @@ def test_bytes_less_their_means_keep_every_bit() -> None:
     whole, half = (
         keras.Model(model.input, model.get_layer("minus_means").output).predict(rgb, verbose=0)
         for model in (
-            classifier.build_model(2, head="gap", precision=precision)
+            classifier.build_model(2, head=Head("gap"), precision=precision)
             for precision in ("float32", "mixed_bfloat16")
         )
     )

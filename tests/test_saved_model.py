@@ -15,6 +15,7 @@ from cli.flags import options_of
 from trainer.config import TrainConfig
 from trainer.model import classifier
 from trainer.model.backbone import VGG16
+from trainer.model.head import Head
 
 PRECISIONS = options_of(TrainConfig)["precision"].choices
 # The oldest that is promised, and whatever is the newest.
@@ -58,7 +59,13 @@ def saved(rgb: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.n
         {"head": "flatten", "precision": "float32"},
     ):
         config = TrainConfig(data_dir="", workdir="", freeze_layers=2, **options)
-        model = classifier.build_model(3, backbone=SMALL_VGG, freeze_layers=2, **options)
+        model = classifier.build_model(
+            3,
+            backbone=SMALL_VGG,
+            freeze_layers=2,
+            head=Head(options["head"]),
+            precision=options["precision"],
+        )
         path = folder / f"{'-'.join(options.values())}.keras"
         classifier.for_inference(model, config, SMALL_VGG).save(path)
         said[str(path)] = model.predict(np.load(rgb), verbose=0)

@@ -16,14 +16,14 @@ def test_square_is_the_centre_of_the_photograph() -> None:
     photograph = np.random.default_rng(0).integers(0, 256, (32, 50, 3)).repeat(8, 0).repeat(8, 1)
     stored = jpeg(photograph)
     whole = tf.io.decode_jpeg(stored, channels=3, dct_method="INTEGER_ACCURATE").numpy()
-    square = View().centre(stored).numpy()
+    square = View().square(stored).numpy()
     np.testing.assert_array_equal(square, whole[16:240, 88:312])
 
 
 @pytest.mark.parametrize("size", [96, 224, 320])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (64, 48), (700, 512)])
 def test_any_photograph_becomes_a_square(shape, size) -> None:
-    square = View(size).centre(jpeg(np.full((*shape, 3), 77))).numpy()
+    square = View(size).square(jpeg(np.full((*shape, 3), 77))).numpy()
     assert square.shape == (size, size, 3)
     np.testing.assert_allclose(square, 77, atol=1)
 
@@ -31,7 +31,7 @@ def test_any_photograph_becomes_a_square(shape, size) -> None:
 def test_grey_jpeg_becomes_rgb() -> None:
     out = io.BytesIO()
     Image.new("L", (40, 30), 50).save(out, "JPEG")
-    np.testing.assert_allclose(View().centre(out.getvalue()).numpy(), 50, atol=1)
+    np.testing.assert_allclose(View().square(out.getvalue()).numpy(), 50, atol=1)
 
 
 def blocks() -> bytes:
@@ -57,7 +57,7 @@ def test_another_size_shows_the_same_of_a_photograph(augment) -> None:
 def test_views_that_are_kept_are_those_of_training() -> None:
     position = tf.constant(5, tf.int64)
     centre, mirrored = View(96, "flip").kept(blocks(), position)
-    np.testing.assert_array_equal(centre, View(96).centre(blocks()))
+    np.testing.assert_array_equal(centre, View(96).square(blocks()))
     np.testing.assert_array_equal(mirrored, tf.reverse(centre, [1]))
     drawn = View(96, "full", seed=3, draws=3)
     for number, view in enumerate(drawn.kept(blocks(), position)):

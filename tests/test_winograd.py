@@ -15,6 +15,7 @@ from tests.support.miniature import environment
 from trainer.config import TrainConfig
 from trainer.model import classifier, memory
 from trainer.model.backbone import VGG16
+from trainer.model.head import Head
 from trainer.numerics import winograd
 from trainer.numerics.reproducible_model import ReproducibleModel
 
@@ -65,7 +66,7 @@ def test_layer_is_keras_own_with_its_weights_bias_and_activation() -> None:
 
 def kinds(**options) -> dict[str, bool]:
     """{convolution: whether it is Winograd's}."""
-    model = classifier.build_model(2, head="gap", **options)
+    model = classifier.build_model(2, head=Head("gap"), **options)
     return {
         layer.name: isinstance(layer, winograd.WinogradConv2D)
         for layer in model.layers
@@ -99,7 +100,7 @@ def test_gpu_keeps_its_own_convolutions(monkeypatch) -> None:
 
 
 def test_trained_model_and_the_one_saved_predict_the_same() -> None:
-    model = classifier.build_model(3, head="gap")
+    model = classifier.build_model(3, head=Head("gap"))
     saved = classifier.for_inference(model, TrainConfig(data_dir="", workdir="", head="gap"), VGG16)
     rgb = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
     np.testing.assert_allclose(model(rgb), saved(rgb), atol=1e-5)
@@ -235,7 +236,7 @@ def test_run_may_go_on_with_the_other_setting(tmp_path) -> None:
     assert [line.split()[1] for line in found] == ["True", "False"]
     assert all(np.isfinite(weight).all() for weight in weights)
     recipes = [
-        TrainConfig(data_dir="", workdir="", fast_convolutions=setting).recipe()
+        TrainConfig(data_dir="", workdir="", fast_convolutions=setting).settings()
         for setting in options_of(TrainConfig)["fast_convolutions"].choices
     ]
     assert recipes[0] == recipes[1]

@@ -11,6 +11,13 @@ _FEATURES = {
     "image/filename": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
 }
+_OBJECTS = {
+    "label": tf.io.FixedLenFeature([], tf.int64),
+    "objects/bbox": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
+    "objects/label": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    "objects/is_crowd": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    "objects/area": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
+}
 _ORIGIN = {
     "image/id": tf.io.FixedLenFeature([], tf.int64),
     "image/filename": tf.io.FixedLenFeature([], tf.string),
@@ -47,6 +54,24 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 def parse_origin(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns `image/id` (int64) and `image/filename` of one example: which photograph it is."""
     return tf.io.parse_single_example(serialized, _ORIGIN)
+
+
+def parse_box(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the box of an example's largest object of its own label, float32 [4].
+
+    As TFDS's BBox: first row and column, last row and column, as shares of the image; all of the
+    image where there is no such object. Crowds count for none.
+    """
+    example = tf.io.parse_single_example(serialized, _OBJECTS)
+    is_own = (example["objects/label"] == example["label"]) & (example["objects/is_crowd"] == 0)
+    areas = tf.where(is_own, example["objects/area"], -1.0)
+    largest = tf.reduce_max(areas)  # Minus infinity where there is none at all.
+    all_of_it = tf.constant([[0.0, 0.0, 1.0, 1.0]])
+    boxes = tf.concat([tf.reshape(example["objects/bbox"], [-1, 4]), all_of_it], axis=0)
+    number = tf.where(
+        largest >= 0, tf.argmax(tf.concat([areas, [-1.0]], 0)), tf.size(areas, tf.int64)
+    )
+    return tf.gather(boxes, number)
 
 
 def parse_examples(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,5 +1,6 @@
 """What can be wrong with a command's inputs, said before TensorFlow's seconds of import."""
 
+import math
 from collections.abc import Sequence
 
 from etils import epath
@@ -43,6 +44,19 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
         check_path(config.weights, backbone)
     return manifest
+
+
+def advice_on_stored_size(config: TrainConfig, manifest: Manifest) -> str | None:
+    """What to say where the photographs are stored smaller than the model sees them; else None."""
+    stored = manifest.options["image_size"]
+    needed = math.ceil(config.input_size * 8 / 7) if config.fit == "crop" else config.input_size
+    if not stored or stored >= needed:  # 0: as they came.
+        return None
+    return (
+        f"The photographs are stored with a short side of {stored} pixels and are enlarged to "
+        f"--input_size={config.input_size}: `python -m data_prep.build --image_size={needed}` "
+        "keeps what the model could see."
+    )
 
 
 def check_workdir(path: epath.PathLike) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from cli import flags
 from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule, matching
 
+RECIPES = Path(__file__).parent / "recipes"
+
 NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 SMALLEST_INPUT, LARGEST_INPUT, INPUT_STEP = 96, 768, 32  # Pixels; VGG16 halves them five times.
@@ -29,7 +31,7 @@ _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
 _Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
 _LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be above 0")]
 _Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
-_Smoothing = Annotated[
+_Share = Annotated[
     float, Range(0), Rule(lambda share: 0 <= share < 1, "must be 0 or more, below 1")
 ]
 _Steps = Annotated[str, Rule(_are_steps, "must be FIRST:LAST, two steps from 1 on, as in 10:20")]
@@ -50,6 +52,9 @@ class TrainConfig:
     """What data_prep.build made."""
     workdir: Machine[BucketPath]
     """Where the run goes; one that holds this run is resumed."""
+    recipe: Machine[Literal["seed", "best"] | None] = None
+    """A set of flags that ships with the trainer; flags beside it win. seed: the defaults. best:
+    the most accurate that we know for few photographs."""
     num_gpus: Machine[NonNegative | None] = None
     """On each worker. Unset: every visible GPU, the CPU where there is none. 0: the CPU."""
     cpu_replicas: Machine[Positive] = 1
@@ -61,8 +66,9 @@ class TrainConfig:
     microbatch_size: Machine[_Microbatch | None] = None
     """At most so many images go through the model at once on each replica: the update stays that of
     the whole batch, and needs less memory. auto: as many as fit. Unset: a replica's share."""
-    epochs: Positive = 20
-    """Times through the data. May grow: a run that is finished or was stopped then goes on."""
+    epochs: NonNegative = 20
+    """Times through the data. May grow: a run that is finished or was stopped then goes on. 0: the
+    head stays what --head_init=logistic makes it."""
     learning_rate: _LearningRate = 1e-4
     """Of the optimizer."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
@@ -78,16 +84,25 @@ class TrainConfig:
     weight_decay: Annotated[float, Range(0)] | None = None
     """Share of each weight that a step takes off, times the learning rate. Unset: the optimizer's
     own, none for sgd and 0.004 for adamw."""
-    label_smoothing: _Smoothing = 0.0
+    label_smoothing: _Share = 0.0
     """Share of each label that is spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: every class has the same share of the training loss, however few its
     photographs."""
     input_size: _InputSize = IMAGE_SIZE
     f"""Pixels of the square that the model sees: {_INPUT_SIZES}."""
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    """What becomes of a photograph that is no square. crop: its centre is seen. squash: all of it,
+    its aspect changed. pad: all of it, with the mean colour beside it."""
     augment: Literal["none", "flip", "full"] = "none"
     """flip: mirrors half of the training photographs, others in each epoch. full: random crops,
     flips, colours and RandAugment's operations."""
+    object_crops: bool = False
+    """Trains also on the animals: the largest of each photograph's class, cut out by its box. Needs
+    features, see --cache_features."""
+    test_views: Literal["1", "flip", "scales"] = "1"
+    """Over what probabilities are averaged, in evaluation, prediction and the saved model. flip:
+    the photograph and its mirror image. scales: both of these, and the middle of both enlarged."""
     mixup: Annotated[float, Range(0)] = 0.0
     """Alpha, of pairs blended; 0: none are. 0.2 is usual."""
     cutmix: Annotated[float, Range(0)] = 0.0
@@ -99,8 +114,20 @@ class TrainConfig:
     """The network, trained on ImageNet, that the head is put on."""
     freeze_layers: _Layers = 15
     """How many of VGG16's layers, its input among them, do not train."""
-    head: Literal["flatten", "gap"] = "flatten"
-    """How the last feature map becomes a vector."""
+    head: Literal["flatten", "gap", "gmp", "gem", "gap_gmp"] = "flatten"
+    """How the last feature map becomes a vector. flatten keeps every position; over the positions,
+    gap takes the mean, gmp the largest, gem the cube root of the mean cube, gap_gmp both of the
+    first two."""
+    head_units: NonNegative = 256
+    """Of the hidden layer. 0: there is none, the classifier is linear."""
+    dropout: _Share = 0.5
+    """Share of the last layer's inputs that training leaves out at random."""
+    feature_norm: Literal["none", "l2", "power_l2", "standardize"] = "none"
+    """Of that vector. l2: its length becomes 1. power_l2: after signed square roots. standardize:
+    each number has mean 0 and variance 1 over the training photographs."""
+    head_init: Literal["random", "logistic"] = "random"
+    """logistic: the linear head (--head_units=0) starts as the logistic regression of the training
+    features, its strength chosen by cross-validation within them; training goes on from it."""
     weights: BucketPath = "imagenet"
     """imagenet, none (random), or the path of Keras's file."""
     cache_features: Machine[Literal["auto", "on", "off"]] = "auto"
@@ -132,6 +159,8 @@ class TrainConfig:
     """Steps between checkpoints; one is also written at each epoch's end."""
     keep_checkpoints: Machine[Positive] = 2
     """How many of the newest checkpoints to keep; the best epoch's is kept besides."""
+    fold: str | None = None
+    """K/N."""
     profile_steps: Machine[_Steps | None] = None
     """FIRST:LAST, as 10:20: steps whose profile goes to WORKDIR/tensorboard; the run's first
     is 1."""
@@ -141,12 +170,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._check_folders()
         flags.check(self)
-        if not 0 <= self.warmup_epochs < self.epochs:
+        if not 0 <= self.warmup_epochs < max(self.epochs, 1):
             raise ValueError(
                 f"warmup_epochs must be 0 or more, and less than the {self.epochs} epochs. "
                 f"Received: warmup_epochs={self.warmup_epochs}."
             )
         self._check_cache()
+        self._check_head()
         if self.jit_compile and self.deterministic:
             raise ValueError(
                 "jit_compile does not go with deterministic: XLA has no gradient of max-pooling "
@@ -184,6 +214,37 @@ class TrainConfig:
                 f"cache_views={self.cache_views}, augment={self.augment}."
             )
 
+    def _check_head(self) -> None:
+        """A head that is fitted is linear, and is fitted to features."""
+        if self.head_init == "logistic" and self.head_units:
+            raise ValueError(
+                "head_init=logistic fits a linear head. Received: "
+                f"head_init=logistic, head_units={self.head_units}. Add --head_units=0."
+            )
+        if self.needs_features and self.cache_features == "off":
+            raise ValueError(
+                "head_init=logistic, feature_norm=standardize and object_crops need features. "
+                f"Received: head_init={self.head_init}, feature_norm={self.feature_norm}, "
+                f"object_crops={self.object_crops}, cache_features=off. Leave --cache_features out."
+            )
+        if not self.epochs and self.head_init == "random":
+            raise ValueError(
+                "Without an epoch nothing trains the head. Received: epochs=0, head_init=random. "
+                "Add --head_init=logistic --head_units=0, or an epoch."
+            )
+        if self.object_crops and self.augment == "full":
+            raise ValueError(
+                "object_crops does not go with augment=full, which draws its own crops. Received: "
+                "object_crops=True, augment=full. Take --augment=flip."
+            )
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the run cannot do without features."""
+        return (
+            self.head_init == "logistic" or self.feature_norm == "standardize" or self.object_crops
+        )
+
     @property
     def profiled(self) -> tuple[int, int] | None:
         """The first and the last step to profile; the run's first is 1."""
@@ -207,7 +268,7 @@ class TrainConfig:
                 f"Use {self.batch_size + num_replicas}."
             )
 
-    def recipe(self) -> dict[str, str | int | float | bool | None]:
+    def settings(self) -> dict[str, str | int | float | bool | None]:
         """The options that decide what comes out: a workdir holds one run of one recipe."""
         options = dataclasses.asdict(self)
         if self.weights != "none":

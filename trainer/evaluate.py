@@ -91,7 +91,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
-    source = PhotographSource(View(model.input_shape[1]))
+    source = PhotographSource(View(model.input_shape[1], fit=run_files.fit()))
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, split.num_examples, config.batch_size)
         probabilities = evaluation.predict_split(

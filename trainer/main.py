@@ -9,8 +9,8 @@ from typing import Any
 from cli import command, flags
 from tfrecords.manifest import Manifest, read_manifest
 from trainer import keras_settings
-from trainer.checks import check_run
-from trainer.config import TrainConfig
+from trainer.checks import advice_on_stored_size, check_run
+from trainer.config import RECIPES, TrainConfig
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
 from trainer.loop import preemption
 from trainer.loop.signals import StopSignals
@@ -50,6 +50,8 @@ def announce(config: TrainConfig, manifest: Manifest) -> None:
     print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
     if "val" not in manifest.counts:
         print("No split val: nothing validates the epochs, and the run ends without an accuracy.")
+    if advice := advice_on_stored_size(config, manifest):
+        print(advice)
     print("Loading TensorFlow ...", flush=True)
 
 
@@ -99,7 +101,7 @@ def run(backbone: Backbone | None = None) -> None:
     def train_one(arguments: list[str]) -> None:
         main(arguments, backbone)
 
-    command.run(train_one)
+    command.run(train_one, recipes_folder=RECIPES)
 
 
 if __name__ == "__main__":

@@ -158,8 +158,8 @@ def predict(
     from trainer.workdir.saved_model import load_model
 
     model = load_model(run_files)
-    view = View(model.input_shape[1])
-    squares = np.stack([view.centre(jpeg).numpy() for _, jpeg in jpegs])
+    view = View(model.input_shape[1], fit=run_files.fit())
+    squares = np.stack([view.square(jpeg).numpy() for _, jpeg in jpegs])
     with Progress(len(squares), "photographs", lines_to=sys.stderr) as progress:
         counting = Counting(progress, len(squares), _BATCH_SIZE)
         probabilities = model.predict(

@@ -25,6 +25,7 @@ from trainer.distribute.strategy import create_strategy, is_on_cpu
 from trainer.distribute.workers import Workers, naming_lost_workers
 from trainer.features import compute
 from trainer.features.choose import choose_features
+from trainer.head_start import fit_head
 from trainer.loop.checkpointing import Checkpointing, Stopping
 from trainer.loop.counting import Counting
 from trainer.loop.display import Display
@@ -36,6 +37,7 @@ from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
+from trainer.model.head import Head
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
 from trainer.model.loss import create_loss
 from trainer.model.optimizer import create_optimizer
@@ -76,6 +78,8 @@ def train(
         with microbatch.naming_one_that_fits(run):
             if run.features:
                 fill_features(run)
+            if not run.state.step:
+                fit_head(run)
             fit(run, stop)
             return finish(run, stop)
 
@@ -193,9 +197,8 @@ def create_model(
         backbone=backbone,
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
-        head=config.head,
+        head=Head.from_config(config),
         precision=config.precision,
-        seed=config.seed,
         fast_convolutions=config.fast_convolutions,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.

@@ -219,7 +219,7 @@ def read_examples(data_dir: Path) -> list[schema.Example]:
                 example = schema.parse_example(record.data)
                 try:
                     tf.io.decode_jpeg(example.image, channels=3)
-                    View().centre(tf.constant(example.image))
+                    View().square(tf.constant(example.image))
                 except tf.errors.InvalidArgumentError as error:
                     raise RuntimeError(f"{example.filename}: {error}") from error
                 examples.append(example)

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecords import reader
@@ -90,6 +91,11 @@ class Order:
 
 # tf.data's own shuffle would mix in TensorFlow's global seed; this one knows its arguments alone.
 _shuffle = tf.random.experimental.stateless_shuffle
+
+
+def numbers_of(split: Split) -> np.ndarray:
+    """Returns the numbers of a split's examples among those of its shards, int64 [num_examples]."""
+    return np.arange(split.num_examples) if split.members is None else split.members
 
 
 def full_batches_once(

@@ -20,6 +20,11 @@ class Source(Protocol):
     A worker gets its rows of each global batch alone, a replica's share of them at a time.
     """
 
+    @property
+    def view(self) -> View:
+        """What the model sees of each photograph."""
+        ...
+
     def training_batches(
         self,
         split: Split,
@@ -31,9 +36,13 @@ class Source(Protocol):
         ...
 
     def evaluation_batches(
-        self, split: Split, batch_size: int, worker: tf.distribute.InputContext = ALONE
+        self,
+        split: Split,
+        batch_size: int,
+        worker: tf.distribute.InputContext = ALONE,
+        view: int = 0,
     ) -> tf.data.Dataset:
-        """Returns the inputs of a split in the order of its shards, in full batches.
+        """Returns one of the tested views of a split in the order of its shards, in full batches.
 
         The first example fills the last batch up: drop all after num_examples.
         """
@@ -107,21 +116,29 @@ class PhotographSource:
         return ds.prefetch(PREFETCHED).with_options(decoding_options())
 
     def evaluation_batches(
-        self, split: Split, batch_size: int, worker: tf.distribute.InputContext = ALONE
+        self,
+        split: Split,
+        batch_size: int,
+        worker: tf.distribute.InputContext = ALONE,
+        view: int = 0,
     ) -> tf.data.Dataset:
         """Returns the images of a split in the order of its shards, in full batches.
 
         The first image fills the last batch up: drop all after num_examples.
 
+        Args:
+            view: Which of the view's `tested_views`.
+
         Yields:
-            RGB uint8 [rows, size, size, 3], where rows is a replica's share of the global batch.
+            RGB [rows, size, size, 3] of the view's dtype, where rows is a replica's share of the
+            global batch.
         """
         examples = open_examples(split, window=0)  # None are shuffled.
         ds = tf.data.Dataset.range(len(split.paths)).flat_map(examples.read)
         ds = full_batches_once(ds, split.num_examples, batch_size)
         ds = own_rows(ds, batch_size, worker)
         ds = ds.map(
-            lambda key: self.view.centre(examples.take(key)[0]),
+            lambda key: self.view.tested(examples.take(key)[0], view),
             num_parallel_calls=parallel_decodes(),
             deterministic=True,
         )

@@ -31,6 +31,7 @@ class Split:
         counts: Examples in each shard.
         classes: Names; a label is an index into them.
         index: What is known of each example, where several workers read their own alone.
+        members: The numbers of its examples among those of the shards; None: all of them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Split:
     counts: list[int]
     classes: list[str]
     index: Index | None = None
+    members: np.ndarray | None = None
 
     @property
     def num_examples(self) -> int:

@@ -41,8 +41,14 @@ def choose_features(
     hindrance = _hindrance(config, store, splits)
     if hindrance and config.cache_features == "on":
         raise ValueError(f"{hindrance}. Received: cache_features=on. Use auto or off.")
+    if hindrance and config.needs_features:
+        raise ValueError(
+            f"{hindrance}. Received: head_init={config.head_init}, "
+            f"feature_norm={config.feature_norm}, object_crops={config.object_crops}, which need "
+            "features."
+        )
     loss = hindrance or why_not_worth(config, features, is_on_cpu(strategy))
-    if config.cache_features == "auto" and loss:
+    if config.cache_features == "auto" and loss and not config.needs_features:
         print(f"Frozen layers: computed in every step. {loss}.", flush=True)
         return None
     print(

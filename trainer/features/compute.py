@@ -12,7 +12,7 @@ from cli.progress import Progress
 from tfrecords import reader
 from trainer.data.source import decoding_options, parallel_decodes
 from trainer.data.split import Split
-from trainer.data.view import View
+from trainer.data.view import Shown, View
 from trainer.distribute.workers import Workers
 from trainer.features.source import FeatureSource
 from trainer.features.store import shards_of
@@ -49,7 +49,8 @@ def fill(
             paths = [path for owner, path in missing if owner is split]
             views = _compute(features, split, paths, model, batch_size)
             for path in paths:  # Batches run on from one shard into the next.
-                records = _records(views, store.num_examples(path), store.views_in(split))
+                num_views = len(store.views_in(split))
+                records = _records(views, store.num_examples(path), num_views)
                 store.write(path, _counted(records, progress))
 
 
@@ -94,18 +95,18 @@ def _batches(
     """Every view of every example, in order, in full batches; black images behind them.
 
     Yields:
-        RGB uint8 [rows, size, size, 3].
+        RGB [rows, size, size, 3], uint8 or what else the view's dtype is.
     """
     store, view = features.store, features.view
-    num_views = store.views_in(split)
-    num_images = num_views * sum(map(store.num_examples, paths))
-    black = tf.zeros([view.size, view.size, 3], tf.uint8)
+    shown = store.views_in(split)
+    num_images = len(shown) * sum(map(store.num_examples, paths))
+    black = tf.zeros([view.size, view.size, 3], view.dtype)
     starts = dict(zip(split.paths, split.starts, strict=False))
     first = tf.constant([starts[path] for path in paths], tf.int64)
     shards = tf.data.Dataset.from_tensor_slices((list(paths), first))
     ds = shards.flat_map(lambda path, first: reader.read_serialized(path).enumerate(first))
     ds = ds.map(
-        functools.partial(_views, view=view if num_views > 1 else View(view.size)),
+        functools.partial(_views, view=view, shown=shown),
         num_parallel_calls=parallel_decodes(),
         deterministic=True,
     )
@@ -116,9 +117,12 @@ def _batches(
     return ds.prefetch(2).with_options(decoding_options())
 
 
-def _views(index: tf.Tensor, serialized: tf.Tensor, *, view: View) -> tf.Tensor:
-    """Returns every view of the example of this index, uint8 [num_views, size, size, 3]."""
-    return view.kept(reader.parse_example(serialized)["image"], index)
+def _views(
+    index: tf.Tensor, serialized: tf.Tensor, *, view: View, shown: tuple[Shown, ...]
+) -> tf.Tensor:
+    """Returns these views of the example of this index, [num_views, size, size, 3]."""
+    jpeg, box = reader.parse_example(serialized)["image"], reader.parse_box(serialized)
+    return view.stack(shown, jpeg, box, index)
 
 
 def _counted(records: Iterable[bytes], progress: Progress) -> Iterator[bytes]:

@@ -75,15 +75,20 @@ class FeatureSource:
         return ds.prefetch(_PREFETCHED).with_options(worker_options())
 
     def evaluation_batches(
-        self, split: Split, batch_size: int, worker: tf.distribute.InputContext = ALONE
+        self,
+        split: Split,
+        batch_size: int,
+        worker: tf.distribute.InputContext = ALONE,
+        view: int = 0,
     ) -> tf.data.Dataset:
         """As `PhotographSource.evaluation_batches`, with features, [rows, ...], for images."""
+        position = self.store.views_in(split).index(self.view.tested_views[view])
         ds = tf.data.Dataset.range(split.num_examples)
         ds = full_batches_once(ds, split.num_examples, batch_size)
         ds = own_rows(ds, batch_size, worker)
         ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)
         look_up = self.look_up(split)
-        ds = ds.map(lambda indices: look_up(indices, tf.zeros_like(indices)))
+        ds = ds.map(lambda indices: look_up(indices, tf.fill(indices.shape, np.int64(position))))
         return ds.prefetch(_PREFETCHED).with_options(worker_options())
 
     def look_up(self, split: Split) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -22,7 +22,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.writer import write_shard
 from trainer.config import TrainConfig
 from trainer.data.split import Split
-from trainer.data.view import View
+from trainer.data.view import Shown, View
 
 _ENCODING = 1  # Raised with every change that makes other features of the same image and weights.
 
@@ -39,7 +39,6 @@ class FeatureStore:
         shape: A feature's.
         dtype: A feature's, as it is stored.
         num_views: Views of each training image, as `View.num_views`; 1 where it has no end of them.
-            Validation images have one.
 
     Args:
         frozen: The layers that the features come out of.
@@ -50,14 +49,15 @@ class FeatureStore:
         self.shape = tuple(frozen.output.shape[1:])
         self.dtype = tf.as_dtype(config.cache_dtype or frozen.output.dtype)
         view = View.from_config(config)
+        self._view = view
         self.num_views = view.num_views or 1
         self._is_shared = config.cache_dir is not None
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
-        self._description = self._describe(view, frozen, manifest.digest)
+        self._description = self._describe(config, frozen, manifest.digest)
         digest = hashlib.sha256(json.dumps(self._description, sort_keys=True).encode()).hexdigest()
         self.folder = Path(config.cache_dir or f"{config.workdir}/features") / digest[:16]
 
-    def _describe(self, view: View, frozen: keras.Model, dataset: str) -> dict[str, Any]:
+    def _describe(self, config: TrainConfig, frozen: keras.Model, dataset: str) -> dict[str, Any]:
         """All that decides the bytes of the shards."""
         weights = hashlib.sha256()
         for array in frozen.get_weights():
@@ -65,7 +65,8 @@ class FeatureStore:
         return {
             "encoding": _ENCODING,
             "dataset": dataset,
-            **view.description(),
+            **self._view.description(),
+            **({"all_views_of_all": True} if config.fold else {}),
             "layers": [(layer.name, layer.dtype_policy.name) for layer in frozen.layers],
             "weights": weights.hexdigest(),
             "shape": self.shape,
@@ -126,9 +127,15 @@ class FeatureStore:
         """How many examples a shard holds."""
         return self._examples[Path(path).name]
 
-    def views_in(self, split: Split) -> int:
-        """How many views of each example of a split are kept."""
-        return self.num_views if split.name == "train" else 1
+    def views_in(self, split: Split) -> tuple[Shown, ...]:
+        """The views of each example of a split that are kept, in the order of its record.
+
+        Where folds share the store, an example that one trains on is tested by another.
+        """
+        trained, tested = self._view.kept_views or self._view.tested_views, self._view.tested_views
+        if split.members is not None:
+            return (*trained, *(shown for shown in tested if shown not in trained))
+        return trained if split.name == "train" else tested
 
     @property
     def view_bytes(self) -> int:
@@ -137,7 +144,7 @@ class FeatureStore:
 
     def _frame_bytes(self, split: Split) -> int:
         """The size of a record, every view of one example, with its frame."""
-        return len(framing.frame(bytes(self.views_in(split) * self.view_bytes)))
+        return len(framing.frame(bytes(len(self.views_in(split)) * self.view_bytes)))
 
     def _shard_bytes(self, shard: Shard) -> int:
         split, path = shard
@@ -145,5 +152,9 @@ class FeatureStore:
 
 
 def shards_of(splits: Sequence[Split]) -> list[Shard]:
-    """Returns every shard of the splits."""
-    return [(split, path) for split in splits for path in split.paths]
+    """Returns every shard of the splits, one that several share once."""
+    shards: dict[str, Shard] = {}
+    for split in splits:
+        for path in split.paths:
+            shards.setdefault(path, (split, path))
+    return [*shards.values()]

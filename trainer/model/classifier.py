@@ -7,12 +7,11 @@ import keras
 import tensorflow as tf
 
 from trainer.config import TrainConfig
+from trainer.model.averaging import averaged_over
 from trainer.model.backbone import VGG16, Backbone
-from trainer.numerics.dropout import PerExampleDropout
+from trainer.model.head import Head
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
-
-DROPOUT = 0.5
 
 # Channels from which on a convolution is Winograd's. With fewer, images are large: what it works in
 # would take several times the memory of everything else.
@@ -25,9 +24,8 @@ def build_model(
     backbone: Backbone = VGG16,
     input_size: int | None = None,
     freeze_layers: int = TrainConfig.freeze_layers,
-    head: str = TrainConfig.head,
+    head: Head | None = None,
     precision: str = TrainConfig.precision,
-    seed: int = TrainConfig.seed,
     fast_convolutions: str = TrainConfig.fast_convolutions,
     for_training: bool = True,
 ) -> keras.Model:
@@ -38,10 +36,9 @@ def build_model(
         backbone: The network before the head.
         input_size: Pixels of the square that it takes; None: what the backbone was trained on.
         freeze_layers: How many of the backbone's layers, its input among them, do not train.
-        head: `flatten` keeps every position of the last feature map, `gap` averages over them.
+        head: What stands behind the backbone; None: the reference recipe's.
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
-        seed: Decides the head's initial weights and dropout.
         fast_convolutions: auto: wide float32 convolutions that train on a CPU are Winograd's. off:
             all are Keras's own. The weights are the same, and their names.
         for_training: Whether model and dropout are those that no number of replicas changes. The
@@ -77,7 +74,8 @@ def build_model(
         return adapted
 
     base = keras.models.clone_model(network, clone_function=adapt)
-    probabilities = _add_head(base.outputs[0], num_classes, head, precision, seed, for_training)
+    head = head or Head()
+    probabilities = head.probabilities(base.outputs[0], num_classes, precision, for_training)
     model_class = ReproducibleModel if for_training else keras.Model
     return model_class(base.inputs[0], probabilities, name=f"{backbone.name}_animals")
 
@@ -102,37 +100,6 @@ def _suits_winograd(layer: keras.Layer) -> bool:
     )
 
 
-def _add_head(
-    features: keras.KerasTensor,
-    num_classes: int,
-    head: str,
-    precision: str,
-    seed: int,
-    for_training: bool,
-) -> keras.KerasTensor:
-    """Returns the probabilities that the head makes of a feature map."""
-    dropout = PerExampleDropout if for_training else keras.layers.Dropout
-    glorot = keras.initializers.GlorotUniform
-    x = _pool(head, precision)(features)
-    x = keras.layers.Dense(
-        256, "relu", kernel_initializer=glorot(seed), dtype=precision, name="dense"
-    )(x)
-    x = dropout(DROPOUT, seed=seed, dtype=precision, name="dropout")(x)
-    return keras.layers.Dense(
-        num_classes,
-        "softmax",
-        kernel_initializer=glorot(seed + 1),
-        dtype="float32",
-        name="probabilities",
-    )(x)
-
-
-def _pool(head: str, precision: str) -> keras.Layer:
-    if head == "gap":
-        return keras.layers.GlobalAveragePooling2D(dtype=precision, name="gap")
-    return keras.layers.Flatten(dtype=precision, name="flatten")
-
-
 def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -> keras.Model:
     """Returns a copy that Keras loads from 3.5 on, without the project and training state."""
     copy = build_model(
@@ -140,14 +107,18 @@ def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -
         backbone=backbone,
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
-        head=config.head,
+        head=Head.from_config(config),
         precision=config.precision,
         for_training=False,
     )
     copy.set_weights(model.get_weights())
     for layer in copy.layers:
         layer.get_config = functools.partial(_config_for_all, layer)
-    return copy
+    averaged = averaged_over(copy, config.test_views)
+    for layer in averaged.layers:
+        if layer is not copy:
+            layer.get_config = functools.partial(_config_for_all, layer)
+    return averaged
 
 
 def _config_for_all(layer: keras.Layer) -> dict[str, Any]:

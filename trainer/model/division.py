@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from trainer.model.head import STANDARDIZE
+
 
 def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Divides a model at the one tensor that separates the frozen layers from those that train.
@@ -42,6 +44,7 @@ def _before_training(model: keras.Model) -> list[Any]:
     before = []
     for operation in model.operations:
         trains = isinstance(operation, keras.Layer) and operation.trainable_weights
+        trains = trains or operation.name == STANDARDIZE  # It is fitted to features.
         if trains or any(id(tensor) in behind_training for tensor in _inputs(operation)):
             behind_training |= {id(tensor) for tensor in keras.tree.flatten(operation.output)}
         else:

@@ -29,28 +29,33 @@ def predict_split(
 ) -> np.ndarray:
     """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
 
+    They are the means over the views that the source's `view` tests.
+
     Args:
         model: Compiled or not, under its strategy.
         source: What the model takes: photographs, or features of its frozen layers.
         batch_size: The global one, over all replicas.
     """
-    probabilities = model.predict(
-        distributed_batches(model, source, split, batch_size),
-        steps=math.ceil(split.num_examples / batch_size),
-        verbose=0,
-        callbacks=list(callbacks),
-    )
-    return probabilities[: split.num_examples]
+    of_views = [
+        model.predict(
+            distributed_batches(model, source, split, batch_size, view),
+            steps=math.ceil(split.num_examples / batch_size),
+            verbose=0,
+            callbacks=list(callbacks),
+        )[: split.num_examples]
+        for view in range(len(source.view.tested_views))
+    ]
+    return of_views[0] if len(of_views) == 1 else np.mean(of_views, axis=0)
 
 
 def distributed_batches(
-    model: keras.Model, source: Source, split: Split, batch_size: int
+    model: keras.Model, source: Source, split: Split, batch_size: int, view: int = 0
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
 
     def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         """Where Keras knows how many there are, it starts to read them again after the last."""
-        ds = source.evaluation_batches(split, batch_size, worker)
+        ds = source.evaluation_batches(split, batch_size, worker, view)
         return ds.take_while(lambda _: True)
 
     return model.distribute_strategy.distribute_datasets_from_function(uncounted)
@@ -112,7 +117,7 @@ def _read_predictions(
             predictions.append(
                 Prediction(
                     name=example["image/filename"].numpy().decode(),
-                    image=view.centre(example["image"]).numpy(),
+                    image=view.square(example["image"]).numpy(),
                     probabilities=probabilities[index],
                     label=int(example["label"]),
                 )

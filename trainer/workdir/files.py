@@ -13,6 +13,7 @@ from etils import epath
 
 from cli import lock
 from tfrecords import files
+from trainer.config import with_defaults
 from trainer.workdir import identity
 
 _LOCK = ".lock"
@@ -136,6 +137,15 @@ class Workdir:
                 f"{self.config}. Put a copy of it back, or take another --workdir."
             )
         return settings[name]
+
+    def fit(self) -> str:
+        """How the run fits a photograph to its square, as --fit names it.
+
+        Raises:
+            ValueError: as `setting`, if there is no run.
+        """
+        self.setting("recipe", "epochs")  # That it is a run's.
+        return with_defaults(read_json(self.config)["recipe"])["fit"]
 
     def epochs(self) -> int | None:
         """How many epochs the run was asked for so far; None where there is none yet."""

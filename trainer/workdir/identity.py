@@ -11,7 +11,7 @@ from trainer.config import TrainConfig, with_defaults
 def describe(config: TrainConfig, manifest: Manifest) -> dict[str, dict[str, Any]]:
     """Returns the identity of a run, as JSON has it; the same on any machine and commit."""
     identity = {
-        "recipe": config.recipe(),
+        "recipe": config.settings(),
         "data": {
             "digest": manifest.digest,
             "classes": manifest.classes,
