@@ -1,5 +1,6 @@
 """Recipes: flagfiles that ship with a command, and that `--recipe=NAME` stands for."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,7 @@ def expand(arguments: Sequence[str], folder: Path) -> list[str]:
 
 def _joined(flags: Sequence[str]) -> list[str]:
     """Writes `--recipe best` as `--recipe=best`."""
-    following = [*flags[1:], ""]
     return [
         f"{flag}={value}" if flag in ("--recipe", "-recipe") else flag
-        for flag, value in zip(flags, following, strict=True)
+        for flag, value in itertools.zip_longest(flags, flags[1:])
     ]

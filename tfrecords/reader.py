@@ -1,7 +1,9 @@
 """Reads shards with tf.data. The one module of this package that needs TensorFlow."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 READ_BYTES = 8 * 2**20  # How much of a shard is read at a time.
@@ -72,6 +74,31 @@ def parse_box(serialized: tf.Tensor) -> tf.Tensor:
         largest >= 0, tf.argmax(tf.concat([areas, [-1.0]], 0)), tf.size(areas, tf.int64)
     )
     return tf.gather(boxes, number)
+
+
+class Objects(NamedTuple):
+    """The boxes in an example's image.
+
+    Attributes:
+        shape: Height and width of the image in pixels.
+        boxes: As TFDS's BBox, float32 [n, 4]; crowds are left out.
+        labels: int64 [n].
+    """
+
+    shape: tuple[int, int]
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+def parse_objects(serialized: tf.Tensor) -> Objects:
+    """Returns the boxes of one example, outside of any graph."""
+    example = tf.io.parse_single_example(serialized, {**_FEATURES, **_OBJECTS})
+    height, width = tf.io.extract_jpeg_shape(example["image"])[:2].numpy()
+    is_single = example["objects/is_crowd"].numpy() == 0
+    boxes = example["objects/bbox"].numpy().reshape(-1, 4)
+    return Objects(
+        (int(height), int(width)), boxes[is_single], example["objects/label"].numpy()[is_single]
+    )
 
 
 def parse_examples(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

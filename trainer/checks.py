@@ -1,5 +1,6 @@
 """What can be wrong with a command's inputs, said before TensorFlow's seconds of import."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -44,6 +45,25 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
         check_path(config.weights, backbone)
     return manifest
+
+
+def without_boxes(config: TrainConfig) -> TrainConfig:
+    """Leaves out what needs boxes where the dataset has none, as class folders do; says so.
+
+    Raises:
+        ValueError: if there is no dataset.
+    """
+    if config.head != "places" and not config.object_crops:
+        return config
+    if read_manifest(config.data_dir).options["source"] != "folder":
+        return config
+    left_out = [
+        *(["--head=places (--head=gap_gmp takes its place)"] if config.head == "places" else []),
+        *(["--object_crops"] if config.object_crops else []),
+    ]
+    print(f"The photographs came in class folders, without boxes: {', '.join(left_out)} left out.")
+    head = "gap_gmp" if config.head == "places" else config.head
+    return dataclasses.replace(config, head=head, object_crops=False)
 
 
 def advice_on_stored_size(config: TrainConfig, manifest: Manifest) -> str | None:

@@ -114,10 +114,11 @@ class TrainConfig:
     """The network, trained on ImageNet, that the head is put on."""
     freeze_layers: _Layers = 15
     """How many of VGG16's layers, its input among them, do not train."""
-    head: Literal["flatten", "gap", "gmp", "gem", "gap_gmp"] = "flatten"
+    head: Literal["flatten", "gap", "gmp", "gem", "gap_gmp", "places"] = "flatten"
     """How the last feature map becomes a vector. flatten keeps every position; over the positions,
     gap takes the mean, gmp the largest, gem the cube root of the mean cube, gap_gmp both of the
-    first two."""
+    first two. places: gap_gmp, times what the places say that look most like an animal; it needs
+    --head_init=logistic, and photographs with boxes."""
     head_units: NonNegative = 256
     """Of the hidden layer. 0: there is none, the classifier is linear."""
     dropout: _Share = 0.5
@@ -226,6 +227,11 @@ class TrainConfig:
                 "head_init=logistic, feature_norm=standardize and object_crops need features. "
                 f"Received: head_init={self.head_init}, feature_norm={self.feature_norm}, "
                 f"object_crops={self.object_crops}, cache_features=off. Leave --cache_features out."
+            )
+        if self.head == "places" and self.head_init != "logistic":
+            raise ValueError(
+                "head=places is fitted to boxes before the first step. Received: head=places, "
+                f"head_init={self.head_init}. Add --head_init=logistic --head_units=0."
             )
         if not self.epochs and self.head_init == "random":
             raise ValueError(

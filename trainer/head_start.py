@@ -1,14 +1,17 @@
 """Fits what of the head is fitted before the first step: standardization, logistic regression."""
 
+import dataclasses
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer.data.examples import labels_of
 from trainer.data.order import numbers_of
-from trainer.features import logistic
+from trainer.features import logistic, places
 from trainer.features.source import FeatureSource
-from trainer.model.head import CLASSIFIER, DROPOUT, STANDARDIZE
+from trainer.model.head import CLASSIFIER, DROPOUT, PLACES, STANDARDIZE, STANDARDIZE_PLACES
 from trainer.model.loss import balanced_weights
 from trainer.numerics.reproducible_model import count_parts, in_pieces
 from trainer.run import Run
@@ -19,37 +22,74 @@ def fit_head(run: Run) -> None:
 
     Every worker computes the same; the chief's numbers are taken, to the bit.
     """
+    config, features = run.config, run.features
+    if features and (config.head_init == "logistic" or config.feature_norm == STANDARDIZE):
+        _fit_vectors(run, features)
+        if config.head == PLACES:
+            _fit_places(run, features)
+
+
+def _fit_vectors(run: Run, features: FeatureSource) -> None:
+    """Fits the standardization and the classifier of a photograph's one vector."""
     config, model = run.config, run.model
-    if not run.features or not (
-        config.head_init == "logistic" or config.feature_norm == STANDARDIZE
-    ):
-        return
-    rows = _rows(run, run.features)
+    rows = _rows(run, features)
     if config.feature_norm == STANDARDIZE:
-        layer = model.get_layer(STANDARDIZE)
-        mean, variance = (_of_chief(run, array) for array in logistic.moments(rows.features))
-        _assign(run, [layer.moving_mean, layer.moving_variance], [mean, variance])
-        rows.features[:] = (rows.features - mean) / np.sqrt(variance + layer.epsilon)
+        rows = _standardize(run, STANDARDIZE, rows)
     if config.head_init == "logistic":
         head = logistic.fit(rows, len(run.train_split.classes), config.seed)
         layer = model.get_layer(CLASSIFIER)
-        arrays = [_of_chief(run, head.kernel), _of_chief(run, head.bias)]
-        _assign(run, [layer.kernel, layer.bias], arrays)
+        _assign(run, [layer.kernel, layer.bias], [head.kernel, head.bias])
         print(_in_words(head, rows), flush=True)
+
+
+def _fit_places(run: Run, features: FeatureSource) -> None:
+    """Fits the standardization and the classifier of the places of the feature map."""
+    config, num_classes = run.config, len(run.train_split.classes)
+    look_up = features.look_up(run.train_split)
+    compute = _up_to(run, features, STANDARDIZE_PLACES)
+
+    def maps(numbers: np.ndarray, view: int) -> np.ndarray:
+        views = tf.fill([len(numbers)], np.int64(view))
+        return compute(look_up(tf.constant(numbers), views)).numpy()
+
+    rows = places.rows_of_places(
+        run.train_split, features.view, maps, numbers_of(run.train_split), config.seed
+    )
+    rows = _standardize(run, STANDARDIZE_PLACES, rows)
+    head = logistic.fit_at(rows, num_classes + 1, places.STRENGTH)
+    layer = run.model.get_layer(PLACES)
+    kernel = head.kernel.reshape(layer.kernel.shape)
+    _assign(run, [layer.kernel, layer.bias], [kernel, head.bias])
+    print(
+        f"Places: the logistic regression of {len(rows.labels):,} places in and beside the boxes "
+        f"of {len(np.unique(rows.groups)):,} photographs.",
+        flush=True,
+    )
+
+
+def _standardize(run: Run, name: str, rows: logistic.Rows) -> logistic.Rows:
+    """Fits a layer that standardizes, and returns the rows as it makes them."""
+    layer = run.model.get_layer(name)
+    mean, variance = logistic.moments(rows.features)
+    _assign(run, [layer.moving_mean, layer.moving_variance], [mean, variance])
+    features = (rows.features - mean) / np.sqrt(variance + layer.epsilon)
+    return dataclasses.replace(rows, features=features)
 
 
 def _rows(run: Run, features: FeatureSource) -> logistic.Rows:
     """Every kept view of every training example, as the first fitted layer takes it."""
-    split = run.train_split
+    split, batch_size = run.train_split, run.config.batch_size
     numbers, labels = numbers_of(split), labels_of(split)
     look_up = features.look_up(split)
-    vector = _vector(run, features)
-    batch_size = run.config.batch_size
+    names = [layer.name for layer in run.model.layers]
+    compute = _up_to(
+        run, features, next(name for name in (STANDARDIZE, DROPOUT, CLASSIFIER) if name in names)
+    )
     found = []
     for view in range(features.store.num_views):
         for start in range(0, len(numbers), batch_size):
             batch = np.resize(numbers[start : start + batch_size], batch_size)  # Filled up.
-            computed = vector(look_up(tf.constant(batch), tf.fill([batch_size], np.int64(view))))
+            computed = compute(look_up(tf.constant(batch), tf.fill([batch_size], np.int64(view))))
             found.append(computed.numpy()[: len(numbers) - start])
     views = features.store.num_views
     weights = None
@@ -64,22 +104,28 @@ def _rows(run: Run, features: FeatureSource) -> logistic.Rows:
     )
 
 
-def _vector(run: Run, features: FeatureSource) -> "tf.types.experimental.PolymorphicFunction":
-    """Returns what makes of a batch of features the vectors that the head is fitted to.
+def _up_to(
+    run: Run, features: FeatureSource, name: str
+) -> "tf.types.experimental.PolymorphicFunction":
+    """Returns what makes of a batch of features what a layer of the head takes.
 
     The batch is cut as on any number of replicas, so that the bits are the same.
     """
-    names = [layer.name for layer in run.model.layers]
-    first = next(name for name in (STANDARDIZE, DROPOUT, CLASSIFIER) if name in names)
-    model = keras.Model(features.rest.input, run.model.get_layer(first).input)
+    stored, wanted = features.frozen.output, run.model.get_layer(name).input
+    if wanted is stored:
+        return tf.function(lambda batch: batch)
+    model = keras.Model(stored, wanted)
     parts = count_parts(run.config.batch_size)
-    return tf.function(lambda batch: in_pieces(model, batch, parts, run.model.microbatch))
+    return tf.function(
+        lambda batch: in_pieces(model, batch, math.gcd(parts, batch.shape[0]), run.model.microbatch)
+    )
 
 
 def _assign(run: Run, variables: list[keras.Variable], arrays: list[np.ndarray]) -> None:
+    """Sets variables to the chief's arrays."""
     with run.model.distribute_strategy.scope():
         for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
+            variable.assign(_of_chief(run, array))
 
 
 def _of_chief(run: Run, array: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from cli import command, flags
 from tfrecords.manifest import Manifest, read_manifest
 from trainer import keras_settings
-from trainer.checks import advice_on_stored_size, check_run
+from trainer.checks import advice_on_stored_size, check_run, without_boxes
 from trainer.config import RECIPES, TrainConfig
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
 from trainer.loop import preemption
@@ -35,6 +35,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        config = without_boxes(config)
         figures = None if config.dry_run else finished_figures(config)
         if figures is None:
             announce(config, check_run(config, backbone))

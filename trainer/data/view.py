@@ -7,6 +7,7 @@ it are kept: which replica or worker decodes a photograph does not matter.
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import TrainConfig
@@ -163,6 +164,30 @@ class View:
         """
         views = [self._show(each, jpeg, box, index) for each in shown]
         return tf.stack([tf.cast(view, self.dtype) for view in views])
+
+    def in_square(
+        self, boxes: np.ndarray, shape: tuple[int, int], mirrored: bool = False
+    ) -> np.ndarray:
+        """Returns where boxes of a photograph are in its square, in shares of it, float [n, 4].
+
+        Args:
+            boxes: First row and column, last row and column, in shares of the photograph.
+            shape: The photograph's height and width in pixels.
+            mirrored: Whether the square is.
+        """
+        pixels = boxes * np.tile(shape, 2)
+        if self.fit == "squash":
+            moved = boxes
+        elif self.fit == "pad":
+            side = max(shape)
+            moved = (pixels + np.tile((side - np.array(shape)) / 2, 2)) / side
+        else:
+            side = max(min(shape) * _CENTRE_NUMERATOR // _CENTRE_DENOMINATOR, 1)
+            moved = (pixels - np.tile((np.array(shape) - side) // 2, 2)) / side
+        if not mirrored:
+            return moved
+        top, left, bottom, right = moved.T
+        return np.stack([top, 1 - right, bottom, 1 - left], axis=1)
 
     def kept_number(self, position: tf.Tensor, index: tf.Tensor, num_examples: int) -> tf.Tensor:
         """Which of its kept views an example of so many has at a position of the stream, int64."""

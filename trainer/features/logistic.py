@@ -16,7 +16,7 @@ import sklearn.model_selection
 import threadpoolctl
 
 # What the strength is chosen among: scikit-learn's C, the inverse of the penalty on the weights.
-_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(-10, 1))
+_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(-6, 4))
 _FOLDS = 5
 _MOST_GROUPS = 4000  # Of photographs that choose the strength: more change it little.
 _MOST_STEPS = 1000
@@ -87,8 +87,14 @@ def fit(rows: Rows, num_classes: int, seed: int) -> LinearHead:
     """
     with threadpoolctl.threadpool_limits(1):  # More threads add up in another order.
         strength, inner_loss = _choose_strength(rows, num_classes, seed)
-        kernel, bias = _fit(rows, num_classes, [strength])[-1]
-    return LinearHead(kernel.astype(np.float32), bias.astype(np.float32), strength, inner_loss)
+    return dataclasses.replace(fit_at(rows, num_classes, strength), inner_loss=inner_loss)
+
+
+def fit_at(rows: Rows, num_classes: int, strength: float) -> LinearHead:
+    """Fits a linear head of a strength that is known, as `fit` does."""
+    with threadpoolctl.threadpool_limits(1):
+        [(kernel, bias)] = _fit(rows, num_classes, [strength])
+    return LinearHead(kernel.astype(np.float32), bias.astype(np.float32), strength, None)
 
 
 def _choose_strength(rows: Rows, num_classes: int, seed: int) -> tuple[float, float | None]:

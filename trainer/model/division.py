@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from trainer.model.head import STANDARDIZE
+from trainer.model.head import STANDARDIZE, STANDARDIZE_PLACES
 
 
 def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -44,7 +44,8 @@ def _before_training(model: keras.Model) -> list[Any]:
     before = []
     for operation in model.operations:
         trains = isinstance(operation, keras.Layer) and operation.trainable_weights
-        trains = trains or operation.name == STANDARDIZE  # It is fitted to features.
+        # What is fitted to features stands behind them.
+        trains = trains or operation.name in (STANDARDIZE, STANDARDIZE_PLACES)
         if trains or any(id(tensor) in behind_training for tensor in _inputs(operation)):
             behind_training |= {id(tensor) for tensor in keras.tree.flatten(operation.output)}
         else:

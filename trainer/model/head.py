@@ -1,6 +1,7 @@
 """The head: the layers that make probabilities of a backbone's last feature map."""
 
 import dataclasses
+import math
 
 import keras
 
@@ -11,10 +12,13 @@ from trainer.numerics.dropout import PerExampleDropout
 STANDARDIZE = "standardize"
 DROPOUT = "dropout"
 CLASSIFIER = "probabilities"
+PLACES = "places"
+STANDARDIZE_PLACES = "standardize_places"
 
 _GEM_POWER = 3  # Radenovic et al., Fine-tuning CNN Image Retrieval, TPAMI 2019.
 _SMALLEST = 1e-6  # What a root is taken of, at least: its slope at 0 has no end.
 _POWER_SOFTNESS = 1e-4
+_CERTAINTY = 4.0  # The power by which places weigh; measured in docs/results.md.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Head:
     Attributes:
         pool: How it becomes a vector: `flatten` keeps every position; over the positions, `gap`
             takes the mean, `gmp` the largest, `gem` the cube root of the mean cube, and `gap_gmp`
-            mean and largest side by side.
+            mean and largest side by side. `places` is `gap_gmp` whose probabilities are multiplied
+            by the evidence of the places that look most like an animal.
         norm: What is done to the vector: `none`; `l2` makes its length 1; `power_l2` takes signed
             square roots before (Perronnin et al., Improving the Fisher Kernel, ECCV 2010);
             `standardize` gives each number mean 0 and variance 1 over the training features.
@@ -71,24 +76,22 @@ class Head:
             )(x)  # fmt: skip
         if self.dropout:
             x = dropout(self.dropout, seed=self.seed, dtype=precision, name=DROPOUT)(x)
-        return keras.layers.Dense(
+        probabilities = keras.layers.Dense(
             num_classes,
             "softmax",
             kernel_initializer=glorot(self.seed + 1),
             dtype="float32",
             name=CLASSIFIER,
         )(x)
+        if self.pool != PLACES:
+            return probabilities
+        return _geometric_mean(probabilities, _evidence(features, num_classes, self.seed))
 
     def _normalize(self, vector: keras.KerasTensor) -> keras.KerasTensor:
         if self.norm == "none":
             return vector
         if self.norm == STANDARDIZE:
-            # In inference mode it is a shift and a scale, which `logistic.fit` sets.
-            layer = keras.layers.BatchNormalization(
-                center=False, scale=False, epsilon=1e-6, dtype="float32", name=STANDARDIZE
-            )
-            layer.trainable = False
-            return layer(vector)
+            return _standardize(STANDARDIZE)(vector)
         if self.norm == "power_l2":
             softened = keras.ops.sqrt(keras.ops.abs(vector) + _POWER_SOFTNESS)
             vector = keras.ops.divide(vector, softened)
@@ -103,7 +106,7 @@ def _pool(pool: str, features: keras.KerasTensor, precision: str) -> keras.Keras
         return _generalized_mean(features, precision)
     average = keras.layers.GlobalAveragePooling2D(dtype=precision, name="gap")
     largest = keras.layers.GlobalMaxPooling2D(dtype=precision, name="gmp")
-    if pool == "gap_gmp":
+    if pool in ("gap_gmp", PLACES):
         both = keras.layers.Concatenate(dtype=precision, name="gap_gmp")
         return both([average(features), largest(features)])
     return {"gap": average, "gmp": largest}[pool](features)
@@ -114,3 +117,41 @@ def _generalized_mean(features: keras.KerasTensor, precision: str) -> keras.Kera
     cubes = keras.layers.Multiply(dtype="float32", name="cubes")([positive] * _GEM_POWER)
     mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name="gem")(cubes)
     return keras.ops.power(keras.ops.maximum(mean, _SMALLEST), 1 / _GEM_POWER)
+
+
+def _evidence(features: keras.KerasTensor, num_classes: int, seed: int) -> keras.KerasTensor:
+    """Returns what the places say, float32 [batch, num_classes]; rows add up to 1.
+
+    Each place of the feature map is classified by itself, as one of the classes or background; what
+    the places say of the classes is averaged, those that are most certain of one weighing most.
+    """
+    around = keras.layers.AveragePooling2D(3, 1, "same", dtype="float32", name="around")
+    places = _standardize(STANDARDIZE_PLACES)(around(features))
+    said = keras.layers.Conv2D(
+        num_classes + 1, 1, activation="softmax", dtype="float32", name=PLACES,
+        kernel_initializer=keras.initializers.GlorotUniform(seed + 2),
+    )(places)  # fmt: skip
+    of_classes = keras.ops.reshape(said, (-1, math.prod(said.shape[1:3]), num_classes + 1))
+    of_classes = of_classes[:, :, :num_classes]
+    certainty = keras.ops.max(of_classes, axis=-1, keepdims=True)
+    evidence = keras.ops.sum(keras.ops.power(certainty, _CERTAINTY) * of_classes, axis=1)
+    evidence = keras.ops.add(evidence, _SMALLEST)
+    return keras.ops.divide(evidence, keras.ops.sum(evidence, axis=-1, keepdims=True))
+
+
+def _geometric_mean(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the probabilities that are the root of the product of two, made to add up to 1."""
+    logs = [keras.ops.log(keras.ops.maximum(p, _SMALLEST)) for p in (one, other)]
+    return keras.ops.softmax(keras.ops.divide(keras.ops.add(*logs), 2.0), axis=-1)
+
+
+def _standardize(name: str) -> keras.Layer:
+    """Returns a shift and a scale of each channel, which are fitted to training features.
+
+    It is batch normalisation in inference mode, so that Keras's own layer stores it.
+    """
+    layer = keras.layers.BatchNormalization(
+        center=False, scale=False, epsilon=1e-6, dtype="float32", name=name
+    )
+    layer.trainable = False
+    return layer

@@ -1,0 +1,54 @@
+"""A run whose head is fitted before its first step."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import miniature
+from tests.test_train import figures_of, weights_of
+
+LOGISTIC = (
+    "--batch_size=8", "--input_size=96", "--fit=pad", "--augment=flip", "--object_crops",
+    "--test_views=scales", "--freeze_layers=19", "--head=gap_gmp", "--head_units=0", "--dropout=0",
+    "--feature_norm=standardize", "--head_init=logistic", "--learning_rate=0.01", "--deterministic",
+)  # fmt: skip
+
+
+def train(dataset: Path, workdir: Path, *flags: str) -> str:
+    done = miniature.train(f"--data_dir={dataset}", f"--workdir={workdir}", *LOGISTIC, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def not_trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    workdir = tmp_path_factory.mktemp("not_trained")
+    return workdir, train(dataset, workdir, "--epochs=0")
+
+
+def test_head_without_an_epoch_is_the_logistic_regression(not_trained, dataset: Path) -> None:
+    workdir, said = not_trained
+    assert "Head: the logistic regression of" in said
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    assert metrics["loss"] < np.log(8)  # The miniature sees colours alone.
+    assert figures_of(workdir) == []
+    evaluated = miniature.python(
+        "trainer.evaluate", f"--workdir={workdir}", f"--data_dir={dataset}", "--name=own"
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(metrics["loss"], abs=1e-5)
+
+
+def test_training_goes_on_from_it_the_same_on_any_number_of_replicas(
+    not_trained, dataset: Path, tmp_path: Path
+) -> None:
+    train(dataset, tmp_path / "one", "--epochs=2")
+    train(dataset, tmp_path / "two", "--epochs=2", "--cpu_replicas=2")
+    grown, _ = not_trained
+    train(dataset, grown, "--epochs=2")
+    for other in (tmp_path / "two", grown):
+        assert figures_of(tmp_path / "one") == figures_of(other)
+        for a, b in zip(weights_of(tmp_path / "one"), weights_of(other), strict=True):
+            np.testing.assert_array_equal(a, b)
