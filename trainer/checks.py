@@ -29,7 +29,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
             f"data_dir={config.data_dir} with {', '.join(manifest.classes) or 'none'}. Build a "
             "dataset of more with `python -m data_prep.build --classes=...`."
         )
-    if "val" not in manifest.counts and config.early_stopping_patience:
+    if "val" not in manifest.counts and not config.fold and config.early_stopping_patience:
         raise ValueError(
             "early_stopping_patience needs a split named val, whose loss decides. Received: "
             f"data_dir={config.data_dir} with {', '.join(manifest.counts)}. Build it with a "
@@ -37,7 +37,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
         )
     workdir = Workdir(config.workdir)
     workdir.check(identity.describe(config, manifest))
-    for split in ("train", "val"):
+    for split in manifest.counts if config.fold else ("train", "val"):
         if split == "train" or split in manifest.counts:
             check_shards(config.data_dir, manifest, split)
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.

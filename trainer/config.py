@@ -24,6 +24,14 @@ def _are_steps(text: str) -> bool:
     return match is not None and 1 <= int(match[1]) <= int(match[2])
 
 
+def _is_fold(text: str) -> bool:
+    match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
+    return match is not None and 1 <= int(match[1]) <= int(match[2]) and int(match[2]) >= 2
+
+
+_Fold = Annotated[
+    str, Rule(_is_fold, "must be K/N, the K-th of N folds, 2 or more, counted from 1, as in 3/5")
+]
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
 _Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
@@ -121,6 +129,11 @@ class TrainConfig:
     fast_convolutions: Machine[Literal["auto", "off"]] = "auto"
     """auto: on a CPU, wide float32 convolutions that train are computed by Winograd's algorithm,
     which changes their last bits. off: all are TensorFlow's own."""
+    fold: _Fold | None = None
+    """K/N, as 3/5: hold out the K-th of N folds of all splits together, by class and by photograph,
+    and train on the others. trainer.crossval does it for each K. Unset: the splits as they are."""
+    fold_seed: NonNegative = 0
+    """Another one deals other folds."""
     seed: Annotated[int, Range(0, 2**31 - 1, in_help=False)] = 0
     """Of initial weights, order and dropout."""
     deterministic: bool = False
@@ -147,6 +160,10 @@ class TrainConfig:
                 f"Received: warmup_epochs={self.warmup_epochs}."
             )
         self._check_cache()
+        if self.fold_seed and not self.fold:
+            raise ValueError(
+                f"fold_seed goes with --fold. Received: fold_seed={self.fold_seed}, fold=None."
+            )
         if self.jit_compile and self.deterministic:
             raise ValueError(
                 "jit_compile does not go with deterministic: XLA has no gradient of max-pooling "
@@ -185,6 +202,14 @@ class TrainConfig:
             )
 
     @property
+    def held_fold(self) -> tuple[int, int] | None:
+        """The fold that is held out, from 1 on, and of how many."""
+        if self.fold is None:
+            return None
+        fold, _, count = self.fold.partition("/")
+        return int(fold), int(count)
+
+    @property
     def profiled(self) -> tuple[int, int] | None:
         """The first and the last step to profile; the run's first is 1."""
         if self.profile_steps is None:
@@ -210,6 +235,8 @@ class TrainConfig:
     def recipe(self) -> dict[str, str | int | float | bool | None]:
         """The options that decide what comes out: a workdir holds one run of one recipe."""
         options = dataclasses.asdict(self)
+        if self.held_fold:
+            options["fold"] = "/".join(map(str, self.held_fold))  # However it was written.
         if self.weights != "none":
             options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
         if self.cache_dtype == "float32":

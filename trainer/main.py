@@ -48,7 +48,9 @@ def announce(config: TrainConfig, manifest: Manifest) -> None:
     """Prints what is trained on, and that TensorFlow is being loaded, which takes seconds."""
     splits = ", ".join(f"{manifest.num_examples(name):,} of {name}" for name in manifest.counts)
     print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
-    if "val" not in manifest.counts:
+    if config.fold:
+        print(f"Fold {config.fold} of all of them is held out, and validates the epochs.")
+    elif "val" not in manifest.counts:
         print("No split val: nothing validates the epochs, and the run ends without an accuracy.")
     print("Loading TensorFlow ...", flush=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecords import reader
-from trainer.data.examples import PARALLEL_READS, ReadExamples
+from trainer.data.examples import PARALLEL_READS, OwnExamples, ReadExamples
 from trainer.data.split import Split
 
 ALONE = tf.distribute.InputContext()
@@ -74,7 +74,12 @@ class Order:
     def examples_in_batch(self, split: Split, batch: int) -> list[dict[str, Any]]:
         """Returns the id and the file name of each example in a batch, skipped or not."""
         nothing_skipped = dataclasses.replace(self, skipped=())
-        ds = nothing_skipped.examples(split, ReadExamples(split.paths).read, start_step=batch)
+        if split.index:
+            own = OwnExamples(split, split.index)
+            ds = nothing_skipped.examples(split, own.read, start_step=batch)
+            ds = ds.take(self.batch_size).map(lambda position, key: (position, own.serialized(key)))
+        else:
+            ds = nothing_skipped.examples(split, ReadExamples(split.paths).read, start_step=batch)
         ds = ds.take(self.batch_size).map(lambda _, serialized: reader.parse_origin(serialized))
         return [
             {"id": int(example["image/id"]), "name": example["image/filename"].decode()}

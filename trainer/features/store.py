@@ -128,7 +128,8 @@ class FeatureStore:
 
     def views_in(self, split: Split) -> int:
         """How many views of each example of a split are kept."""
-        return self.num_views if split.name == "train" else 1
+        trains = split.name == "train" or split.members is not None  # Its shards are all folds'.
+        return self.num_views if trains else 1
 
     @property
     def view_bytes(self) -> int:
@@ -145,5 +146,6 @@ class FeatureStore:
 
 
 def shards_of(splits: Sequence[Split]) -> list[Shard]:
-    """Returns every shard of the splits."""
-    return [(split, path) for split in splits for path in split.paths]
+    """Returns every shard of the splits, once, as the first one's that holds it."""
+    owners = {path: split for split in reversed(splits) for path in split.paths}
+    return [(owners[path], path) for path in dict.fromkeys(p for s in splits for p in s.paths)]

@@ -75,12 +75,14 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["id", "file", "label", "predicted", *split.classes])
+    numbers = set(split.numbers)
     origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
-    for origin, label, row in zip(origins, labels_of(split), probabilities, strict=True):
+    own = (origin for number, origin in enumerate(origins) if number in numbers)
+    for origin, label, row in zip(own, labels_of(split), probabilities, strict=True):
         names = (split.classes[label], split.classes[row.argmax()])
         # Nine digits give a float32 back, bit for bit.
-        numbers = (f"{probability:.9g}" for probability in row)
-        rows.writerow([origin["image/id"], origin["image/filename"].decode(), *names, *numbers])
+        digits = (f"{probability:.9g}" for probability in row)
+        rows.writerow([origin["image/id"], origin["image/filename"].decode(), *names, *digits])
     files.write_atomically(path, out.getvalue())
 
 
@@ -99,21 +101,22 @@ def choose_predictions(
     worst = worst[: max(count // 2, count - len(right))]
     spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
     shown = {*worst, *right[spread]}
-    return mistakes_first(_read_predictions(probabilities, split.paths, shown, view))
+    return mistakes_first(_read_predictions(probabilities, split, shown, view))
 
 
 def _read_predictions(
-    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int], view: View
+    probabilities: np.ndarray, split: Split, wanted: set[int], view: View
 ) -> list[Prediction]:
     predictions = []
-    for index, serialized in enumerate(reader.read_serialized(paths)):
-        if index in wanted:
+    rows = {split.numbers[row]: row for row in wanted}
+    for number, serialized in enumerate(reader.read_serialized(split.paths)):
+        if number in rows:
             example = reader.parse_example(serialized)
             predictions.append(
                 Prediction(
                     name=example["image/filename"].numpy().decode(),
                     image=view.centre(example["image"]).numpy(),
-                    probabilities=probabilities[index],
+                    probabilities=probabilities[rows[number]],
                     label=int(example["label"]),
                 )
             )
