@@ -256,3 +256,21 @@ def with_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
     options = flags.options_of(TrainConfig)
     defaults = {name: options[name].default for name in flags.identity_of(TrainConfig)}
     return defaults | dict(recipe)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossvalConfig:
+    """Options of `python -m trainer.crossval` beside the trainer's, each above its help."""
+
+    folds: Annotated[int, Range(2)] = 5
+    """All splits together are dealt into so many folds, by class and by photograph; each is judged
+    by a model that was trained on the others."""
+    repeats: Positive = 1
+    """Do it so often, with other folds each time, and average each photograph's probabilities. May
+    grow."""
+    against: BucketPath | None = None
+    """The workdir of another cross-validation, of the same photographs and folds, to compare with
+    in a paired test."""
+
+    def __post_init__(self) -> None:
+        flags.check(self)

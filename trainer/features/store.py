@@ -54,6 +54,8 @@ class FeatureStore:
         self._is_shared = config.cache_dir is not None
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
         self._description = self._describe(view, frozen, manifest.digest)
+        if config.fold:  # Every shard has training's views then, as each fold is trained on.
+            self._description["splits"] = "all"
         digest = hashlib.sha256(json.dumps(self._description, sort_keys=True).encode()).hexdigest()
         self.folder = Path(config.cache_dir or f"{config.workdir}/features") / digest[:16]
 

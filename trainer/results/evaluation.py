@@ -1,7 +1,5 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from tfrecords import files, reader
+from tfrecords import reader
 from trainer.data.examples import labels_of
 from trainer.data.source import Source
 from trainer.data.split import Split
 from trainer.data.view import View
-from trainer.results import metrics
+from trainer.results import metrics, predictions_file
 from trainer.results.predictions import Prediction, mistakes_first
 
 
@@ -72,18 +70,19 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
         path: The CSV file.
         probabilities: float32 [num_examples, num_classes], in the order of the shards.
     """
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["id", "file", "label", "predicted", *split.classes])
     numbers = set(split.numbers)
     origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
-    own = (origin for number, origin in enumerate(origins) if number in numbers)
-    for origin, label, row in zip(own, labels_of(split), probabilities, strict=True):
-        names = (split.classes[label], split.classes[row.argmax()])
-        # Nine digits give a float32 back, bit for bit.
-        digits = (f"{probability:.9g}" for probability in row)
-        rows.writerow([origin["image/id"], origin["image/filename"].decode(), *names, *digits])
-    files.write_atomically(path, out.getvalue())
+    own = [origin for number, origin in enumerate(origins) if number in numbers]
+    predictions_file.write(
+        path,
+        predictions_file.Rows(
+            ids=[int(origin["image/id"]) for origin in own],
+            files=[origin["image/filename"].decode() for origin in own],
+            labels=labels_of(split),
+            probabilities=probabilities,
+        ),
+        split.classes,
+    )
 
 
 def choose_predictions(
