@@ -1,8 +1,8 @@
 """A whole dataset, all its splits together, as it is read without TensorFlow."""
 
+import dataclasses
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -20,7 +20,8 @@ def whole_dataset(data_dir: str, manifest: Manifest) -> Split:
     return Split("all", paths, counts, manifest.classes)
 
 
-class Examples(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)  # Arrays do not compare to one truth value.
+class Examples:
     """Every example of a dataset, without its image, in the order of its splits and their shards.
 
     Attributes:
