@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,24 +126,39 @@ def test_fold_that_was_lost_is_trained_again_to_the_same_bits(
     assert (finished / "out_of_fold.csv").read_bytes() == before
 
 
-def test_repeats_average_and_compare_with_another_recipe(
+def test_other_predictions_on_the_same_folds_are_compared(
     finished: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    words = crossval(dataset, tmp_path, learning_rate=0.01, against=str(finished))
+    workdir = tmp_path / "other"
+    shutil.copytree(finished, workdir)
+    path = workdir / "folds/1-1/predictions.csv"
+    header, *rows = path.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    shifted = [",".join([*row[:4], *row[5:], row[4]]) for row in cells]  # Another class for each.
+    path.write_text("\n".join([header, *shifted, ""]))
+    words = crossval(dataset, workdir, against=str(finished))
     assert f"\nAgainst {finished}, " in words
-    against = json.loads((tmp_path / "metrics.json").read_text())["against"]
-    mine, other = (json.loads((w / "metrics.json").read_text()) for w in (tmp_path, finished))
+    mine, other = (json.loads((w / "metrics.json").read_text()) for w in (workdir, finished))
     difference = mine["accuracy"] - other["accuracy"]
+    against = mine["against"]
     assert against["accuracy_difference"] == pytest.approx(difference)
     assert against["right_only_here"] - against["right_only_there"] == round(50 * difference)
-    crossval(dataset, tmp_path, learning_rate=0.01, repeats=2)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert against["right_only_here"] + against["right_only_there"] > 0
+
+
+def test_repeats_are_added_and_averaged(finished: Path, dataset: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "repeated"
+    shutil.copytree(finished, workdir)
+    before = json.loads((finished / "metrics.json").read_text())
+    crossval(dataset, workdir, repeats=2)
+    metrics = json.loads((workdir / "metrics.json").read_text())
     assert [(row["repeat"], row["fold"]) for row in metrics["folds"]] == [
         (1, 1), (1, 2), (2, 1), (2, 2),
     ]  # fmt: skip
-    assert metrics["repeats"][0]["accuracy"] == mine["accuracy"]
+    assert metrics["repeats"][0] == before["repeats"][0]
+    assert metrics["num_examples"] == 50
     with pytest.raises(ValueError, match=r"compare\. Received: against=.* 2 folds, 1 times, of"):
-        crossval(dataset, tmp_path, learning_rate=0.01, repeats=2, against=str(finished))
+        crossval(dataset, workdir, repeats=2, against=str(finished))
 
 
 @pytest.mark.parametrize(

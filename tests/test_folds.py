@@ -51,7 +51,7 @@ def test_folds_depend_on_seed_and_photographs_alone() -> None:
     assert deal(labels, [*range(18)], names, 3, seed=1).tolist() != folds.tolist()
 
 
-EXPECTED = [0]
+EXPECTED = [2, 0, 1, 1, 2, 2, 1, 1, 2, 2, 0, 0, 0, 2, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def in_words(figures: Mapping[str, Any]) -> str:
     low, high = figures["accuracy_bootstrap_ci95"]
     f1_low, f1_high = figures["macro_f1_ci95"]
     folds, repeats = figures["num_folds"], figures["num_repeats"]
-    times = f", {repeats} times" if repeats > 1 else ""
+    one = np.mean([row["accuracy"] for row in figures["repeats"]])
+    times = f", {repeats} times, averaged; one time alone {one:.1%}" if repeats > 1 else ""
     return (
         f"Accuracy {figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}), macro F1 "
         f"{figures['macro_f1']:.3f} ({f1_low:.3f} to {f1_high:.3f}), loss {figures['loss']:.4f}, "
@@ -154,9 +155,13 @@ def difference_in_words(comparison: Mapping[str, Any]) -> str:
         f"Against {comparison['workdir']}, {comparison['accuracy']:.1%}: "
         f"{100 * comparison['accuracy_difference']:+.1f} points (95 % interval {low:+.1f} to "
         f"{high:+.1f}); {comparison['right_only_here']} are right here alone, "
-        f"{comparison['right_only_there']} there alone (McNemar: p = "
-        f"{comparison['mcnemar_p']:.3f})."
+        f"{comparison['right_only_there']} there alone (McNemar: p {_as_p(comparison)})."
     )
+
+
+def _as_p(comparison: Mapping[str, Any]) -> str:
+    p = comparison["mcnemar_p"]
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _accuracy(matrix: np.ndarray) -> float:
