@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support import miniature
-from trainer import cross_validation
+from trainer import checks, cross_validation
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.cross_validation import cross_validate
 from trainer.loop.signals import StopSignals
@@ -181,9 +181,13 @@ def test_refusals_name_the_difference_and_lose_nothing(
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == files
 
 
-def test_workdir_of_a_run_is_refused(finished: Path, dataset: Path) -> None:
+def test_run_and_cross_validation_do_not_take_each_others_workdir(
+    finished: Path, dataset: Path
+) -> None:
     with pytest.raises(ValueError, match="needs a folder of its own"):
         crossval(dataset, finished / "folds" / "1-1")
+    with pytest.raises(ValueError, match="The workdir holds a cross-validation"):
+        checks.check_no_crossval(finished)
 
 
 def test_fold_that_fails_ends_the_others(

@@ -10,6 +10,7 @@ from trainer.config import TrainConfig
 from trainer.model.backbone import Backbone
 from trainer.model.weights import check_path
 from trainer.workdir import identity
+from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json
 
 
@@ -62,6 +63,19 @@ def check_workdir(path: epath.PathLike) -> None:
         raise ValueError(
             "The workdir holds a dataset, whose report the run's would replace. Received: "
             f"workdir={path}, with {naming.MANIFEST}. Name another --workdir."
+        )
+
+
+def check_no_crossval(path: epath.PathLike) -> None:
+    """Refuses a run the workdir of a cross-validation, whose figures it would replace.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if CrossvalFiles(path).identity.exists():
+        raise ValueError(
+            "The workdir holds a cross-validation, whose figures the run's would replace. "
+            f"Received: workdir={path}. Name another --workdir; its runs lie in its folds/."
         )
 
 

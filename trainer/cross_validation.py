@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -316,7 +317,7 @@ def _title(crossval: Crossval) -> Title:
         run=Path(recipe.workdir).resolve().name,
         dataset=f"{Path(recipe.data_dir).resolve().name} ({digest[:8]})",
         date=f"{now:%Y-%m-%d %H:%M} UTC",
-        command=" ".join(["python -m trainer.crossval", *crossval.given]),
+        command=shlex.join(["python", "-m", "trainer.crossval", *crossval.given]),
     )
 
 

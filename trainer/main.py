@@ -9,7 +9,7 @@ from typing import Any
 from cli import command, flags
 from tfrecords.manifest import Manifest, read_manifest
 from trainer import keras_settings
-from trainer.checks import check_run
+from trainer.checks import check_no_crossval, check_run
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
 from trainer.loop import preemption
@@ -35,6 +35,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        check_no_crossval(config.workdir)
         figures = None if config.dry_run else finished_figures(config)
         if figures is None:
             announce(config, check_run(config, backbone))
