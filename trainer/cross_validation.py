@@ -73,10 +73,9 @@ class Crossval:
     def _known_folds(self) -> Iterator[tuple[str, int]]:
         """What each example is known by, and its fold in the first repeat."""
         examples = self.examples
-        for *known, label, fold in zip(
-            examples.ids, examples.files, self.labels, self.dealt[0], strict=True
-        ):
-            yield f"{known} {self.classes[label]}", int(fold)
+        rows = zip(examples.ids, examples.files, self.labels, self.dealt[0], strict=True)
+        for id, file, label, fold in rows:
+            yield f"{id}/{file}/{self.classes[label]}", int(fold)
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Yields repeat and fold of each run, counted from 1."""
