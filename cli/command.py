@@ -9,7 +9,7 @@ import errno
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -73,16 +73,28 @@ def refuse_arguments(arguments: Sequence[str]) -> None:
         raise FlagsError(f"Only flags are taken. Received: {' '.join(arguments)}.")
 
 
-def config_from_flags(config_class: type[Config]) -> Config:
-    """Returns a config dataclass whose fields are read from the flags of the same names."""
+def config_from_flags(config_class: type[Config], *, without: Collection[str] = ()) -> Config:
+    """Returns a config dataclass whose fields are read from the flags of the same names.
+
+    Args:
+        config_class: The dataclass.
+        without: Fields that have no flag here, and stay at their defaults.
+    """
     values = {
-        field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(config_class)
+        field.name: flags.FLAGS[field.name].value
+        for field in dataclasses.fields(config_class)
+        if field.name not in without
     }
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     try:
         return config_class(**values | lists)
     except ValueError as error:
         raise FlagsError(str(error)) from error
+
+
+def given_flags(names: Iterable[str]) -> list[str]:
+    """Returns those of the flags that were given, each as `--name=value`, a flagfile's too."""
+    return [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
 
 
 def read_flagfiles(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from absl import flags
@@ -180,9 +180,16 @@ def identity_of(config_class: "type[DataclassInstance]") -> tuple[str, ...]:
     return tuple(name for name, option in options.items() if not option.is_machine)
 
 
-def define(config_class: "type[DataclassInstance]", values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines a flag for each field of a config; they are the calling module's."""
+def define(
+    config_class: "type[DataclassInstance]",
+    values: flags.FlagValues = flags.FLAGS,
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Defines a flag for each field of a config, but for these; they are the calling module's."""
     for name, option in options_of(config_class).items():
+        if name in without:
+            continue
         _define(name, option, {"flag_values": values, "required": option.is_required})
 
 

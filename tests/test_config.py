@@ -14,6 +14,7 @@ SEED_RECIPE = {
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
     "cache_dtype": None, "cache_views": None, "precision": "float32", "input_size": 224,
+    "fold": None, "fold_seed": 0,
 }  # fmt: skip
 
 
@@ -57,6 +58,11 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"cache_views": 2, "cache_features": "on"}, "cache_views=2, augment=none"),
         ({"precision": "float16"}, "precision='float16'"),
         ({"seed": -1}, "seed=-1"),
+        ({"fold": "0/5"}, "counted from 1, as in 3/5. Received: fold='0/5'"),
+        ({"fold": "6/5"}, "fold='6/5'"),
+        ({"fold": "1/1"}, "fold='1/1'"),
+        ({"fold": "3"}, "fold='3'"),
+        ({"fold_seed": 1}, "fold_seed goes with --fold. Received: fold_seed=1, fold=None"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),
         ({"warmup_epochs": 3.0, "epochs": 3}, "less than the 3 epochs. Received: warmup_epochs=3"),

@@ -19,6 +19,7 @@ VERBS = {
     "train": "trainer.main",
     "evaluate": "trainer.evaluate",
     "predict": "trainer.predict",
+    "crossval": "trainer.crossval",
     "launch": "launch.run",
 }
 FILE = re.compile(

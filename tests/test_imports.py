@@ -23,8 +23,8 @@ ALLOWED = {
 # The rooms and files of a package, floor by floor: each imports from the floors below its own.
 FLOORS = {
     "trainer": [
-        "main evaluate predict",
-        "preflight",
+        "main evaluate predict crossval",
+        "preflight cross_validation",
         "train",
         "divergence microbatch",
         "run",
@@ -105,6 +105,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.main",
         "trainer.evaluate",
         "trainer.predict",
+        "trainer.crossval",
     ],
 )
 def test_module_starts_without_tensorflow(module: str) -> None:

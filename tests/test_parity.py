@@ -50,6 +50,22 @@ def test_three_replicas_end_at_the_bits_of_one_and_of_two(dataset: Path, tmp_pat
             np.testing.assert_array_equal(a, b)
 
 
+def test_fold_ends_at_the_same_bits_on_two_replicas_and_from_features(
+    dataset: Path, tmp_path: Path
+) -> None:
+    recipe = ("--fold=2/3", "--fold_seed=1", "--epochs=2", "--augment=flip", "--mixup=0",
+              "--cutmix=0")  # fmt: skip
+    one, *others = (
+        train(dataset, tmp_path / str(n), *recipe, *flags)
+        for n, flags in enumerate((["--cache_features=off"], ["--cpu_replicas=2"],
+                                   ["--cache_features=on"]))
+    )  # fmt: skip
+    for other in others:
+        assert figures_of(one) == figures_of(other)
+        for name in ("predictions.csv", "metrics.json"):
+            assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     "changed",
     ["--augment=flip", "--cutmix=0", "--class_weights=none", "--label_smoothing=0",

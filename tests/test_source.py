@@ -204,3 +204,19 @@ def test_worker_reads_only_its_rows(split, tmp_path) -> None:
     assert brightness(copy, worker=second) == pytest.approx(20 * labels[own], abs=2)
     with pytest.raises(tf.errors.DataLossError):
         brightness(copy)
+
+
+def test_members_alone_are_read_in_one_permutation_after_the_other(split: Split) -> None:
+    members = np.array([1, 2, 5, 6, 10])  # Of the shards' own numbers, from which labels follow.
+    index = index_together(split, Workers(None, tf.distribute.get_strategy())).index
+    own = dataclasses.replace(split, index=index, members=members)
+    labels = labels_of(split)[members].tolist()
+    assert (own.num_examples, labels_of(own).tolist()) == (5, labels)
+    flat = [label for batch in batches(own, 5) for label in batch]
+    assert all(sorted(flat[i : i + 5]) == sorted(labels) for i in range(0, 20, 5))
+    assert batches(own, 2, start_step=3) == batches(own, 5)[3:]
+    images = [*PhotographSource(View(96)).evaluation_batches(own, 4).as_numpy_iterator()]
+    brightness = np.concatenate(images)[:5].mean(axis=(1, 2, 3))
+    assert brightness == pytest.approx([20 * label for label in labels], abs=2)
+    named = Order(0, 4).examples_in_batch(own, 1)
+    assert [example["id"] for example in named] == batches(own, 2)[1]

@@ -12,6 +12,7 @@ import google_crc32c
 
 HEADER_BYTES = 12  # Before a record.
 _FOOTER = 4
+FRAME_BYTES = HEADER_BYTES + _FOOTER  # What a record takes beside its own.
 
 
 class Record(NamedTuple):

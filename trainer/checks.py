@@ -12,6 +12,7 @@ from trainer.config import TrainConfig
 from trainer.model.backbone import Backbone
 from trainer.model.weights import check_path
 from trainer.workdir import identity
+from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json
 
 
@@ -31,7 +32,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
             f"data_dir={config.data_dir} with {', '.join(manifest.classes) or 'none'}. Build a "
             "dataset of more with `python -m data_prep.build --classes=...`."
         )
-    if "val" not in manifest.counts and config.early_stopping_patience:
+    if "val" not in manifest.counts and not config.fold and config.early_stopping_patience:
         raise ValueError(
             "early_stopping_patience needs a split named val, whose loss decides. Received: "
             f"data_dir={config.data_dir} with {', '.join(manifest.counts)}. Build it with a "
@@ -39,7 +40,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
         )
     workdir = Workdir(config.workdir)
     workdir.check(identity.describe(config, manifest))
-    for split in ("train", "val"):
+    for split in manifest.counts if config.fold else ("train", "val"):
         if split == "train" or split in manifest.counts:
             check_shards(config.data_dir, manifest, split)
     if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
@@ -96,6 +97,19 @@ def check_workdir(path: epath.PathLike) -> None:
         raise ValueError(
             "The workdir holds a dataset, whose report the run's would replace. Received: "
             f"workdir={path}, with {naming.MANIFEST}. Name another --workdir."
+        )
+
+
+def check_no_crossval(path: epath.PathLike) -> None:
+    """Refuses a run the workdir of a cross-validation, whose figures it would replace.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if CrossvalFiles(path).identity.exists():
+        raise ValueError(
+            "The workdir holds a cross-validation, whose figures the run's would replace. "
+            f"Received: workdir={path}. Name another --workdir; its runs lie in its folds/."
         )
 
 

@@ -26,6 +26,14 @@ def _are_steps(text: str) -> bool:
     return match is not None and 1 <= int(match[1]) <= int(match[2])
 
 
+def _is_fold(text: str) -> bool:
+    match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
+    return match is not None and 1 <= int(match[1]) <= int(match[2]) and int(match[2]) >= 2
+
+
+_Fold = Annotated[
+    str, Rule(_is_fold, "must be K/N, the K-th of N folds, 2 or more, counted from 1, as in 3/5")
+]
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
 _Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
@@ -149,6 +157,11 @@ class TrainConfig:
     fast_convolutions: Machine[Literal["auto", "off"]] = "auto"
     """auto: on a CPU, wide float32 convolutions that train are computed by Winograd's algorithm,
     which changes their last bits. off: all are TensorFlow's own."""
+    fold: _Fold | None = None
+    """K/N, as 3/5: hold out the K-th of N folds of all splits together, by class and by photograph,
+    and train on the others. trainer.crossval does it for each K. Unset: the splits as they are."""
+    fold_seed: NonNegative = 0
+    """Another one deals other folds."""
     seed: Annotated[int, Range(0, 2**31 - 1, in_help=False)] = 0
     """Of initial weights, order and dropout."""
     deterministic: bool = False
@@ -160,8 +173,6 @@ class TrainConfig:
     """Steps between checkpoints; one is also written at each epoch's end."""
     keep_checkpoints: Machine[Positive] = 2
     """How many of the newest checkpoints to keep; the best epoch's is kept besides."""
-    fold: str | None = None
-    """K/N."""
     profile_steps: Machine[_Steps | None] = None
     """FIRST:LAST, as 10:20: steps whose profile goes to WORKDIR/tensorboard; the run's first
     is 1."""
@@ -178,6 +189,10 @@ class TrainConfig:
             )
         self._check_cache()
         self._check_head()
+        if self.fold_seed and not self.fold:
+            raise ValueError(
+                f"fold_seed goes with --fold. Received: fold_seed={self.fold_seed}, fold=None."
+            )
         if self.jit_compile and self.deterministic:
             raise ValueError(
                 "jit_compile does not go with deterministic: XLA has no gradient of max-pooling "
@@ -252,6 +267,14 @@ class TrainConfig:
         )
 
     @property
+    def held_fold(self) -> tuple[int, int] | None:
+        """The fold that is held out, from 1 on, and of how many."""
+        if self.fold is None:
+            return None
+        fold, _, count = self.fold.partition("/")
+        return int(fold), int(count)
+
+    @property
     def profiled(self) -> tuple[int, int] | None:
         """The first and the last step to profile; the run's first is 1."""
         if self.profile_steps is None:
@@ -277,6 +300,8 @@ class TrainConfig:
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """The options that decide what comes out: a workdir holds one run of one recipe."""
         options = dataclasses.asdict(self)
+        if self.held_fold:
+            options["fold"] = "/".join(map(str, self.held_fold))  # However it was written.
         if self.weights != "none":
             options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
         if self.cache_dtype == "float32":
@@ -296,3 +321,21 @@ def with_defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
     options = flags.options_of(TrainConfig)
     defaults = {name: options[name].default for name in flags.identity_of(TrainConfig)}
     return defaults | dict(recipe)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossvalConfig:
+    """Options of `python -m trainer.crossval` beside the trainer's, each above its help."""
+
+    folds: Annotated[int, Range(2)] = 5
+    """All splits together are dealt into so many folds, by class and by photograph; each is judged
+    by a model that was trained on the others."""
+    repeats: Positive = 1
+    """Do it so often, with other folds each time, and average each photograph's probabilities. May
+    grow."""
+    against: BucketPath | None = None
+    """The workdir of another cross-validation, of the same photographs and folds, to compare with
+    in a paired test."""
+
+    def __post_init__(self) -> None:
+        flags.check(self)

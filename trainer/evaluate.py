@@ -81,6 +81,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         _say_other_model(folder, model_digest)
     _make(folder)
 
+    _say_fold(run_files.config)
     _say(f"Evaluating {config.workdir} on {split.num_examples:,} photographs of {config.split}.")
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras(find_devices=True)
@@ -129,6 +130,18 @@ def _say_other_model(folder: epath.Path, digest: str) -> None:
     before = (_figures(folder) or {}).get("model_digest", digest)
     if before != digest:
         _say(f"The figures in {folder} are of an earlier model of this run, and are replaced.")
+
+
+def _say_fold(path: epath.Path) -> None:
+    """Says so where the model has seen most of the dataset that its cross-validation was of."""
+    from trainer.workdir.files import read_json
+
+    fold = read_json(path).get("recipe", {}).get("fold") if path.exists() else None
+    if fold:
+        _say(
+            f"The run is fold {fold} of a cross-validation, trained on the other folds of all "
+            "splits: figures on photographs that it was trained on are no measure."
+        )
 
 
 def _figures(folder: epath.Path) -> dict[str, Any] | None:

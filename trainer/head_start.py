@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.examples import labels_of
-from trainer.data.order import numbers_of
 from trainer.features import logistic, places
 from trainer.features.source import FeatureSource
 from trainer.model.head import CLASSIFIER, DROPOUT, PLACES, STANDARDIZE, STANDARDIZE_PLACES
@@ -53,7 +52,7 @@ def _fit_places(run: Run, features: FeatureSource) -> None:
         return compute(look_up(tf.constant(numbers), views)).numpy()
 
     rows = places.rows_of_places(
-        run.train_split, features.view, maps, numbers_of(run.train_split), config.seed
+        run.train_split, features.view, maps, run.train_split.numbers, config.seed
     )
     rows = _standardize(run, STANDARDIZE_PLACES, rows)
     head = logistic.fit_at(rows, num_classes + 1, places.STRENGTH)
@@ -79,7 +78,7 @@ def _standardize(run: Run, name: str, rows: logistic.Rows) -> logistic.Rows:
 def _rows(run: Run, features: FeatureSource) -> logistic.Rows:
     """Every kept view of every training example, as the first fitted layer takes it."""
     split, batch_size = run.train_split, run.config.batch_size
-    numbers, labels = numbers_of(split), labels_of(split)
+    numbers, labels = split.numbers, labels_of(split)
     look_up = features.look_up(split)
     names = [layer.name for layer in run.model.layers]
     compute = _up_to(

@@ -9,7 +9,12 @@ from typing import Any
 from cli import command, flags
 from tfrecords.manifest import Manifest, read_manifest
 from trainer import keras_settings
-from trainer.checks import advice_on_stored_size, check_run, without_boxes
+from trainer.checks import (
+    advice_on_stored_size,
+    check_no_crossval,
+    check_run,
+    without_boxes,
+)
 from trainer.config import RECIPES, TrainConfig
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
 from trainer.loop import preemption
@@ -35,6 +40,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        check_no_crossval(config.workdir)
         config = without_boxes(config)
         figures = None if config.dry_run else finished_figures(config)
         if figures is None:
@@ -49,7 +55,9 @@ def announce(config: TrainConfig, manifest: Manifest) -> None:
     """Prints what is trained on, and that TensorFlow is being loaded, which takes seconds."""
     splits = ", ".join(f"{manifest.num_examples(name):,} of {name}" for name in manifest.counts)
     print(f"Dataset {config.data_dir}: {len(manifest.classes)} classes; photographs: {splits}.")
-    if "val" not in manifest.counts:
+    if config.fold:
+        print(f"Fold {config.fold} of all of them is held out, and validates the epochs.")
+    elif "val" not in manifest.counts:
         print("No split val: nothing validates the epochs, and the run ends without an accuracy.")
     if advice := advice_on_stored_size(config, manifest):
         print(advice)

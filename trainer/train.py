@@ -13,10 +13,11 @@ import tensorflow as tf
 from etils import epath
 
 from cli.progress import Progress
-from tfrecords.manifest import read_manifest
+from tfrecords.manifest import Manifest, read_manifest
 from trainer import divergence, microbatch, workarounds
 from trainer.config import TrainConfig
 from trainer.data.examples import index_together, labels_of
+from trainer.data.folds import hold_out
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.distribute import processor
@@ -87,9 +88,7 @@ def train(
 def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
     """Builds all that a run needs, and writes nothing."""
     manifest = read_manifest(config.data_dir)
-    train_split = find_split(config.data_dir, manifest, "train")
-    has_val = "val" in manifest.counts
-    val_split = find_split(config.data_dir, manifest, "val") if has_val else None
+    train_split, val_split, counts = find_splits(config, manifest)
     splits = [train_split, *([val_split] if val_split else [])]
     workarounds.keep_memory()
     strategy = create_strategy(
@@ -108,7 +107,7 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
     checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
     schedule = create_schedule(config, steps_per_epoch(config, train_split))
     with strategy.scope():
-        model = create_model(config, schedule, manifest.counts["train"], backbone)
+        model = create_model(config, schedule, counts, backbone)
         state = checkpoints.restore(model)
         if not state.step:
             load_weights(model, config.weights, backbone)
@@ -142,6 +141,18 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
         photographs=PhotographSource.from_config(config),
         features=features,
     )
+
+
+def find_splits(
+    config: TrainConfig, manifest: Manifest
+) -> tuple[Split, Split | None, Mapping[str, int]]:
+    """Returns what a run trains on, what it is validated on, and each class's training examples."""
+    if config.held_fold:
+        fold, count = config.held_fold
+        return hold_out(config.data_dir, manifest, fold, count, config.fold_seed)
+    has_val = "val" in manifest.counts
+    val_split = find_split(config.data_dir, manifest, "val") if has_val else None
+    return find_split(config.data_dir, manifest, "train"), val_split, manifest.counts["train"]
 
 
 def fill_features(run: Run) -> None:
@@ -370,6 +381,8 @@ def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
             shown = evaluation.choose_predictions(
                 probabilities, split, _PHOTOGRAPHS_IN_REPORT, run.photographs.view
             )
+            if run.config.fold:
+                evaluation.write_predictions(run.workdir.predictions, probabilities, split)
     if run.workers.is_chief:
         write(run, figures, shown)
     run.workers.wait()
@@ -421,6 +434,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Starting weights": config.weights,
         "Frozen": f"the first {config.freeze_layers} of {run.backbone.title}'s layers",
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
+        **({"Fold": f"{config.fold} of all splits, held out"} if config.fold else {}),
         "Trained on": f"{run.train_split.num_examples:,} photographs",
         "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "
         f"{run.val_split.name}"

@@ -20,6 +20,7 @@ COMMANDS = {
     "trainer.main": "animals train",
     "trainer.evaluate": "animals evaluate",
     "trainer.predict": "animals predict",
+    "trainer.crossval": "animals crossval",
     "launch.run": "animals launch",
 }
 

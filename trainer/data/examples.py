@@ -6,7 +6,7 @@ those alone that it trains on.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -107,15 +107,28 @@ class ReadExamples:
         return example["image"], example["label"]
 
 
+def numbers_in(split: Split) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Returns what gives the numbers of a split's examples in a shard: int64 scalars, in order."""
+    if split.members is None:
+        first = tf.constant(split.starts, tf.int64)
+        return lambda shard: tf.data.Dataset.range(first[shard], first[shard + 1])
+    members = tf.constant(split.members, tf.int64)
+    place = tf.constant(np.searchsorted(split.members, split.starts), tf.int64)
+    return lambda shard: tf.data.Dataset.range(place[shard], place[shard + 1]).map(
+        lambda index: members[index]
+    )
+
+
 class OwnExamples:
     """Photographs that are known by their index, and of which only those that are taken are read.
 
-    So each of several workers reads its own rows of a batch and no other.
+    So each of several workers reads its own rows of a batch and no other, and a split leaves alone
+    what its shards hold of others.
     """
 
     def __init__(self, split: Split, index: Index) -> None:
+        self._numbers_in = numbers_in(split)
         self._paths = tf.constant(split.paths)
-        self._first = tf.constant(split.starts, tf.int64)
         self._shards = tf.constant(np.repeat(np.arange(len(split.counts)), split.counts))
         ends = np.cumsum([0, *index.sizes])
         starts_of_shards = np.repeat(ends[split.starts[:-1]], split.counts)
@@ -124,25 +137,30 @@ class OwnExamples:
 
     def read(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The keys of a shard's examples: int64 scalars."""
-        return tf.data.Dataset.range(self._first[shard], self._first[shard + 1])
+        return self._numbers_in(shard)
 
     def take(self, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns an example's JPEG and label."""
-        path = tf.gather(self._paths, tf.gather(self._shards, key))
-        serialized = reader.read_at(
-            path, tf.gather(self._offsets, key), tf.gather(self._sizes, key)
-        )
-        example = reader.parse_example(serialized)
+        example = reader.parse_example(self.serialized(key))
         return example["image"], example["label"]
+
+    def serialized(self, key: tf.Tensor) -> tf.Tensor:
+        """Returns an example as it is stored, a scalar string."""
+        path = tf.gather(self._paths, tf.gather(self._shards, key))
+        return reader.read_at(path, tf.gather(self._offsets, key), tf.gather(self._sizes, key))
 
 
 def index_together(split: Split, workers: Workers) -> Split:
     """Returns a split with its index, for which each worker reads its share of the shards.
 
+    One that has its index stays as it is.
+
     Raises:
         ValueError: if a shard does not hold as many examples as the manifest says.
     """
-    sizes, labels = np.zeros([2, split.num_examples], np.int64)
+    if split.index:
+        return split
+    sizes, labels = np.zeros([2, split.num_stored], np.int64)
     for shard in workers.own(range(len(split.paths))):
         here = slice(split.starts[shard], split.starts[shard + 1])
         sizes[here], labels[here] = _index_shard(split.paths[shard], split.counts[shard])
@@ -168,6 +186,11 @@ def _index_shard(path: str, count: int) -> np.ndarray:
 
 def labels_of(split: Split) -> np.ndarray:
     """Returns the labels of a split, int64 [num_examples], in the order of its shards."""
+    return labels_by_number(split)[split.numbers]
+
+
+def labels_by_number(split: Split) -> np.ndarray:
+    """Returns the labels of all that a split's shards hold, int64 [num_stored]."""
     if split.index:
         return split.index.labels
     ds = reader.read_serialized(split.paths).map(lambda s: reader.parse_example(s)["label"])

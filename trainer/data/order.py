@@ -9,11 +9,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfrecords import reader
-from trainer.data.examples import PARALLEL_READS, ReadExamples
+from trainer.data.examples import PARALLEL_READS, OwnExamples, ReadExamples
 from trainer.data.split import Split
 
 ALONE = tf.distribute.InputContext()
@@ -75,7 +74,12 @@ class Order:
     def examples_in_batch(self, split: Split, batch: int) -> list[dict[str, Any]]:
         """Returns the id and the file name of each example in a batch, skipped or not."""
         nothing_skipped = dataclasses.replace(self, skipped=())
-        ds = nothing_skipped.examples(split, ReadExamples(split.paths).read, start_step=batch)
+        if split.index:
+            own = OwnExamples(split, split.index)
+            ds = nothing_skipped.examples(split, own.read, start_step=batch)
+            ds = ds.take(self.batch_size).map(lambda position, key: (position, own.serialized(key)))
+        else:
+            ds = nothing_skipped.examples(split, ReadExamples(split.paths).read, start_step=batch)
         ds = ds.take(self.batch_size).map(lambda _, serialized: reader.parse_origin(serialized))
         return [
             {"id": int(example["image/id"]), "name": example["image/filename"].decode()}
@@ -91,11 +95,6 @@ class Order:
 
 # tf.data's own shuffle would mix in TensorFlow's global seed; this one knows its arguments alone.
 _shuffle = tf.random.experimental.stateless_shuffle
-
-
-def numbers_of(split: Split) -> np.ndarray:
-    """Returns the numbers of a split's examples among those of its shards, int64 [num_examples]."""
-    return np.arange(split.num_examples) if split.members is None else split.members
 
 
 def full_batches_once(

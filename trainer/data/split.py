@@ -11,11 +11,11 @@ from tfrecords.manifest import Manifest
 
 
 class Index(NamedTuple):
-    """What is known of each example of a split beforehand, in the order of its shards.
+    """What is known of each example of some shards beforehand, in their order.
 
     Attributes:
-        sizes: Bytes that its record takes in its shard, int64 [num_examples].
-        labels: int64 [num_examples].
+        sizes: Bytes that its record takes in its shard, int64 [num_stored].
+        labels: int64 [num_stored].
     """
 
     sizes: np.ndarray
@@ -31,7 +31,8 @@ class Split:
         counts: Examples in each shard.
         classes: Names; a label is an index into them.
         index: What is known of each example, where several workers read their own alone.
-        members: The numbers of its examples among those of the shards; None: all of them.
+        members: Which examples of its shards are its own, by number and in order, int64; None: all
+            of them. Such a split has an index, since its shards hold others' examples too.
     """
 
     name: str
@@ -43,8 +44,18 @@ class Split:
 
     @property
     def num_examples(self) -> int:
-        """Examples in all shards."""
+        """Its examples."""
+        return self.num_stored if self.members is None else len(self.members)
+
+    @property
+    def num_stored(self) -> int:
+        """Examples in all its shards, those that are not its own among them."""
         return sum(self.counts)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The numbers of its examples among all of its shards, int64 [num_examples]."""
+        return np.arange(self.num_stored) if self.members is None else self.members
 
     @property
     def starts(self) -> list[int]:

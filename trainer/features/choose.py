@@ -68,6 +68,8 @@ def _hindrance(config: TrainConfig, store: FeatureStore, splits: Sequence[Split]
     if View.from_config(config).num_views is None:
         keeps = "; --cache_views=K keeps K views of each" if config.augment == "full" else ""
         return f"No image is seen twice under --augment={config.augment}{keeps}"
+    if config.fold and config.augment == "full":
+        return "Of a fold no views are kept under --augment=full"
     if not config.freeze_layers:
         return "No layer is frozen (--freeze_layers=0)"
     try:

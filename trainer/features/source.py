@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrecords import framing
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
-from trainer.data.examples import labels_of
+from trainer.data.examples import labels_by_number, numbers_in
 from trainer.data.order import ALONE, Order, full_batches_once, own_rows
 from trainer.data.source import worker_options
 from trainer.data.split import Split
@@ -55,15 +55,12 @@ class FeatureSource:
         worker: tf.distribute.InputContext = ALONE,
     ) -> tf.data.Dataset:
         """As `PhotographSource.training_batches`, with features, [rows, ...], for images."""
-        first = tf.constant(split.starts, tf.int64)
-        ds = order.examples(
-            split, lambda shard: tf.data.Dataset.range(first[shard], first[shard + 1]), start_step
-        )
+        ds = order.examples(split, numbers_in(split), start_step)
         ds = own_rows(ds, order.batch_size, worker)
         count = split.num_examples
         ds = ds.map(lambda position, index: (index, self.view.kept_number(position, index, count)))
         ds = ds.batch(worker.get_per_replica_batch_size(order.batch_size), drop_remainder=True)
-        labels = tf.constant(labels_of(split))
+        labels = tf.constant(labels_by_number(split))
         look_up = self.look_up(split)
         ds = ds.map(
             lambda indices, views: (
@@ -83,7 +80,7 @@ class FeatureSource:
     ) -> tf.data.Dataset:
         """As `PhotographSource.evaluation_batches`, with features, [rows, ...], for images."""
         position = self.store.views_in(split).index(self.view.tested_views[view])
-        ds = tf.data.Dataset.range(split.num_examples)
+        ds = tf.data.Dataset.from_tensor_slices(split.numbers)
         ds = full_batches_once(ds, split.num_examples, batch_size)
         ds = own_rows(ds, batch_size, worker)
         ds = ds.batch(worker.get_per_replica_batch_size(batch_size), drop_remainder=True)

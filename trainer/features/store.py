@@ -53,11 +53,13 @@ class FeatureStore:
         self.num_views = view.num_views or 1
         self._is_shared = config.cache_dir is not None
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
-        self._description = self._describe(config, frozen, manifest.digest)
+        self._description = self._describe(frozen, manifest.digest)
+        if config.fold:  # Every shard has all views then, as each fold is trained on and tested.
+            self._description["splits"] = "all"
         digest = hashlib.sha256(json.dumps(self._description, sort_keys=True).encode()).hexdigest()
         self.folder = Path(config.cache_dir or f"{config.workdir}/features") / digest[:16]
 
-    def _describe(self, config: TrainConfig, frozen: keras.Model, dataset: str) -> dict[str, Any]:
+    def _describe(self, frozen: keras.Model, dataset: str) -> dict[str, Any]:
         """All that decides the bytes of the shards."""
         weights = hashlib.sha256()
         for array in frozen.get_weights():
@@ -66,7 +68,6 @@ class FeatureStore:
             "encoding": _ENCODING,
             "dataset": dataset,
             **self._view.description(),
-            **({"all_views_of_all": True} if config.fold else {}),
             "layers": [(layer.name, layer.dtype_policy.name) for layer in frozen.layers],
             "weights": weights.hexdigest(),
             "shape": self.shape,
@@ -152,9 +153,6 @@ class FeatureStore:
 
 
 def shards_of(splits: Sequence[Split]) -> list[Shard]:
-    """Returns every shard of the splits, one that several share once."""
-    shards: dict[str, Shard] = {}
-    for split in splits:
-        for path in split.paths:
-            shards.setdefault(path, (split, path))
-    return [*shards.values()]
+    """Returns every shard of the splits, once, as the first one's that holds it."""
+    owners = {path: split for split in reversed(splits) for path in split.paths}
+    return [(owners[path], path) for path in dict.fromkeys(p for s in splits for p in s.paths)]

@@ -1,7 +1,5 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from tfrecords import files, reader
+from tfrecords import reader
 from trainer.data.examples import labels_of
 from trainer.data.source import Source
 from trainer.data.split import Split
 from trainer.data.view import View
-from trainer.results import metrics
+from trainer.results import metrics, predictions_file
 from trainer.results.predictions import Prediction, mistakes_first
 
 
@@ -77,16 +75,19 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
         path: The CSV file.
         probabilities: float32 [num_examples, num_classes], in the order of the shards.
     """
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["id", "file", "label", "predicted", *split.classes])
+    numbers = set(split.numbers)
     origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
-    for origin, label, row in zip(origins, labels_of(split), probabilities, strict=True):
-        names = (split.classes[label], split.classes[row.argmax()])
-        # Nine digits give a float32 back, bit for bit.
-        numbers = (f"{probability:.9g}" for probability in row)
-        rows.writerow([origin["image/id"], origin["image/filename"].decode(), *names, *numbers])
-    files.write_atomically(path, out.getvalue())
+    own = [origin for number, origin in enumerate(origins) if number in numbers]
+    predictions_file.write(
+        path,
+        predictions_file.Rows(
+            ids=[int(origin["image/id"]) for origin in own],
+            files=[origin["image/filename"].decode() for origin in own],
+            labels=labels_of(split),
+            probabilities=probabilities,
+        ),
+        split.classes,
+    )
 
 
 def choose_predictions(
@@ -104,21 +105,22 @@ def choose_predictions(
     worst = worst[: max(count // 2, count - len(right))]
     spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
     shown = {*worst, *right[spread]}
-    return mistakes_first(_read_predictions(probabilities, split.paths, shown, view))
+    return mistakes_first(_read_predictions(probabilities, split, shown, view))
 
 
 def _read_predictions(
-    probabilities: np.ndarray, paths: Sequence[str], wanted: set[int], view: View
+    probabilities: np.ndarray, split: Split, wanted: set[int], view: View
 ) -> list[Prediction]:
     predictions = []
-    for index, serialized in enumerate(reader.read_serialized(paths)):
-        if index in wanted:
+    rows = {split.numbers[row]: row for row in wanted}
+    for number, serialized in enumerate(reader.read_serialized(split.paths)):
+        if number in rows:
             example = reader.parse_example(serialized)
             predictions.append(
                 Prediction(
                     name=example["image/filename"].numpy().decode(),
                     image=view.square(example["image"]).numpy(),
-                    probabilities=probabilities[index],
+                    probabilities=probabilities[rows[number]],
                     label=int(example["label"]),
                 )
             )

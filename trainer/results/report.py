@@ -65,12 +65,13 @@ def write_report(
         baseline=figures.commonest(metrics) if metrics["num_examples"] else None,
         num_wrong=metrics["num_examples"] - sum(_diagonal(metrics["confusion_matrix"])),
         curves=[_curve(history, name) for name in ("loss", "accuracy") if history],
-        photographs=[_photograph(shown, classes) for shown in mistakes_first(predictions)],
+        photographs=[photograph(shown, classes) for shown in mistakes_first(predictions)],
     )
     files.write_atomically(path, content)
 
 
-def _photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
+def photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
+    """Returns what a page's template shows of a prediction."""
     image = Image.fromarray(prediction.image)
     image.thumbnail((_PHOTOGRAPH_SIDE, _PHOTOGRAPH_SIDE))
     out = io.BytesIO()

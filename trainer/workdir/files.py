@@ -156,6 +156,11 @@ class Workdir:
         """The batches on which a step gave no number; where there is none, no file."""
         return self.root / "diverged.json"
 
+    @property
+    def predictions(self) -> epath.Path:
+        """What a fold's model says of each of its examples; of other runs, no file."""
+        return self.root / "predictions.csv"
+
     def files(self) -> list[epath.Path]:
         """Every file and folder that a run writes."""
         return [path for name, path in vars(self).items() if name != "root"]

@@ -1,0 +1,54 @@
+"""A command that another one starts ends as it would by itself, and hears one signal."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.miniature import environment
+from trainer.loop import child
+from trainer.loop.signals import StopSignals
+
+WAITS = """
+import signal, sys, time
+def end(number, frame):
+    print(signal.Signals(number).name); sys.exit(42)
+signal.signal(signal.SIGTERM, end)
+print("there")
+time.sleep(60)
+"""
+STARTS = """
+import sys
+from cli import command
+from trainer.loop import child
+from trainer.loop.signals import StopSignals
+def main(_):
+    with StopSignals() as stop:
+        child.run([sys.executable, "-c", sys.argv[1]], stop, title="[1/2]", known=set())
+command._exit_code(main, []) and command.exit_with(42)
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1, 42])
+def test_lines_are_passed_on_once_and_the_code_comes_back(
+    code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", f"import sys; print('a'); print('b'); sys.exit({code})"]
+    with StopSignals() as stop:
+        assert child.run(command, stop, title="[1/2]", known={"a\n"}) == code
+    assert capsys.readouterr().out == "[1/2] b\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signal_is_passed_on_once_and_its_end_awaited(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS, WAITS], env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[1/2] there\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (42, "[1/2] SIGTERM\n")
+    assert err == f"Error: Stopped by {number.name}. Start the same command again to go on.\n"

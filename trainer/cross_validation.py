@@ -1,0 +1,334 @@
+"""A cross-validation, from the folds to the figures of all together: the story on one page."""
+
+import dataclasses
+import datetime
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cli.command import PREEMPTED, PreemptedError
+from tfrecords.manifest import Manifest, read_manifest
+from trainer.checks import check_run
+from trainer.config import CrossvalConfig, TrainConfig
+from trainer.data.dataset import Examples, read_examples, read_jpegs, whole_dataset
+from trainer.data.folds import deal_examples
+from trainer.data.split import Split
+from trainer.distribute.cluster import find_cluster
+from trainer.loop import child
+from trainer.loop.signals import StopSignals
+from trainer.model.backbone import named
+from trainer.results import crossval_report, pooled, predictions_file
+from trainer.results.predictions_file import Rows
+from trainer.results.report import Title
+from trainer.workdir import identity
+from trainer.workdir.crossval_files import CrossvalFiles, describe
+from trainer.workdir.files import read_json, write_json
+
+_PHOTOGRAPHS_IN_REPORT = 24
+_SET_FOR_EACH = ("workdir", "cache_dir", "fold", "fold_seed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Crossval:
+    """A cross-validation whose dataset is dealt out.
+
+    Attributes:
+        config: What it was asked for.
+        recipe: What each fold's run is asked for.
+        given: The flags as they were given, each as `--name=value`.
+        whole: All splits of the dataset as one.
+        dealt: For each repeat the fold of each example, int64 [num_examples], counted from 0.
+    """
+
+    config: CrossvalConfig
+    recipe: TrainConfig
+    given: Sequence[str]
+    files: CrossvalFiles
+    manifest: Manifest
+    whole: Split
+    examples: Examples
+    dealt: list[np.ndarray]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names, in the order of the labels."""
+        return self.manifest.classes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of each example, int64 [num_examples]."""
+        return self.examples.index.labels
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it this one and no other."""
+        run = identity.describe(self.recipe, self.manifest)
+        return describe(run, self.config.folds, [*self._known_folds()])
+
+    def _known_folds(self) -> Iterator[tuple[str, int]]:
+        """What each example is known by, and its fold in the first repeat."""
+        examples = self.examples
+        rows = zip(examples.ids, examples.files, self.labels, self.dealt[0], strict=True)
+        for id, file, label, fold in rows:
+            yield f"{id}/{file}/{self.classes[label]}", int(fold)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Yields repeat and fold of each run, counted from 1."""
+        for repeat in range(self.config.repeats):
+            for fold in range(self.config.folds):
+                yield repeat + 1, fold + 1
+
+
+def cross_validate(
+    config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str], stop: StopSignals
+) -> str:
+    """Writes the figures of all folds together, and returns them in words.
+
+    Each fold is a run of its own in a process of its own; one that is finished is not trained
+    again.
+
+    Args:
+        given: The flags that were given, each as `--name=value`.
+
+    Raises:
+        ValueError: if the dataset cannot be dealt into the folds, if the workdir holds something
+            else, or if the other cross-validation is of other photographs or folds.
+        PreemptedError: if a signal came; the same command goes on.
+        RuntimeError: if a fold failed.
+    """
+    crossval = prepare(config, recipe, given)
+    files = crossval.files
+    other = read_other(crossval) if config.against else None
+    with files.locked():
+        files.claim(crossval.identity)
+        known: set[str] = set()  # The model's summary, say, is the same in each fold.
+        for repeat, fold in crossval.runs():
+            train_fold(crossval, repeat, fold, stop, known)
+        figures = summarise(crossval, other)
+    words = [pooled.in_words(figures)]
+    if figures["against"]:
+        words.append(pooled.difference_in_words(figures["against"]))
+    return "\n".join([*words, f"Report: {files.report}"])
+
+
+def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -> Crossval:
+    """Deals the dataset out, once nothing stands in the way of the first fold; writes nothing."""
+    if find_cluster(os.environ):
+        raise ValueError(
+            "A cross-validation trains fold after fold on one machine. Received: an environment of "
+            "several workers. Start one process, or train each fold with trainer.main --fold=K/N."
+        )
+    manifest = read_manifest(recipe.data_dir)
+    files = CrossvalFiles(recipe.workdir)
+    files.refuse_run()
+    check_run(dataclasses.replace(recipe, fold=f"1/{config.folds}"), named(recipe.backbone))
+    whole = whole_dataset(recipe.data_dir, manifest)
+    examples = read_examples(whole)
+    dealt = [
+        deal_examples(examples, manifest.classes, config.folds, seed)
+        for seed in range(config.repeats)
+    ]
+    times = f", {config.repeats} times" if config.repeats > 1 else ""
+    print(
+        f"Dataset {recipe.data_dir}: {whole.num_examples:,} photographs of "
+        f"{len(manifest.classes)} classes in {config.folds} folds{times}.",
+        flush=True,
+    )
+    return Crossval(
+        config=config,
+        recipe=recipe,
+        given=given,
+        files=files,
+        manifest=manifest,
+        whole=whole,
+        examples=examples,
+        dealt=dealt,
+    )
+
+
+def train_fold(
+    crossval: Crossval, repeat: int, fold: int, stop: StopSignals, known: set[str]
+) -> None:
+    """Trains a fold's run, or goes on with it, unless it is finished.
+
+    Args:
+        known: Lines that the folds before have shown.
+
+    Raises:
+        PreemptedError: if it was stopped.
+        RuntimeError: if it failed.
+    """
+    run = of_fold(crossval, repeat, fold)
+    title = f"[{repeat}: {run.fold}]" if crossval.config.repeats > 1 else f"[{run.fold}]"
+    if is_finished(crossval, repeat, fold):
+        print(f"{title} Finished before.", flush=True)
+        return
+    crossval.files.metrics.unlink(missing_ok=True)  # It stands for folds that are all finished.
+    code = child.run(command_line(crossval, run), stop, title=title, known=known)
+    if code == PREEMPTED:
+        raise PreemptedError(f"Fold {run.fold} was stopped. Start the same command again to go on.")
+    if code:
+        raise RuntimeError(
+            f"A fold failed, as the lines above say. Received: exit code {code} of fold "
+            f"{run.fold} in {run.workdir}. Finished folds are kept: start the same command again."
+        )
+
+
+def of_fold(crossval: Crossval, repeat: int, fold: int) -> TrainConfig:
+    """Returns the config of a fold's run; both numbers are counted from 1."""
+    recipe, files = crossval.recipe, crossval.files
+    shared = None if "://" in recipe.workdir else str(files.features)  # Features need a disk.
+    return dataclasses.replace(
+        recipe,
+        workdir=str(files.fold(repeat, fold).root),
+        cache_dir=recipe.cache_dir or shared,
+        fold=f"{fold}/{crossval.config.folds}",
+        fold_seed=repeat - 1,
+    )
+
+
+def command_line(crossval: Crossval, run: TrainConfig) -> list[str]:
+    """Returns the command of a fold's run: the flags that were given, and the fold's own."""
+    its_own = (*_SET_FOR_EACH, *(field.name for field in dataclasses.fields(CrossvalConfig)))
+    given = [flag for flag in crossval.given if _name(flag) not in its_own]
+    values = {name: getattr(run, name) for name in _SET_FOR_EACH}
+    added = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    return [sys.executable, "-m", "trainer.main", *given, *added]
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").partition("=")[0]
+
+
+def is_finished(crossval: Crossval, repeat: int, fold: int) -> bool:
+    """Whether a fold's run is there and has no epoch left to train.
+
+    Raises:
+        ValueError: if the folder holds another run.
+    """
+    workdir, run = crossval.files.fold(repeat, fold), of_fold(crossval, repeat, fold)
+    if not (workdir.is_finished() and workdir.predictions.exists()):
+        return False
+    workdir.check(identity.describe(run, crossval.manifest))
+    return workdir.epochs() == run.epochs
+
+
+def summarise(crossval: Crossval, other: Rows | None) -> dict[str, Any]:
+    """Returns the figures of all folds together, once their files and the page are written.
+
+    Args:
+        other: The predictions to compare with.
+    """
+    print("Putting the folds together ...", flush=True)
+    config, files = crossval.config, crossval.files
+    examples, labels, classes = crossval.examples, crossval.labels, crossval.classes
+    probabilities, folds = read_folds(crossval)
+    rows = Rows(examples.ids.tolist(), examples.files, labels, probabilities.mean(axis=0))
+    figures = {
+        "split": "all",
+        **pooled.figures_of(labels, rows.probabilities, examples.photographs, classes),
+        "num_folds": config.folds,
+        "num_repeats": config.repeats,
+        "repeats": [pooled.short_figures(labels, each, classes) for each in probabilities],
+        "folds": folds,
+        "against": None,
+    }
+    if other:
+        compared = pooled.compare_rows(rows, other, examples.photographs)
+        figures["against"] = {"workdir": config.against, **compared}
+    predictions_file.write(files.out_of_fold, rows, classes)
+    mistakes = pooled.worst_mistakes(labels, rows.probabilities, _PHOTOGRAPHS_IN_REPORT)
+    crossval_report.write_report(
+        files.report,
+        title=_title(crossval),
+        facts=_facts(crossval),
+        metrics=figures,
+        mistakes=crossval_report.shown(rows, read_jpegs(crossval.whole, mistakes), mistakes),
+        classes=classes,
+    )
+    write_json(files.metrics, figures)  # Last: it says that all is there.
+    return figures
+
+
+def read_folds(crossval: Crossval) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Returns what the models said, each of its own fold's examples, and how good each was.
+
+    Returns:
+        Probabilities, float64 [num_repeats, num_examples, num_classes], and for each fold a row of
+        `repeat`, `fold`, `num_examples`, `accuracy`, `macro_f1` and `loss`.
+
+    Raises:
+        ValueError: if a fold's predictions cannot be read, or are on other examples.
+    """
+    examples, labels, classes = crossval.examples, crossval.labels, crossval.classes
+    probabilities = np.empty([crossval.config.repeats, len(labels), len(classes)])
+    folds = []
+    for repeat, fold in crossval.runs():
+        path = crossval.files.fold(repeat, fold).predictions
+        rows = predictions_file.read(path, classes)
+        own = np.flatnonzero(crossval.dealt[repeat - 1] == fold - 1)
+        if not np.array_equal(rows.ids, examples.ids[own]):
+            raise ValueError(
+                "The predictions are on other examples than the fold's. Received: "
+                f"{path}. Remove its folder and start the same command again."
+            )
+        probabilities[repeat - 1, own] = rows.probabilities
+        figures = pooled.short_figures(labels[own], rows.probabilities, classes)
+        folds.append({"repeat": repeat, "fold": fold, **figures})
+    return probabilities, folds
+
+
+def read_other(crossval: Crossval) -> Rows:
+    """Returns the predictions of the cross-validation to compare with.
+
+    Raises:
+        ValueError: if it is not finished, or of other photographs or folds.
+    """
+    config, here = crossval.config, crossval.identity
+    assert config.against
+    other = CrossvalFiles(config.against)
+    if not (other.identity.exists() and other.metrics.exists()):
+        raise ValueError(
+            f"There is no finished cross-validation to compare with. Received: "
+            f"against={config.against}. Start its own command first."
+        )
+    there, repeats = read_json(other.identity), read_json(other.metrics)["num_repeats"]
+    alike = all(there[key] == here[key] for key in ("folds_digest", "classes"))
+    if not alike or repeats != config.repeats:
+        raise ValueError(
+            "Only cross-validations of the same photographs, labels and folds compare. Received: "
+            f"against={config.against} with {there['data']['folds']} folds, {repeats} times, of "
+            f"dataset {there['data']['digest'][:8]}; here {config.folds} folds, {config.repeats} "
+            f"times, of {here['data']['digest'][:8]}. Give both the same."
+        )
+    return predictions_file.read(other.out_of_fold, crossval.classes)
+
+
+def _title(crossval: Crossval) -> Title:
+    now = datetime.datetime.now(datetime.UTC)
+    recipe, digest = crossval.recipe, crossval.manifest.digest
+    return Title(
+        run=Path(recipe.workdir).resolve().name,
+        dataset=f"{Path(recipe.data_dir).resolve().name} ({digest[:8]})",
+        date=f"{now:%Y-%m-%d %H:%M} UTC",
+        command=shlex.join(["python", "-m", "trainer.crossval", *crossval.given]),
+    )
+
+
+def _facts(crossval: Crossval) -> dict[str, str]:
+    config, counts = crossval.config, crossval.manifest.counts
+    photographs = len(np.unique(crossval.examples.photographs))
+    examples = len(crossval.labels)
+    cut = f" of {photographs:,} photographs" if photographs != examples else ""
+    times = f", {config.repeats} times over; a photograph's probabilities are averaged"
+    return {
+        "Examples": f"{examples:,}{cut}, of {' and '.join(counts)}",
+        "Folds": f"{config.folds}, dealt by class and by photograph"
+        f"{times if config.repeats > 1 else ''}",
+        "Each fold": "judged by a model that was trained on the others",
+    }
