@@ -210,7 +210,7 @@ class View:
         index: tf.Tensor | None = None,
     ) -> tf.Tensor:
         if shown.of == "draw":
-            return self._draw(jpeg, index * self.draws + shown.number)
+            return self._draw(jpeg, index * len(self.kept_views) + shown.number)
         image = self._cut_out(jpeg, box) if shown.of == "object" else self.square(jpeg)
         if shown.of == "zoomed":
             margin = zoom_margin(self.size)

@@ -89,17 +89,15 @@ def label_places(
     middles = [(np.arange(length) + 0.5) / length for length in shape]
     places = np.full(shape, _UNKNOWN, np.int64)
     for box, label in zip([whole, *boxes], [background, *labels], strict=True):
-        inside = [
-            np.flatnonzero((box[axis] <= at) & (at <= box[axis + 2]))
-            for axis, at in enumerate(middles)
-        ]
-        nearest = [
-            [int(np.abs(at - (box[axis] + box[axis + 2]) / 2).argmin())]
-            for axis, at in enumerate(middles)
-        ]
-        rows, columns = (i if len(i) else n for i, n in zip(inside, nearest, strict=True))
+        rows, columns = (_between(at, box[axis], box[axis + 2]) for axis, at in enumerate(middles))
         places[np.ix_(rows, columns)] = label
     return places
+
+
+def _between(middles: np.ndarray, first: float, last: float) -> np.ndarray:
+    """Returns the indices of the middles from first to last; of the nearest if there are none."""
+    inside = np.flatnonzero((first <= middles) & (middles <= last))
+    return inside if len(inside) else np.abs(middles - (first + last) / 2).argmin(keepdims=True)
 
 
 def _draw(
