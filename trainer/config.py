@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cli import flags
 from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule, matching
 
-NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
+VGG16_FROZEN = 15  # Of VGG16's layers: all up to the fourth pooling.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 SMALLEST_INPUT, LARGEST_INPUT, INPUT_STEP = 96, 768, 32  # Pixels; VGG16 halves them five times.
 
@@ -26,7 +26,6 @@ def _are_steps(text: str) -> bool:
 
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
-_Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
 _LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be above 0")]
 _Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
 _Smoothing = Annotated[
@@ -95,10 +94,15 @@ class TrainConfig:
     data_ram_mib: Positive = 2048
     """MiB for stored examples and waiting batches, on each worker. A training split of more than
     half of it is read and shuffled in parts."""
-    backbone: Literal["vgg16"] = "vgg16"
-    """The network, trained on ImageNet, that the head is put on."""
-    freeze_layers: _Layers = 15
-    """How many of VGG16's layers, its input among them, do not train."""
+    backbone: str = "vgg16"
+    """The network, trained on ImageNet, that the head is put on: any of keras.applications, its
+    name in small letters, as vgg16, resnet50 or efficientnetv2b0."""
+    freeze_layers: NonNegative | None = None
+    f"""How many of the backbone's layers, its input among them, do not train. Unset: {VGG16_FROZEN}
+    of vgg16's, all of another's."""
+    freeze_until: str | None = None
+    """In place of --freeze_layers: the layers before this one of the backbone do not train; it and
+    those behind it do."""
     head: Literal["flatten", "gap"] = "flatten"
     """How the last feature map becomes a vector."""
     weights: BucketPath = "imagenet"
@@ -147,6 +151,12 @@ class TrainConfig:
                 f"Received: warmup_epochs={self.warmup_epochs}."
             )
         self._check_cache()
+        if self.freeze_until is not None and self.freeze_layers is not None:
+            raise ValueError(
+                "freeze_until takes the place of freeze_layers. Received: "
+                f"freeze_until={self.freeze_until}, freeze_layers={self.freeze_layers}. Leave one "
+                "out."
+            )
         if self.jit_compile and self.deterministic:
             raise ValueError(
                 "jit_compile does not go with deterministic: XLA has no gradient of max-pooling "
@@ -210,8 +220,13 @@ class TrainConfig:
     def recipe(self) -> dict[str, str | int | float | bool | None]:
         """The options that decide what comes out: a workdir holds one run of one recipe."""
         options = dataclasses.asdict(self)
-        if self.weights != "none":
-            options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
+        if self.backbone == TrainConfig.backbone:
+            if self.weights != "none":
+                options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
+            if self.freeze_layers is None and self.freeze_until is None:
+                options["freeze_layers"] = VGG16_FROZEN
+        else:
+            options["weights"] = self.weights.rpartition("/")[2]  # Elsewhere it may lie elsewhere.
         if self.cache_dtype == "float32":
             options["cache_dtype"] = None  # It loses nothing.
         return {name: options[name] for name in flags.identity_of(TrainConfig)}

@@ -34,6 +34,7 @@ from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
+from trainer.model import freezing
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
@@ -193,12 +194,15 @@ def create_model(
         backbone=backbone,
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
+        freeze_until=config.freeze_until,
         head=config.head,
         precision=config.precision,
         seed=config.seed,
         fast_convolutions=config.fast_convolutions,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
+    if kept := freezing.describe_kept(model):
+        print(kept, flush=True)
     model.compile(
         optimizer=create_optimizer(config, schedule),
         loss=create_loss(config, counts),
@@ -416,7 +420,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Recipe": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
         "Starting weights": config.weights,
-        "Frozen": f"the first {config.freeze_layers} of {run.backbone.title}'s layers",
+        "Frozen": freezing.describe(run.backbone, config.freeze_layers, config.freeze_until),
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         "Trained on": f"{run.train_split.num_examples:,} photographs",
         "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "
