@@ -7,7 +7,6 @@ with a file of weights is said before its seconds.
 import dataclasses
 import difflib
 import functools
-import re
 from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -219,7 +218,9 @@ def _name_from_start(network: "keras.Model") -> None:
     """Gives layers that Keras has named by how many it had made the names of a fresh process."""
     numbered = defaultdict(list)
     for operation in network.operations:
-        prefix, number = re.fullmatch(r"(.*?)(?:_(\d+))?", operation.name).groups("0")
+        prefix, _, number = operation.name.rpartition("_")
+        if not number.isdecimal():  # The first of its kind has none.
+            prefix, number = operation.name, "0"
         if prefix.replace("_", "") == type(operation).__name__.lower():
             numbered[prefix].append((int(number), operation))
     for prefix, operations in numbered.items():

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -167,7 +168,9 @@ def _require_hdf5(path: Path) -> None:
 def _read_h5(path: Path, backbone: Backbone) -> list[np.ndarray]:
     _require_file(path)
     model = backbone.published(None)
-    model.load_weights(str(path))
+    with warnings.catch_warnings():  # Keras but warns of a layer that the file has not.
+        warnings.simplefilter("error", UserWarning)
+        model.load_weights(str(path))
     return model.get_weights()
 
 
