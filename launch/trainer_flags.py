@@ -9,6 +9,7 @@ from cli.command import FlagsError
 from cli.flags import options_of
 from launch.command_flags import CommandFlags
 from trainer.config import RECIPES, TrainConfig
+from trainer.model.backbone import named
 
 # Of the flags that are paths: those that the trainer reads.
 _SCHEMES: Mapping[str, tuple[str, ...]] = {
@@ -116,6 +117,7 @@ def parse(arguments: Sequence[str]) -> TrainerFlags:
     read = CommandFlags("The trainer", "trainer.main", TrainConfig, arguments, RECIPES)
     try:
         config = TrainConfig(**read.options())
+        named(config.backbone).check_count(config.freeze_layers)
     except ValueError as error:
         raise read.refusal(error) from error
     return TrainerFlags(config=config, others=tuple(read.given(without=("data_dir", "workdir"))))

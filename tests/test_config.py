@@ -9,6 +9,7 @@ from trainer.config import TrainConfig
 SEED_RECIPE = {
     "batch_size": 32, "epochs": 20, "learning_rate": 1e-4, "optimizer": "sgd",
     "backbone": "vgg16", "freeze_layers": 15, "head": "flatten", "weights": "imagenet",
+    "freeze_until": None,
     "seed": 0, "deterministic": False,
     "learning_rate_schedule": "constant", "warmup_epochs": 0.0, "early_stopping_patience": None,
     "weight_decay": None, "label_smoothing": 0.0, "class_weights": "none", "augment": "none",
@@ -33,7 +34,11 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"num_gpus": -1}, "num_gpus=-1"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
-        ({"freeze_layers": 20}, "freeze_layers=20"),
+        ({"freeze_layers": -1}, "freeze_layers=-1"),
+        (
+            {"freeze_layers": 15, "freeze_until": "block5_conv1"},
+            "freeze_until=block5_conv1, freeze_layers=15. Leave one out.",
+        ),
         ({"head": "attention"}, "head='attention'"),
         ({"optimizer": "lion"}, "optimizer='lion'"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),

@@ -102,6 +102,10 @@ EARLY = {
     "weights in a folder": (*TRAIN, "--weights=weights", 1, "weights: a folder, and no file. Give"),
     "misspelt weights": (*TRAIN, "--weights=Imagenet", 1, "did you mean --weights=imagenet?"),
     "weights of a run": (*TRAIN, "--weights=run/model.keras", 1, "a run's model is not taken"),
+    # What it trains.
+    "no such network": (*TRAIN, "--backbone=resnet-50", 2, "'resnet-50'. The nearest: resnet50, "),
+    "too many layers": (*TRAIN, "--freeze_layers=20", 2, "between 0 and 19, the layers of VGG16."),
+    "frozen twice": (*TRAIN, "--freeze_layers=1", "--freeze_until=x", 2, "takes the place of"),
     # Where it goes.
     "among the data": (*TRAIN, "--workdir=data/run", 2, "must not go among the files of its data"),
     "over the data": (*TRAIN, "--workdir=linked/", 2, "workdir=linked/, data_dir=data. Name a"),

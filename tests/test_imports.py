@@ -16,7 +16,7 @@ ALLOWED = {
     "tfrecords": set(),
     "data_prep": {"cli", "tfrecords"},
     "trainer": {"cli", "tfrecords"},
-    "launch": {"cli", "data_prep.config", "trainer.config"},
+    "launch": {"cli", "data_prep.config", "trainer.config", "trainer.model.backbone"},
 }
 
 

@@ -12,7 +12,7 @@ from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Ran
 
 RECIPES = Path(__file__).parent / "recipes"
 
-NUM_VGG_LAYERS = 19  # Of VGG16 without its top: 1 input, 13 convolutions, 5 poolings.
+VGG16_FROZEN = 15  # Of VGG16's layers: all up to the fourth pooling.
 IMAGE_SIZE = 224  # Pixels; what VGG16 was trained on.
 SMALLEST_INPUT, LARGEST_INPUT, INPUT_STEP = 96, 768, 32  # Pixels; VGG16 halves them five times.
 
@@ -36,7 +36,6 @@ _Fold = Annotated[
 ]
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
-_Layers = Annotated[int, Range(0, NUM_VGG_LAYERS, ", the layers of VGG16")]
 _LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be above 0")]
 _Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
 _Share = Annotated[
@@ -118,10 +117,15 @@ class TrainConfig:
     data_ram_mib: Positive = 2048
     """MiB for stored examples and waiting batches, on each worker. A training split of more than
     half of it is read and shuffled in parts."""
-    backbone: Literal["vgg16"] = "vgg16"
-    """The network, trained on ImageNet, that the head is put on."""
-    freeze_layers: _Layers = 15
-    """How many of VGG16's layers, its input among them, do not train."""
+    backbone: str = "vgg16"
+    """The network, trained on ImageNet, that the head is put on: any of keras.applications, its
+    name in small letters, as vgg16, resnet50 or efficientnetv2b0."""
+    freeze_layers: NonNegative | None = None
+    f"""How many of the backbone's layers, its input among them, do not train. Unset: {VGG16_FROZEN}
+    of vgg16's, all of another's, and all under --head_init=logistic."""
+    freeze_until: str | None = None
+    """In place of --freeze_layers: the layers before this one of the backbone do not train; it and
+    those behind it do."""
     head: Literal["flatten", "gap", "gmp", "gem", "gap_gmp", "places"] = "flatten"
     """How the last feature map becomes a vector. flatten keeps every position; over the positions,
     gap takes the mean, gmp the largest, gem the cube root of the mean cube, gap_gmp both of the
@@ -192,6 +196,12 @@ class TrainConfig:
         if self.fold_seed and not self.fold:
             raise ValueError(
                 f"fold_seed goes with --fold. Received: fold_seed={self.fold_seed}, fold=None."
+            )
+        if self.freeze_until is not None and self.freeze_layers is not None:
+            raise ValueError(
+                "freeze_until takes the place of freeze_layers. Received: "
+                f"freeze_until={self.freeze_until}, freeze_layers={self.freeze_layers}. Leave one "
+                "out."
             )
         if self.jit_compile and self.deterministic:
             raise ValueError(
@@ -302,8 +312,13 @@ class TrainConfig:
         options = dataclasses.asdict(self)
         if self.held_fold:
             options["fold"] = "/".join(map(str, self.held_fold))  # However it was written.
-        if self.weights != "none":
-            options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
+        if self.backbone == TrainConfig.backbone:
+            if self.weights != "none":
+                options["weights"] = "imagenet"  # Wherever they come from: the numbers are checked.
+            if self.freeze_layers is None and self.freeze_until is None:
+                options["freeze_layers"] = None if self.head_init == "logistic" else VGG16_FROZEN
+        else:
+            options["weights"] = self.weights.rpartition("/")[2]  # Elsewhere it may lie elsewhere.
         if self.cache_dtype == "float32":
             options["cache_dtype"] = None  # It loses nothing.
         return {name: options[name] for name in flags.identity_of(TrainConfig)}

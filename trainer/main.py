@@ -32,6 +32,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
     command.refuse_arguments(arguments)
     config = command.config_from_flags(TrainConfig)
     backbone = backbone or named(config.backbone)
+    backbone.check_count(config.freeze_layers)
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
         cluster = find_cluster(os.environ)

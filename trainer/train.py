@@ -1,6 +1,7 @@
 """A training run, from the dataset to the saved, evaluated model: the story on one page."""
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import math
@@ -36,6 +37,7 @@ from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
+from trainer.model import freezing
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.head import Head
@@ -87,6 +89,8 @@ def train(
 
 def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
     """Builds all that a run needs, and writes nothing."""
+    if config.head_init == "logistic":  # What it is fitted to stays, unless it is said.
+        backbone = dataclasses.replace(backbone, freeze_layers=None)
     manifest = read_manifest(config.data_dir)
     train_split, val_split, counts = find_splits(config, manifest)
     splits = [train_split, *([val_split] if val_split else [])]
@@ -208,11 +212,14 @@ def create_model(
         backbone=backbone,
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
+        freeze_until=config.freeze_until,
         head=Head.from_config(config),
         precision=config.precision,
         fast_convolutions=config.fast_convolutions,
     )
     model.summary()  # Before compile, which would count the optimizer's slots in.
+    if kept := freezing.describe_kept(model):
+        print(kept, flush=True)
     model.compile(
         optimizer=create_optimizer(config, schedule),
         loss=create_loss(config, counts),
@@ -432,7 +439,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Recipe": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
         "Starting weights": config.weights,
-        "Frozen": f"the first {config.freeze_layers} of {run.backbone.title}'s layers",
+        "Frozen": freezing.describe(run.backbone, config.freeze_layers, config.freeze_until),
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         **({"Fold": f"{config.fold} of all splits, held out"} if config.fold else {}),
         "Trained on": f"{run.train_split.num_examples:,} photographs",

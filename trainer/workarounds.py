@@ -6,11 +6,14 @@ says so once and the run goes on without. `cli.startup` holds TensorFlow's first
 method (keras-team/keras#20585).
 """
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -116,6 +119,26 @@ def hear_sigterm_again() -> None:
     for a use that is not made of it here.
     """
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def keras_home(folder: Path) -> Iterator[None]:
+    """Has Keras's networks look for their weights in a folder, and keep there what they download.
+
+    Without: it is the folder that `trainer.keras_settings` had Keras see as it was imported, in
+    which nothing is. Keras has no way to tell it another later. Last seen in Keras 3.15.1.
+    """
+    from keras.src.backend import config
+
+    name = "_KERAS_DIR"
+    if not hasattr(config, name):
+        _say_gone(f"Keras's {name}", "ImageNet's weights may be found by --weights=PATH alone")
+    before = getattr(config, name, None)
+    setattr(config, name, str(folder))
+    try:
+        yield
+    finally:
+        setattr(config, name, before)
 
 
 def build_training(model: Any) -> None:

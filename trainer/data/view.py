@@ -145,7 +145,8 @@ class View:
 
     def tested(self, jpeg: tf.Tensor, number: int = 0) -> tf.Tensor:
         """Returns one of the views that probabilities are averaged over, [size, size, 3]."""
-        return tf.cast(self._show(self.tested_views[number], jpeg), self.dtype)
+        shown = self.tested_views[number]  # Which needs neither a box nor a draw.
+        return tf.cast(self._show(shown, jpeg, tf.zeros([4]), tf.zeros([], tf.int64)), self.dtype)
 
     def mirrored(self, position: tf.Tensor) -> tf.Tensor:
         """Whether `flip` mirrors the example at this position: every second one, drawn."""
@@ -202,13 +203,7 @@ class View:
             number += tf.cast(cut_out, tf.int64) * (len(self.kept_views) // 2)
         return number
 
-    def _show(
-        self,
-        shown: Shown,
-        jpeg: tf.Tensor,
-        box: tf.Tensor | None = None,
-        index: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def _show(self, shown: Shown, jpeg: tf.Tensor, box: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         if shown.of == "draw":
             return self._draw(jpeg, index * len(self.kept_views) + shown.number)
         image = self._cut_out(jpeg, box) if shown.of == "object" else self.square(jpeg)

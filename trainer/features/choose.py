@@ -14,6 +14,7 @@ from trainer.data.view import View
 from trainer.distribute.strategy import is_on_cpu
 from trainer.features.source import FeatureSource
 from trainer.features.store import FeatureStore
+from trainer.model.division import UndividedError
 
 # Floating-point operations that must be spared for a byte to be worth keeping: what a device does
 # while a disk, or the system's cache of it, gives one. Two cores were seen to do 500 billion a
@@ -35,7 +36,13 @@ def choose_features(
     """
     if config.cache_features == "off":
         return None
-    features = FeatureSource.from_config(config, model, manifest)
+    try:
+        features = FeatureSource.from_config(config, model, manifest)
+    except UndividedError as error:
+        if config.cache_features == "on":
+            raise
+        print(f"Frozen layers: computed in every step. {error}", flush=True)
+        return None
     store = features.store
     size = machine.readable(store.nbytes(splits))
     hindrance = _hindrance(config, store, splits)
@@ -70,7 +77,7 @@ def _hindrance(config: TrainConfig, store: FeatureStore, splits: Sequence[Split]
         return f"No image is seen twice under --augment={config.augment}{keeps}"
     if config.fold and config.augment == "full":
         return "Of a fold no views are kept under --augment=full"
-    if not config.freeze_layers:
+    if config.freeze_layers == 0:
         return "No layer is frozen (--freeze_layers=0)"
     try:
         machine.require_disk(store.folder, store.nbytes_missing(splits))

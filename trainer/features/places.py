@@ -97,7 +97,7 @@ def label_places(
 def _between(middles: np.ndarray, first: float, last: float) -> np.ndarray:
     """Returns the indices of the middles from first to last; of the nearest if there are none."""
     inside = np.flatnonzero((first <= middles) & (middles <= last))
-    return inside if len(inside) else np.abs(middles - (first + last) / 2).argmin(keepdims=True)
+    return inside if len(inside) else np.atleast_1d(np.abs(middles - (first + last) / 2).argmin())
 
 
 def _draw(

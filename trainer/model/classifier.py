@@ -9,7 +9,9 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.model.averaging import averaged_over
 from trainer.model.backbone import VGG16, Backbone
+from trainer.model.freezing import count_frozen, may_train
 from trainer.model.head import Head
+from trainer.model.normalization import StoredNormalization
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
 
@@ -23,7 +25,8 @@ def build_model(
     *,
     backbone: Backbone = VGG16,
     input_size: int | None = None,
-    freeze_layers: int = TrainConfig.freeze_layers,
+    freeze_layers: int | None = TrainConfig.freeze_layers,
+    freeze_until: str | None = TrainConfig.freeze_until,
     head: Head | None = None,
     precision: str = TrainConfig.precision,
     fast_convolutions: str = TrainConfig.fast_convolutions,
@@ -35,7 +38,10 @@ def build_model(
         num_classes: Size of the softmax.
         backbone: The network before the head.
         input_size: Pixels of the square that it takes; None: what the backbone was trained on.
-        freeze_layers: How many of the backbone's layers, its input among them, do not train.
+        freeze_layers: How many of the backbone's layers, its input among them, do not train; None:
+            the backbone's own number.
+        freeze_until: The first of them that trains, in its place. Batch normalisation never does:
+            everywhere it keeps its statistics, scale and shift.
         head: What stands behind the backbone; None: the reference recipe's.
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
@@ -48,13 +54,8 @@ def build_model(
     The output is float32, [batch, num_classes].
 
     Raises:
-        ValueError: if freeze_layers is not between 0 and the number of the backbone's layers.
+        FlagsError: if the backbone has not so many layers, or none of this name.
     """
-    if not 0 <= freeze_layers <= backbone.num_layers:
-        raise ValueError(
-            f"freeze_layers must be between 0 and {backbone.num_layers}. "
-            f"Received: freeze_layers={freeze_layers}."
-        )
     size = input_size or backbone.input_size
     images = keras.Input((size, size, 3), name="images")
     preprocessed = backbone.preprocess(images, for_training)
@@ -62,14 +63,16 @@ def build_model(
     fast = for_training and fast_convolutions == "auto" and precision == "float32"
     fast = fast and not tf.config.get_visible_devices("GPU")
     positions = _positions(network, preprocessed)
+    names = [images.name, *(layer.name for layer in positions)]
+    num_frozen = count_frozen(backbone, names, freeze_layers, freeze_until)
 
     def adapt(layer: keras.Layer) -> keras.Layer:
         """Copies a layer: the applications of Keras take no dtype policy but the process's."""
         if layer not in positions:  # Preprocessing.
             return type(layer).from_config(layer.get_config())
-        trains = positions[layer] >= freeze_layers
-        kind = WinogradConv2D if fast and trains and _suits_winograd(layer) else type(layer)
-        adapted = kind.from_config({**layer.get_config(), "dtype": precision})
+        trains = positions[layer] >= num_frozen and may_train(layer)
+        kind = _kind(layer, for_training, fast and trains)
+        adapted = kind.from_config({**layer.get_config(), **_changes(layer, precision)})
         adapted.trainable = trains
         return adapted
 
@@ -85,6 +88,26 @@ def _positions(network: keras.Model, preprocessed: keras.KerasTensor) -> dict[ke
     foreign = keras.Model(network.inputs, preprocessed).layers
     own = [layer for layer in network.layers if layer not in foreign]
     return {layer: position for position, layer in enumerate(own, start=1)}
+
+
+def _kind(layer: keras.Layer, for_training: bool, fast: bool) -> type[keras.Layer]:
+    """What takes a layer's place: Keras's own, but where it would be slow or not see a weight."""
+    if fast and _suits_winograd(layer):
+        return WinogradConv2D
+    if for_training and isinstance(layer, keras.layers.Normalization):
+        return StoredNormalization
+    return type(layer)
+
+
+def _changes(layer: keras.Layer, precision: str) -> dict[str, Any]:
+    """What is another than in Keras's network: the dtype, and that nothing is left to chance.
+
+    Layers that only scale pixels stay float32. Dropout of whole branches would not be the same on
+    another number of replicas.
+    """
+    if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
+        return {"dtype": "float32"}
+    return {"dtype": precision, **({"rate": 0} if isinstance(layer, keras.layers.Dropout) else {})}
 
 
 def _suits_winograd(layer: keras.Layer) -> bool:
@@ -107,12 +130,15 @@ def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -
         backbone=backbone,
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
+        freeze_until=config.freeze_until,
         head=Head.from_config(config),
         precision=config.precision,
         for_training=False,
     )
     copy.set_weights(model.get_weights())
     for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # Keras's own does not see that its weights were set.
         layer.get_config = functools.partial(_config_for_all, layer)
     averaged = averaged_over(copy, config.test_views)
     for layer in averaged.layers:
@@ -128,4 +154,6 @@ def _config_for_all(layer: keras.Layer) -> dict[str, Any]:
         config["kernel_initializer"] = "zeros"
     if config.get("quantization_config", ...) is None:
         del config["quantization_config"]
+    if config.get("renorm") is False:  # Batch normalisation's.
+        config = {name: value for name, value in config.items() if not name.startswith("renorm")}
     return config

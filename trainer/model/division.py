@@ -4,21 +4,27 @@ from typing import Any
 
 import keras
 
+from trainer.model.freezing import may_train
 from trainer.model.head import STANDARDIZE, STANDARDIZE_PLACES
+
+
+class UndividedError(ValueError):
+    """A model that cannot be divided."""
 
 
 def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Divides a model at the one tensor that separates the frozen layers from those that train.
 
-    Layers without weights may stand on either side; of several such tensors it is the last.
+    Layers without weights, and batch normalisation, which never trains, may stand on either side;
+    of several such tensors it is the last.
 
     Returns:
         (frozen, rest): images in, features out; features in, probabilities out. They share the
         model's layers, and the weights with them.
 
     Raises:
-        ValueError: if there is no such tensor, as where a frozen layer stands in a branch beside
-            one that trains.
+        UndividedError: if there is no such tensor, as where a frozen layer stands in a branch
+            beside one that trains.
     """
     before = _before_training(model)
     tensor, behind = next(
@@ -27,10 +33,10 @@ def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         for tensor in keras.tree.flatten(operation.output)
         if (behind := _behind(model, tensor)) is not None
     )
-    beside = [operation.name for operation in before if operation in behind and operation.weights]
+    beside = [each.name for each in before if each in behind and each.weights and may_train(each)]
     if beside:
         trains = next(layer.name for layer in model.layers if layer.trainable_weights)
-        raise ValueError(
+        raise UndividedError(
             "No single tensor separates the frozen layers from those that train. Received: "
             f"{', '.join(beside)}, frozen, in a branch beside {trains}, which trains. Freeze as "
             "many layers as there are up to where the branches meet, or to where they part."

