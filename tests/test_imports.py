@@ -24,7 +24,7 @@ ALLOWED = {
 FLOORS = {
     "trainer": [
         "main evaluate predict",
-        "preflight",
+        "preflight lr_find",
         "train",
         "divergence microbatch",
         "run",

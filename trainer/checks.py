@@ -9,8 +9,8 @@ from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
 from trainer.model.backbone import Backbone
 from trainer.model.weights import check_path
-from trainer.workdir import identity
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.initial_model import identify
 
 
 def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
@@ -36,11 +36,18 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
             "--val_fraction, or train all epochs."
         )
     workdir = Workdir(config.workdir)
-    workdir.check(identity.describe(config, manifest))
+    workdir.check(identify(config, manifest))
+    if config.lr_find and workdir.config.exists():
+        raise ValueError(
+            "lr_find starts from the initial weights, and leaves a run alone. Received: "
+            f"workdir={config.workdir}, which holds one. Name another --workdir."
+        )
     for split in ("train", "val"):
         if split == "train" or split in manifest.counts:
             check_shards(config.data_dir, manifest, split)
-    if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
+    if (
+        not workdir.config.exists() and not config.init_from
+    ):  # A run that goes on has its weights in its checkpoints.
         check_path(config.weights, backbone)
     return manifest
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 from trainer.model.backbone import VGG16, Backbone
+from trainer.model.layer_rates import Unfreezings, first_trained
 from trainer.numerics.dropout import PerExampleDropout
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
@@ -25,6 +26,7 @@ def build_model(
     backbone: Backbone = VGG16,
     input_size: int | None = None,
     freeze_layers: int = TrainConfig.freeze_layers,
+    unfreezings: Unfreezings = (),
     head: str = TrainConfig.head,
     precision: str = TrainConfig.precision,
     seed: int = TrainConfig.seed,
@@ -38,6 +40,7 @@ def build_model(
         backbone: The network before the head.
         input_size: Pixels of the square that it takes; None: what the backbone was trained on.
         freeze_layers: How many of the backbone's layers, its input among them, do not train.
+        unfreezings: Which of those train all the same, from some epoch on: here, from the start.
         head: `flatten` keeps every position of the last feature map, `gap` averages over them.
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
@@ -48,10 +51,12 @@ def build_model(
             saved model is made of Keras's own layers, so that it loads without this project.
 
     The input is RGB, uint8 or float, [batch, size, size, 3] in [0, 255]; preprocessing is inside.
-    The output is float32, [batch, num_classes].
+    The output is float32, [batch, num_classes]. The model's `backbone_layers` are the names of the
+    backbone's own layers, in order, its input left out; its `freeze_layers` are as given.
 
     Raises:
-        ValueError: if freeze_layers is not between 0 and the number of the backbone's layers.
+        ValueError: if freeze_layers is not between 0 and the number of the backbone's layers, or if
+            an unfreezing names a layer that is not frozen.
     """
     if not 0 <= freeze_layers <= backbone.num_layers:
         raise ValueError(
@@ -65,12 +70,14 @@ def build_model(
     fast = for_training and fast_convolutions == "auto" and precision == "float32"
     fast = fast and not tf.config.get_visible_devices("GPU")
     positions = _positions(network, preprocessed)
+    names = tuple(layer.name for layer in positions)
+    first = first_trained(names, freeze_layers, unfreezings)
 
     def adapt(layer: keras.Layer) -> keras.Layer:
         """Copies a layer: the applications of Keras take no dtype policy but the process's."""
         if layer not in positions:  # Preprocessing.
             return type(layer).from_config(layer.get_config())
-        trains = positions[layer] >= freeze_layers
+        trains = positions[layer] >= first
         kind = WinogradConv2D if fast and trains and _suits_winograd(layer) else type(layer)
         adapted = kind.from_config({**layer.get_config(), "dtype": precision})
         adapted.trainable = trains
@@ -79,7 +86,9 @@ def build_model(
     base = keras.models.clone_model(network, clone_function=adapt)
     probabilities = _add_head(base.outputs[0], num_classes, head, precision, seed, for_training)
     model_class = ReproducibleModel if for_training else keras.Model
-    return model_class(base.inputs[0], probabilities, name=f"{backbone.name}_animals")
+    model = model_class(base.inputs[0], probabilities, name=f"{backbone.name}_animals")
+    model.backbone_layers, model.freeze_layers = names, freeze_layers
+    return model
 
 
 def _positions(network: keras.Model, preprocessed: keras.KerasTensor) -> dict[keras.Layer, int]:
@@ -140,6 +149,7 @@ def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -
         backbone=backbone,
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
+        unfreezings=config.unfreezings,
         head=config.head,
         precision=config.precision,
         for_training=False,
