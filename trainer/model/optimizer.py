@@ -15,8 +15,9 @@ _ADAMW_DECAY = 0.004  # Keras's default.
 class _LayerwiseOptimizer(keras.optimizers.Optimizer):
     """Gives each variable its own learning rate, and leaves the averages of `use_ema` alone.
 
-    It stands before an optimizer of Keras among the bases of a class. A rate of 0 changes nothing of a variable, by decay
-    neither; Adam's moments follow the gradient all the same, so that its first step is no leap.
+    It stands before an optimizer of Keras among the bases of a class. A rate of 0 changes nothing
+    of a variable, by decay neither; Adam's moments follow the gradient all the same, so that its
+    first step is no leap.
 
     Args:
         rates: One for each trainable variable, in the model's order.
