@@ -6,15 +6,18 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support.deep_miniature import DEEP
+from tests.support import miniature_backbone
 from trainer.config import TrainConfig
 from trainer.model.average import averaged
 from trainer.model.classifier import build_model
+from trainer.model.division import cut
 from trainer.model.layer_rates import LayerRate, layer_rates
 from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
 
 STEPS_PER_EPOCH = 10
+# Its layers: means, conv1, conv2, conv3, behind its input.
+BACKBONE = miniature_backbone.create(convolutions=3)
 
 
 def config_of(**options: object) -> TrainConfig:
@@ -24,7 +27,7 @@ def config_of(**options: object) -> TrainConfig:
 
 def build(config: TrainConfig, steps_per_epoch: int = STEPS_PER_EPOCH) -> keras.Model:
     model = build_model(
-        2, backbone=DEEP, input_size=96, head="gap", freeze_layers=config.freeze_layers,
+        2, backbone=BACKBONE, input_size=96, head="gap", freeze_layers=config.freeze_layers,
         unfreezings=config.unfreezings, precision=config.precision,
     )  # fmt: skip
     rates = layer_rates(model, config, steps_per_epoch)
@@ -64,7 +67,7 @@ def moved(model: keras.Model, before: list[np.ndarray]) -> set[str]:
         # What stands behind a layer has been unfrozen with it; the earliest epoch counts.
         ({"unfreeze": "4:conv1"}, {"conv1": (1, 30), "conv2": (1, 30), "conv3": (1, 0)}),
         ({"unfreeze": "4:conv1,2:conv2"}, {"conv1": (1, 30), "conv2": (1, 10), "conv3": (1, 0)}),
-        ({"unfreeze": "2:pool", "freeze_layers": 19}, {"conv1": (1, 10), "conv2": (1, 10),
+        ({"unfreeze": "2:means", "freeze_layers": 19}, {"conv1": (1, 10), "conv2": (1, 10),
                                                        "conv3": (1, 10)}),
         ({"unfreeze": "1:conv2", "layer_decay": 0.5}, {"conv2": (0.25, 0), "conv3": (0.5, 0)}),
     ],
@@ -82,10 +85,15 @@ def test_rates_of_the_layers(options, expected) -> None:
     assert rates == {name: LayerRate(*rate) for name, rate in expected.items()} | head
 
 
+def test_features_are_cut_before_the_earliest_layer_that_is_ever_to_train() -> None:
+    frozen, _ = cut(build(config_of(unfreeze="3:conv2")))
+    assert frozen.layers[-1].name == "conv1"
+
+
 @pytest.mark.parametrize(
     ("unfreeze", "says"),
     [
-        ("2:conv_2", "Received: conv_2. The nearest is conv2; all are pool, conv1, conv2, conv3"),
+        ("2:conv_2", "Received: conv_2. The nearest is conv2; all are means, conv1, conv2, conv3"),
         ("2:conv3", "Received: conv3, which trains from the start, with freeze_layers=4"),
     ],
 )

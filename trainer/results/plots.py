@@ -143,6 +143,7 @@ def range_test_curve(
     axes.plot(rates, losses, "-", lw=1, color=_BAR)
     axes.plot(rates, smoothed, "-", lw=1.8, color=ACCENT)
     axes.set_xscale("log")
+    axes.minorticks_off()
     if suggestion is not None:
         loss = np.interp(np.log10(suggestion), np.log10(rates), smoothed)
         axes.plot([suggestion], [loss], "o", ms=6, color=INK)
