@@ -28,6 +28,7 @@ from trainer.train import fill_features, prepare, settle, training_batches
 
 LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
 _NEIGHBOURS = 4  # Steps on either side that a smoothed loss is the mean of.
+_NOTABLE = 2.0  # Times the losses' own variation: what a fall must be.
 _EXPLODED = 4.0  # Times the lowest loss; from there on nothing is to be learned.
 
 
@@ -132,13 +133,14 @@ def smooth(losses: Sequence[float]) -> np.ndarray:
 def suggest(rates: np.ndarray, losses: Sequence[float], smoothed: np.ndarray) -> float | None:
     """Returns the rate at which the loss falls fastest, by decades of the rate.
 
-    Only what lies before the lowest loss counts, and has all its neighbours. None: it falls by no
-    more than it varies from step to step.
+    Only what lies before the lowest loss counts, and has all its neighbours. None: it falls by
+    little more than it varies from step to step.
     """
     end = int(smoothed.argmin()) + 1 if len(smoothed) else 0
     if end <= 2 * _NEIGHBOURS:
         return None
-    if smoothed[_NEIGHBOURS] - smoothed.min() < np.std(losses[:end] - smoothed[:end]):
+    noise = np.std(losses[:end] - smoothed[:end])
+    if smoothed[_NEIGHBOURS] - smoothed.min() < _NOTABLE * noise:
         return None
     slopes = np.gradient(smoothed[:end], np.log10(rates[:end]))
     return float(rates[_NEIGHBOURS + slopes[_NEIGHBOURS:].argmin()])
