@@ -9,8 +9,10 @@ import pytest
 
 from tests.support import miniature
 from trainer import lr_find
+from trainer.checks import check_run
 from trainer.config import TrainConfig
 from trainer.lr_find import STEPS, has_exploded, in_words, rates_of, smooth, suggest
+from trainer.model.backbone import VGG16
 
 # 17 decades' hundredths per step; the noise of batches, as large as an eighth of the whole fall.
 NOISE = np.random.default_rng(0).normal(0, 0.1, STEPS)
@@ -86,9 +88,10 @@ def test_test_leaves_a_picture_and_a_table_and_the_workdir_free(
     assert float(rows[0]["loss"]) == pytest.approx(np.log(8), abs=0.5)
     height, width, _ = matplotlib.image.imread(tmp_path / "lr_find.png").shape
     assert width > height > 200
-    # Any run may begin there, and then keeps the next test out.
-    done = miniature.train(*flags, "--seed=7")
-    assert done.returncode == 0, done.stderr
-    done = miniature.train(*flags, "--seed=7", "--lr_find")
-    assert done.returncode == 1
-    assert "lr_find starts from the initial weights, and leaves a run alone" in done.stderr
+
+
+def test_test_leaves_a_run_alone(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    config = TrainConfig(data_dir=str(dataset), workdir=str(tmp_path), lr_find=True)
+    with pytest.raises(ValueError, match="lr_find starts from the initial weights, and leaves"):
+        check_run(config, VGG16)

@@ -76,7 +76,7 @@ class TrainConfig:
     epochs: Positive = 20
     """Times through the data. May grow: a run that is finished or was stopped then goes on."""
     learning_rate: _LearningRate = 1e-4
-    """Of the optimizer."""
+    """Of the optimizer. --lr_find suggests one."""
     lr_scaling: Literal["none", "linear", "sqrt"] = "none"
     """Multiplies the learning rate by the batch size over 32, or by the root of that."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
