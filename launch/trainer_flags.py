@@ -62,7 +62,7 @@ class TrainerFlags:
         Raises:
             FlagsError: if one is a path that means something on this machine alone.
         """
-        for name in ("weights", "cache_dir"):
+        for name in ("weights", "cache_dir", "init_from"):
             path = self._paths().get(name)
             if path is not None:
                 check_elsewhere(name, path)

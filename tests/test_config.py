@@ -16,6 +16,7 @@ SEED_RECIPE = {
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
     "cache_dtype": None, "cache_views": None, "precision": "float32", "input_size": 224,
     "fold": None, "fold_seed": 0,
+    "unfreeze": None, "layer_decay": 1.0, "ema": None, "lr_scaling": "none", "init_from": None,
 }  # fmt: skip
 
 

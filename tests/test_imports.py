@@ -24,7 +24,7 @@ ALLOWED = {
 FLOORS = {
     "trainer": [
         "main evaluate predict crossval",
-        "preflight cross_validation",
+        "preflight cross_validation lr_find",
         "train",
         "divergence microbatch",
         "run",

@@ -195,7 +195,7 @@ for setting in settings:
     keras.utils.set_random_seed(0)
     options |= {} if setting == "unset" else {"fast_convolutions": setting}
     with strategy.scope():
-        model = create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1}, VGG16)
+        model = create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1}, VGG16, 1)
     if weights:
         model.set_weights(weights)
     model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)

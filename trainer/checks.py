@@ -11,9 +11,9 @@ from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
 from trainer.model.backbone import Backbone
 from trainer.model.weights import check_path
-from trainer.workdir import identity
 from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.initial_model import identify
 
 
 def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
@@ -21,7 +21,8 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
 
     Raises:
         ValueError: if the dataset is missing, incomplete, of one class, or without what the flags
-            ask for, or if the workdir holds another run or a dataset, or can be no folder.
+            ask for, or if the workdir holds another run or a dataset, or can be no folder, or if
+            the model to start from is none.
         WeightsError: if the run starts from a file that cannot be the backbone's weights.
     """
     manifest = read_manifest(config.data_dir)
@@ -39,11 +40,17 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
             "--val_fraction, or train all epochs."
         )
     workdir = Workdir(config.workdir)
-    workdir.check(identity.describe(config, manifest))
+    if config.lr_find and workdir.config.exists():
+        raise ValueError(
+            "lr_find starts from the initial weights, and leaves a run alone. Received: "
+            f"workdir={config.workdir}, which holds one. Name another --workdir."
+        )
+    workdir.check(identify(config, manifest))
     for split in manifest.counts if config.fold else ("train", "val"):
         if split == "train" or split in manifest.counts:
             check_shards(config.data_dir, manifest, split)
-    if not workdir.config.exists():  # A run that goes on has its weights in its checkpoints.
+    # A run that goes on has its weights in its checkpoints.
+    if not workdir.config.exists() and not config.init_from:
         check_path(config.weights, backbone)
     return manifest
 

@@ -21,6 +21,9 @@ def _is_input_size(size: int) -> bool:
     return SMALLEST_INPUT <= size <= LARGEST_INPUT and size % INPUT_STEP == 0
 
 
+_UNFREEZING = r"0*[1-9]\d*:[^\s:,]+"  # As 3:block4_conv1.
+
+
 def _are_steps(text: str) -> bool:
     match = re.fullmatch(r"(\d+):(\d+)", text, re.ASCII)
     return match is not None and 1 <= int(match[1]) <= int(match[2])
@@ -40,6 +43,15 @@ _LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be
 _Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
 _Share = Annotated[
     float, Range(0), Rule(lambda share: 0 <= share < 1, "must be 0 or more, below 1")
+]
+_Momentum = Annotated[float, Rule(lambda share: 0 < share < 1, "must be above 0 and below 1")]
+_Decay = Annotated[float, Rule(lambda decay: 0 < decay <= 1, "must be above 0, and 1 at most")]
+_Unfreezings = Annotated[
+    str,
+    matching(
+        rf"{_UNFREEZING}(,{_UNFREEZING})*",
+        "must be EPOCH:LAYER, as in 3:block4_conv1,6:block3_conv1",
+    ),
 ]
 _Steps = Annotated[str, Rule(_are_steps, "must be FIRST:LAST, two steps from 1 on, as in 10:20")]
 
@@ -77,7 +89,9 @@ class TrainConfig:
     """Times through the data. May grow: a run that is finished or was stopped then goes on. 0: the
     head stays what --head_init=logistic makes it."""
     learning_rate: _LearningRate = 1e-4
-    """Of the optimizer."""
+    """Of the optimizer. --lr_find suggests one."""
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """Multiplies the learning rate by the batch size over 32, or by the root of that."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes on after the warm-up; cosine ends at 0 with the last epoch, and if
     --epochs grows, goes on as if it had been so long from the start."""
@@ -91,6 +105,9 @@ class TrainConfig:
     weight_decay: Annotated[float, Range(0)] | None = None
     """Share of each weight that a step takes off, times the learning rate. Unset: the optimizer's
     own, none for sgd and 0.004 for adamw."""
+    ema: _Momentum | None = None
+    """Momentum of an average over the steps' weights, as 0.99, which is validated and becomes the
+    model, while the weights themselves go on training. Unset: there is none."""
     label_smoothing: _Share = 0.0
     """Share of each label that is spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -126,6 +143,12 @@ class TrainConfig:
     freeze_until: str | None = None
     """In place of --freeze_layers: the layers before this one of the backbone do not train; it and
     those behind it do."""
+    unfreeze: _Unfreezings | None = None
+    """EPOCH:LAYER,...: from the start of that epoch, as history.csv counts them from 1 on, LAYER
+    and the frozen layers behind it train too."""
+    layer_decay: _Decay = 1.0
+    """The head trains at the learning rate, and each layer of the backbone, from the last one down,
+    at so large a share of the rate of the one behind it. 0.9 is usual."""
     head: Literal["flatten", "gap", "gmp", "gem", "gap_gmp", "places"] = "flatten"
     """How the last feature map becomes a vector. flatten keeps every position; over the positions,
     gap takes the mean, gmp the largest, gem the cube root of the mean cube, gap_gmp both of the
@@ -143,6 +166,9 @@ class TrainConfig:
     features, its strength chosen by cross-validation within them; training goes on from it."""
     weights: BucketPath = "imagenet"
     """imagenet, none (random), or the path of Keras's file."""
+    init_from: BucketPath | None = None
+    """Another run's workdir, or its model.keras, to start from in place of --weights: its backbone,
+    and its head where head and classes are the same."""
     cache_features: Machine[Literal["auto", "on", "off"]] = "auto"
     """Compute the frozen layers once, and train the rest from their output. auto: where it changes
     nothing and pays."""
@@ -180,6 +206,9 @@ class TrainConfig:
     profile_steps: Machine[_Steps | None] = None
     """FIRST:LAST, as 10:20: steps whose profile goes to WORKDIR/tensorboard; the run's first
     is 1."""
+    lr_find: Machine[bool] = False
+    """Try growing learning rates for 100 steps, draw WORKDIR/lr_find.png and suggest one, in place
+    of a run; the workdir stays free."""
     dry_run: Machine[bool] = False
     """Build everything, run a step, say what would be; write nothing."""
 
@@ -191,6 +220,12 @@ class TrainConfig:
                 f"warmup_epochs must be 0 or more, and less than the {self.epochs} epochs. "
                 f"Received: warmup_epochs={self.warmup_epochs}."
             )
+        for epoch, _ in self.unfreezings:
+            if epoch > self.epochs:
+                raise ValueError(
+                    f"unfreeze must name epochs up to the last one, {self.epochs}. Received: "
+                    f"unfreeze={self.unfreeze}. Take an earlier epoch, or more --epochs."
+                )
         self._check_cache()
         self._check_head()
         if self.fold_seed and not self.fold:
@@ -283,6 +318,12 @@ class TrainConfig:
             return None
         fold, _, count = self.fold.partition("/")
         return int(fold), int(count)
+
+    @property
+    def unfreezings(self) -> tuple[tuple[int, str], ...]:
+        """From which epoch on, the first is 1, which frozen layer and those behind it train."""
+        pairs = (entry.split(":") for entry in (self.unfreeze or "").split(",") if entry)
+        return tuple((int(epoch), layer) for epoch, layer in pairs)
 
     @property
     def profiled(self) -> tuple[int, int] | None:

@@ -25,9 +25,9 @@ from trainer.model.backbone import named
 from trainer.results import crossval_report, pooled, predictions_file
 from trainer.results.predictions_file import Rows
 from trainer.results.report import Title
-from trainer.workdir import identity
 from trainer.workdir.crossval_files import CrossvalFiles, describe
 from trainer.workdir.files import read_json, write_json
+from trainer.workdir.initial_model import identify
 
 _PHOTOGRAPHS_IN_REPORT = 24
 _SET_FOR_EACH = ("workdir", "cache_dir", "fold", "fold_seed")
@@ -67,7 +67,7 @@ class Crossval:
     @property
     def identity(self) -> dict[str, Any]:
         """What makes it this one and no other."""
-        run = identity.describe(self.recipe, self.manifest)
+        run = identify(self.recipe, self.manifest)
         return describe(run, self.config.folds, [*self._known_folds()])
 
     def _known_folds(self) -> Iterator[tuple[str, int]]:
@@ -214,7 +214,7 @@ def is_finished(crossval: Crossval, repeat: int, fold: int) -> bool:
     workdir, run = crossval.files.fold(repeat, fold), of_fold(crossval, repeat, fold)
     if not (workdir.is_finished() and workdir.predictions.exists()):
         return False
-    workdir.check(identity.describe(run, crossval.manifest))
+    workdir.check(identify(run, crossval.manifest))
     return workdir.epochs() == run.epochs
 
 

@@ -21,8 +21,9 @@ from trainer.loop import preemption
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import Backbone, named
 from trainer.results.figures import in_words
-from trainer.workdir import history, identity
+from trainer.workdir import history
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.initial_model import identify
 
 flags.define(TrainConfig)
 
@@ -43,7 +44,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         check_no_crossval(config.workdir)
         config = without_boxes(config)
-        figures = None if config.dry_run else finished_figures(config)
+        figures = None if config.dry_run or config.lr_find else finished_figures(config)
         if figures is None:
             announce(config, check_run(config, backbone))
             figures = start(config, stop, cluster, backbone)
@@ -68,7 +69,7 @@ def announce(config: TrainConfig, manifest: Manifest) -> None:
 def start(
     config: TrainConfig, stop: StopSignals, cluster: Cluster | None, backbone: Backbone
 ) -> dict[str, Any] | None:
-    """Trains, and returns the figures of metrics.json; None after a dry run."""
+    """Trains, and returns the figures of metrics.json; None after a dry run or a range test."""
     if config.dry_run:
         keras_settings.import_keras()
         from trainer.preflight import preflight
@@ -78,6 +79,11 @@ def start(
     is_chief = cluster is None or cluster.is_chief
     with Workdir(config.workdir).locked() if is_chief else contextlib.nullcontext():
         keras_settings.import_keras()
+        if config.lr_find:
+            from trainer.lr_find import find
+
+            find(config, stop, cluster, backbone)
+            return None
         from trainer.train import train
 
         return train(config, stop, cluster, backbone)
@@ -88,7 +94,7 @@ def finished_figures(config: TrainConfig) -> dict[str, Any] | None:
     workdir = Workdir(config.workdir)
     if not workdir.is_finished():
         return None
-    workdir.check(identity.describe(config, read_manifest(config.data_dir)))
+    workdir.check(identify(config, read_manifest(config.data_dir)))
     epochs = workdir.epochs()
     if epochs != config.epochs:  # It has grown since.
         rows = history.read(workdir.history)

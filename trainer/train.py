@@ -38,10 +38,19 @@ from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
 from trainer.model import freezing
+from trainer.model.average import averaged
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.head import Head
-from trainer.model.learning_rate import Schedule, create_schedule, describe_growth, rate_of_step
+from trainer.model.layer_rates import layer_rates
+from trainer.model.learning_rate import (
+    Schedule,
+    create_schedule,
+    describe_growth,
+    describe_scaling,
+    rate_of_step,
+    scaled_rate,
+)
 from trainer.model.loss import create_loss
 from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
@@ -51,7 +60,7 @@ from trainer.results import evaluation, metrics, report
 from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
 from trainer.run import Run, steps_per_epoch
-from trainer.workdir import history, identity, provenance
+from trainer.workdir import history, initial_model, provenance
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir, write_json
 from trainer.workdir.train_state import TrainState
@@ -104,17 +113,22 @@ def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backb
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    this_run = identity.describe(config, manifest)
+    this_run = initial_model.identify(config, manifest)
     workdir = Workdir(config.workdir)
     workdir.check(this_run)
 
     checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
-    schedule = create_schedule(config, steps_per_epoch(config, train_split))
+    steps = steps_per_epoch(config, train_split)
+    schedule = create_schedule(config, steps)
     with strategy.scope():
-        model = create_model(config, schedule, counts, backbone)
+        model = create_model(config, schedule, counts, backbone, steps)
         state = checkpoints.restore(model)
-        if not state.step:
+        if not state.step and not config.init_from:
             load_weights(model, config.weights, backbone)
+    if not state.step and config.init_from:  # Out of the scope: what is loaded is no replica's.
+        print(initial_model.start_from(model, config, manifest.classes), flush=True)
+    if scaling := describe_scaling(config):
+        print(scaling, flush=True)
     say_growth(config, workdir, state, train_split)
     features = choose_features(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
@@ -199,13 +213,18 @@ def say_growth(
 
 
 def create_model(
-    config: TrainConfig, schedule: Schedule | float, counts: Mapping[str, int], backbone: Backbone
+    config: TrainConfig,
+    schedule: Schedule | float,
+    counts: Mapping[str, int],
+    backbone: Backbone,
+    steps_per_epoch: int,
 ) -> keras.Model:
     """Returns the compiled model, its weights random. Call it in a strategy's scope.
 
     Args:
         counts: {class: number of training examples}, in the order of the labels.
         backbone: The network before the head.
+        steps_per_epoch: Batches in an epoch.
     """
     model = build_model(
         len(counts),
@@ -213,6 +232,7 @@ def create_model(
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
         freeze_until=config.freeze_until,
+        unfreezings=config.unfreezings,
         head=Head.from_config(config),
         precision=config.precision,
         fast_convolutions=config.fast_convolutions,
@@ -220,8 +240,9 @@ def create_model(
     model.summary()  # Before compile, which would count the optimizer's slots in.
     if kept := freezing.describe_kept(model):
         print(kept, flush=True)
+    rates = layer_rates(model, config, steps_per_epoch)
     model.compile(
-        optimizer=create_optimizer(config, schedule),
+        optimizer=create_optimizer(config, schedule, rates),
         loss=create_loss(config, counts),
         metrics=["accuracy"],
         jit_compile=False,  # Of the whole step it fails under tf.distribute; see `settle`.
@@ -350,7 +371,8 @@ def create_callbacks(
 def _validate(
     run: Run, split: Split, labels: np.ndarray, checkpointing: Checkpointing
 ) -> dict[str, float]:
-    probabilities = predict_split(run, split, [checkpointing])
+    with averaged(run.model):
+        probabilities = predict_split(run, split, [checkpointing])
     return {
         "val_loss": metrics.cross_entropy(labels, probabilities),
         "val_accuracy": metrics.top_k_accuracy(labels, probabilities, k=1),
@@ -373,10 +395,16 @@ def predict_split(
 
 
 def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
-    """Evaluates the model on the validation split, and writes it, its figures and the report."""
-    figures, shown = figures_of_nothing(), []
+    """Ends with the best epoch's weights or the last's, or their average, and returns figures."""
     if run.config.early_stopping_patience:
         run.checkpoints.restore_best(run.model, run.state)
+    with averaged(run.model):
+        return conclude(run, stop)
+
+
+def conclude(run: Run, stop: StopSignals) -> dict[str, Any]:
+    """Evaluates the model as it is, and writes it, its figures and the report."""
+    figures, shown = figures_of_nothing(), []
     if split := run.val_split:
         print(f"Evaluating on {split.name} ...", flush=True)
         # What is raised while replicas trace a model leaves their threads stuck.
@@ -436,10 +464,10 @@ def _facts(run: Run) -> dict[str, str]:
     config = run.config
     trained = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
     return {
-        "Recipe": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
+        "Recipe": f"{config.optimizer}, learning rate {scaled_rate(config):g}, "
         f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
-        "Starting weights": config.weights,
-        "Frozen": freezing.describe(run.backbone, config.freeze_layers, config.freeze_until),
+        "Starting weights": config.init_from or config.weights,
+        "Frozen": _frozen(run),
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         **({"Fold": f"{config.fold} of all splits, held out"} if config.fold else {}),
         "Trained on": f"{run.train_split.num_examples:,} photographs",
@@ -449,3 +477,9 @@ def _facts(run: Run) -> dict[str, str]:
         else "nothing: the dataset has no split val",
         "Speed": run.timing.verdict(),
     }
+
+
+def _frozen(run: Run) -> str:
+    config = run.config
+    frozen = freezing.describe(run.backbone, config.freeze_layers, config.freeze_until)
+    return f"{frozen}, unfrozen from {config.unfreeze} on" if config.unfreeze else frozen

@@ -1,7 +1,8 @@
 """A miniature of a backbone, so that a whole training run takes seconds.
 
 `python tests/support/miniature.py FLAGS` is `python -m trainer.main FLAGS` with a coarse average of
-the photograph in VGG16's place: everything else is real.
+the photograph in VGG16's place: everything else is real. MINIATURE_CONVOLUTIONS=3 in the
+environment puts so many small convolutions behind it, which have weights to freeze and to tune.
 """
 
 import os
@@ -53,7 +54,8 @@ def run(prepare: Callable[[], None] = lambda: None) -> None:
     """
     import trainer.main
 
-    trainer.main.run(miniature_backbone.create(prepare))
+    convolutions = int(os.environ.get("MINIATURE_CONVOLUTIONS", 0))
+    trainer.main.run(miniature_backbone.create(prepare, convolutions))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from typing import Any
 from trainer.model.backbone import VGG16, Backbone
 
 
-def create(prepare: Callable[[], None] = lambda: None) -> Backbone:
-    """Returns the miniature.
+def create(prepare: Callable[[], None] = lambda: None, convolutions: int = 0) -> Backbone:
+    """Returns the miniature: `means`, and behind it small convolutions, `conv1` and so on.
 
     Args:
         prepare: Called as it is first built, by when the trainer is imported, which it is in its
             own good time: what a signal does during TensorFlow's import is a matter of tests too.
+        convolutions: How many, for tests of what is frozen and what is tuned.
     """
     prepare_once = functools.cache(prepare)
 
@@ -26,8 +27,13 @@ def create(prepare: Callable[[], None] = lambda: None) -> Backbone:
 
         prepare_once()
         side = images.shape[1] // 8
-        means = keras.layers.AveragePooling2D(side, name="means")(images)
-        return keras.Model(keras.utils.get_source_inputs(images), means)
+        x = keras.layers.AveragePooling2D(side, name="means")(images)
+        for number in range(1, convolutions + 1):
+            x = keras.layers.Conv2D(
+                4, 3, padding="same", activation="relu", name=f"conv{number}",
+                kernel_initializer=keras.initializers.GlorotUniform(seed=number),
+            )(x)  # fmt: skip
+        return keras.Model(keras.utils.get_source_inputs(images), x)
 
     return dataclasses.replace(
         VGG16, name="miniature", title="The miniature", preprocess=_scale, network=shrink

@@ -11,6 +11,7 @@ from trainer.model.averaging import averaged_over
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.freezing import count_frozen, may_train
 from trainer.model.head import Head
+from trainer.model.layer_rates import Unfreezings, first_trained
 from trainer.model.normalization import StoredNormalization
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
@@ -27,6 +28,7 @@ def build_model(
     input_size: int | None = None,
     freeze_layers: int | None = TrainConfig.freeze_layers,
     freeze_until: str | None = TrainConfig.freeze_until,
+    unfreezings: Unfreezings = (),
     head: Head | None = None,
     precision: str = TrainConfig.precision,
     fast_convolutions: str = TrainConfig.fast_convolutions,
@@ -42,6 +44,7 @@ def build_model(
             the backbone's own number.
         freeze_until: The first of them that trains, in its place. Batch normalisation never does:
             everywhere it keeps its statistics, scale and shift.
+        unfreezings: Which of those train all the same, from some epoch on: here, from the start.
         head: What stands behind the backbone; None: the reference recipe's.
         precision: Keras's dtype policy of every layer between preprocessing and softmax, which are
             float32 like all weights: bytes less their means, and probabilities, need the bits.
@@ -51,10 +54,12 @@ def build_model(
             saved model is made of Keras's own layers, so that it loads without this project.
 
     The input is RGB, uint8 or float, [batch, size, size, 3] in [0, 255]; preprocessing is inside.
-    The output is float32, [batch, num_classes].
+    The output is float32, [batch, num_classes]. The model's `backbone_layers` are the names of the
+    backbone's own layers, in order, its input left out; its `freeze_layers` are as given.
 
     Raises:
         FlagsError: if the backbone has not so many layers, or none of this name.
+        ValueError: if an unfreezing names a layer that is not frozen.
     """
     size = input_size or backbone.input_size
     images = keras.Input((size, size, 3), name="images")
@@ -63,14 +68,15 @@ def build_model(
     fast = for_training and fast_convolutions == "auto" and precision == "float32"
     fast = fast and not tf.config.get_visible_devices("GPU")
     positions = _positions(network, preprocessed)
-    names = [images.name, *(layer.name for layer in positions)]
-    num_frozen = count_frozen(backbone, names, freeze_layers, freeze_until)
+    names = tuple(layer.name for layer in positions)
+    num_frozen = count_frozen(backbone, [images.name, *names], freeze_layers, freeze_until)
+    first = first_trained(names, num_frozen, unfreezings)
 
     def adapt(layer: keras.Layer) -> keras.Layer:
         """Copies a layer: the applications of Keras take no dtype policy but the process's."""
         if layer not in positions:  # Preprocessing.
             return type(layer).from_config(layer.get_config())
-        trains = positions[layer] >= num_frozen and may_train(layer)
+        trains = positions[layer] >= first and may_train(layer)
         kind = _kind(layer, for_training, fast and trains)
         adapted = kind.from_config({**layer.get_config(), **_changes(layer, precision)})
         adapted.trainable = trains
@@ -80,7 +86,9 @@ def build_model(
     head = head or Head()
     probabilities = head.probabilities(base.outputs[0], num_classes, precision, for_training)
     model_class = ReproducibleModel if for_training else keras.Model
-    return model_class(base.inputs[0], probabilities, name=f"{backbone.name}_animals")
+    model = model_class(base.inputs[0], probabilities, name=f"{backbone.name}_animals")
+    model.backbone_layers, model.freeze_layers = names, num_frozen
+    return model
 
 
 def _positions(network: keras.Model, preprocessed: keras.KerasTensor) -> dict[keras.Layer, int]:
@@ -131,6 +139,7 @@ def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -
         input_size=config.input_size,
         freeze_layers=config.freeze_layers,
         freeze_until=config.freeze_until,
+        unfreezings=config.unfreezings,
         head=Head.from_config(config),
         precision=config.precision,
         for_training=False,

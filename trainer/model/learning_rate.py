@@ -1,13 +1,40 @@
 """The learning rate: a pure function of the step, so a run that resumes goes on with it exactly."""
 
 import dataclasses
+import math
 from typing import TypeAlias
 
 import keras
 
 from trainer.config import TrainConfig
 
+_REFERENCE_BATCH = 32  # The default batch size, for which the learning rate is given.
+
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
+
+
+def scaled_rate(config: TrainConfig) -> float:
+    """Returns the learning rate for a config's batch, as --lr_scaling has it.
+
+    linear as in Goyal et al., Accurate, Large Minibatch SGD, 2017; sqrt as in Krizhevsky, One Weird
+    Trick, 2014.
+    """
+    if config.lr_scaling == "none":
+        return config.learning_rate
+    ratio = config.batch_size / _REFERENCE_BATCH
+    return config.learning_rate * (ratio if config.lr_scaling == "linear" else math.sqrt(ratio))
+
+
+def describe_scaling(config: TrainConfig) -> str:
+    """Says what becomes of the learning rate, for a person; "" where it stays."""
+    if config.lr_scaling == "none":
+        return ""
+    ratio = f"{config.batch_size}/{_REFERENCE_BATCH}"
+    factor = ratio if config.lr_scaling == "linear" else f"the root of {ratio}"
+    return (
+        f"Learning rate: {config.learning_rate:g} x {factor} = {scaled_rate(config):.6g}, "
+        "for the batch (--lr_scaling=none leaves it)."
+    )
 
 
 def create_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule | float:
@@ -16,7 +43,7 @@ def create_schedule(config: TrainConfig, steps_per_epoch: int) -> Schedule | flo
     Warm-up as in Goyal et al., Accurate, Large Minibatch SGD, 2017; cosine as in Loshchilov and
     Hutter, SGDR, ICLR 2017, without restarts.
     """
-    rate, constant = config.learning_rate, config.learning_rate_schedule == "constant"
+    rate, constant = scaled_rate(config), config.learning_rate_schedule == "constant"
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if constant and not warmup_steps:
         return rate

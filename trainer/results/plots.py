@@ -116,8 +116,7 @@ def shorten(text: str, longest: int = _LONGEST_NAME) -> str:
 
 def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
     """`loss` or `accuracy` against epochs: training quiet, validation in the accent colour."""
-    figure = Figure(figsize=(4.2, 2.7), layout="constrained")
-    axes: Any = figure.subplots()
+    figure, axes = _plain_axes(name.capitalize(), "epoch")
     epochs = [row["epoch"] for row in history]
     style = "o-" if len(history) <= _MOST_MARKERS else "-"
     for key, colour in ((name, QUIET), (f"val_{name}", ACCENT)):
@@ -125,14 +124,46 @@ def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
         if all(map(math.isnan, values)):  # Nothing validated the epochs.
             continue
         axes.plot(epochs, values, style, ms=3.5, lw=1.6, color=colour, clip_on=False)
-    axes.set_title(name.capitalize(), loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel("epoch", fontsize=9.5, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.axhline(0, color=QUIET, linewidth=0.8)
-    axes.spines[:].set_visible(False)
     axes.set_xlim(0.5 if len(history) == 1 else None, 1.5 if len(history) == 1 else None)
     axes.set_ylim(bottom=0, top=1 if name == "accuracy" else None)
     return figure
+
+
+def range_test_curve(
+    rates: np.ndarray, losses: Sequence[float], smoothed: np.ndarray, suggestion: float | None
+) -> Figure:
+    """The loss against the learning rates that were tried: raw pale, smoothed in accent.
+
+    Args:
+        suggestion: The rate that is marked; None: none is.
+    """
+    figure, axes = _plain_axes("Loss", "learning rate")
+    axes.plot(rates, losses, "-", lw=1, color=_BAR)
+    axes.plot(rates, smoothed, "-", lw=1.8, color=ACCENT)
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    if suggestion is not None:
+        loss = np.interp(np.log10(suggestion), np.log10(rates), smoothed)
+        axes.plot([suggestion], [loss], "o", ms=6, color=INK)
+        axes.annotate(
+            f"{suggestion:.2g}", (suggestion, loss), (6, 6), textcoords="offset points",
+            fontsize=9.5, color=INK, weight="bold",
+        )  # fmt: skip
+    if len(smoothed):  # An exploding end would press the rest flat.
+        axes.set_ylim(0, 1.6 * np.median(losses))
+    return figure
+
+
+def _plain_axes(title: str, x_label: str) -> tuple[Figure, Any]:
+    """A small figure with faint horizontal lines and no frame."""
+    figure = Figure(figsize=(4.2, 2.7), layout="constrained")
+    axes: Any = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel(x_label, fontsize=9.5, color=INK)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.spines[:].set_visible(False)
+    return figure, axes

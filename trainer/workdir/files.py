@@ -161,6 +161,16 @@ class Workdir:
         """What a fold's model says of each of its examples; of other runs, no file."""
         return self.root / "predictions.csv"
 
+    @property
+    def range_test_table(self) -> epath.Path:
+        """The rates and losses that --lr_find tried."""
+        return self.root / "lr_find.csv"
+
+    @property
+    def range_test_picture(self) -> epath.Path:
+        """The same as a curve."""
+        return self.root / "lr_find.png"
+
     def files(self) -> list[epath.Path]:
         """Every file and folder that a run writes."""
         return [path for name, path in vars(self).items() if name != "root"]

@@ -8,10 +8,17 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig, with_defaults
 
 
-def describe(config: TrainConfig, manifest: Manifest) -> dict[str, dict[str, Any]]:
-    """Returns the identity of a run, as JSON has it; the same on any machine and commit."""
+def describe(
+    config: TrainConfig, manifest: Manifest, initial: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Returns the identity of a run, as JSON has it; the same on any machine and commit.
+
+    Args:
+        initial: The digest of the model that --init_from names, wherever it lies.
+    """
+    assert (initial is None) == (config.init_from is None)
     identity = {
-        "recipe": config.settings(),
+        "recipe": config.settings() | {"init_from": initial},
         "data": {
             "digest": manifest.digest,
             "classes": manifest.classes,
