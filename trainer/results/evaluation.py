@@ -34,13 +34,25 @@ def predict_split(
         source: What the model takes: photographs, or features of its frozen layers.
         batch_size: The global one, over all replicas.
     """
+    batches = distributed_batches(model, source, split, batch_size)
+    return predict_batches(model, batches, split.num_examples, batch_size, callbacks)
+
+
+def predict_batches(
+    model: keras.Model,
+    batches: tf.distribute.DistributedDataset,
+    num_examples: int,
+    batch_size: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> np.ndarray:
+    """As `predict_split`, for a split whose batches are there: they can be predicted on again."""
     probabilities = model.predict(
-        distributed_batches(model, source, split, batch_size),
-        steps=math.ceil(split.num_examples / batch_size),
+        batches,
+        steps=math.ceil(num_examples / batch_size),
         verbose=0,
         callbacks=list(callbacks),
     )
-    return probabilities[: split.num_examples]
+    return probabilities[:num_examples]
 
 
 def distributed_batches(
