@@ -281,6 +281,7 @@ def training_batches(run: Run) -> tf.distribute.DistributedDataset:
     """The batches from the run's step on, each worker's rows and each replica's."""
     order, start_step = run.order, run.state.step
 
+    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, which takes time.
     def batches(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         return run.source.training_batches(run.train_split, order, start_step, worker)
 

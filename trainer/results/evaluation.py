@@ -60,6 +60,7 @@ def distributed_batches(
 ) -> tf.distribute.DistributedDataset:
     """A split in padded batches, each worker's rows and each replica's under the strategy."""
 
+    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, which takes time.
     def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         """Where Keras knows how many there are, it starts to read them again after the last."""
         ds = source.evaluation_batches(split, batch_size, worker)
