@@ -12,6 +12,7 @@ of how a process starts, and some runs of each kind, stay cold.
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -77,6 +78,7 @@ def _server() -> tuple[str, subprocess.Popen[bytes]]:
 def serve(name: str) -> NoReturn:
     """Imports TensorFlow, then forks for each relay that comes, until standard input ends."""
     import_heavy()
+    gc.freeze()  # Else each fork copies what was imported, and searches it for garbage at its end.
     if len(threads := list(Path("/proc/self/task").iterdir())) > 1:
         raise RuntimeError(f"Only a process of one thread may fork. Received: {len(threads)}.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
