@@ -30,7 +30,7 @@ demo: $(VENV)/installed  ## Draws animals, builds shards, trains, predicts, repo
 	@echo "Report:  $(DEMO)/run/report.html"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 soak: $(VENV)/installed  ## The same promises under random kills and damage: half an hour.
 	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 import trainer  # noqa: F401  # Before TensorFlow, which it tells how to compute.
+from cli import machine
 from tests.support import miniature, slurm
+
+_MOST_WORKERS = 8  # With more, the longest file is waited for, and memory is taken for nothing.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, as tests wait for processes, for signals and for time."""
+    return min(machine.cores() + 1, _MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -300,7 +300,7 @@ def test_interrupted_download_says_one_line_and_goes_on(tmp_path) -> None:
                 time.sleep(0.005)
             os.kill(process.pid, signal.SIGINT)
             server.over.set()
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=180)
         assert process.returncode == 42
         [line] = stderr.splitlines()
         assert line.startswith("Error: Interrupted.")
@@ -321,7 +321,7 @@ def test_two_downloads_into_one_folder_take_turns(tmp_path) -> None:
         assert sorted(line.split()[0] for line in firsts) == ["Fetching", "Waiting"]
         server.over.set()
         for process in started:
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
             assert process.returncode == 0
         asked = [path for path, _ in server.requests if path.endswith(".jpg")]
         assert len(asked) == len(set(asked)) == 10

@@ -2,12 +2,14 @@ import csv
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from etils import epath
 
 from tfrecords.manifest import read_manifest
 from trainer.data.examples import labels_of
+from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.data.view import View
 from trainer.results import evaluation
@@ -57,6 +59,19 @@ def test_worst_mistakes_are_shown_before_what_is_right(
     ]
     assert places == wrong_of_these
     assert [p.is_wrong for p in chosen] == [True] * len(places) + [False] * (shown - len(places))
+
+
+def test_batches_of_an_epoch_are_those_of_the_next(split: Split) -> None:
+    images = keras.Input((96, 96, 3))
+    means = keras.layers.GlobalAveragePooling2D()(images)
+    model = keras.Model(images, means)
+    batches = evaluation.distributed_batches(model, PhotographSource(View(96)), split, 4)
+    first, second = (
+        evaluation.predict_batches(model, batches, split.num_examples, batch_size=4)
+        for _ in range(2)
+    )
+    assert len({*map(tuple, first)}) == split.num_examples
+    np.testing.assert_array_equal(first, second)
 
 
 def test_predictions_name_each_example_and_give_every_bit_back(

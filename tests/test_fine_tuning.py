@@ -15,6 +15,7 @@ from tests.test_train import figures_of, weights_of
 from tfrecords.manifest import read_manifest
 from trainer.config import TrainConfig
 from trainer.model.classifier import build_model
+from trainer.model.head import Head
 from trainer.workdir import initial_model
 from trainer.workdir.files import Workdir
 from trainer.workdir.saved_model import load_model
@@ -111,7 +112,7 @@ def model_like(tuned: Path, **options: object) -> tuple[object, TrainConfig]:
 
     config = TrainConfig(data_dir="d", workdir="w", init_from=str(tuned), head="gap")
     backbone = miniature_backbone.create(convolutions=options.pop("convolutions", 3))
-    given = {"head": "gap", "input_size": 224, "freeze_layers": 4, **options}
+    given = {"head": Head("gap"), "input_size": 224, "freeze_layers": 4, **options}
     return build_model(8, backbone=backbone, **given), config
 
 

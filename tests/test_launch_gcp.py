@@ -77,7 +77,7 @@ class Cloud:
         return int(found.stdout)
 
 
-def wait_until(condition: Callable[[], object], cloud: Cloud, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], cloud: Cloud, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, cloud.log()

@@ -11,6 +11,7 @@ from trainer.config import TrainConfig
 from trainer.model.average import averaged
 from trainer.model.classifier import build_model
 from trainer.model.division import cut
+from trainer.model.head import Head
 from trainer.model.layer_rates import LayerRate, layer_rates
 from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
@@ -27,7 +28,7 @@ def config_of(**options: object) -> TrainConfig:
 
 def build(config: TrainConfig, steps_per_epoch: int = STEPS_PER_EPOCH) -> keras.Model:
     model = build_model(
-        2, backbone=BACKBONE, input_size=96, head="gap", freeze_layers=config.freeze_layers,
+        2, backbone=BACKBONE, input_size=96, head=Head("gap"), freeze_layers=config.freeze_layers,
         unfreezings=config.unfreezings, precision=config.precision,
     )  # fmt: skip
     rates = layer_rates(model, config, steps_per_epoch)

@@ -33,7 +33,7 @@ def held(folder: Path, task: int | None = None) -> Iterator[subprocess.Popen[str
         assert process.stdout.readline() == "held\n"
         yield process
         with contextlib.suppress(BrokenPipeError):
-            process.communicate(timeout=30)
+            process.communicate(timeout=180)
 
 
 @pytest.mark.parametrize(

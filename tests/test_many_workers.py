@@ -72,7 +72,7 @@ def started(
             worker.communicate()
 
 
-def ends(workers: list[subprocess.Popen[str]], timeout: float = 60) -> list[tuple[int, str, str]]:
+def ends(workers: list[subprocess.Popen[str]], timeout: float = 180) -> list[tuple[int, str, str]]:
     """Waits for all; returns their exit codes, stdout and stderr."""
     outputs = [worker.communicate(timeout=timeout) for worker in workers]
     return [(w.returncode, *output) for w, output in zip(workers, outputs, strict=True)]

@@ -77,12 +77,12 @@ def tasks(tmp_path: Path, count: int, *, pipes: bool = False) -> list[ShardTask]
 
 
 def wait_for(condition: Callable[[], T]) -> T:
-    """Returns the first true value; fails after half a minute."""
-    for _ in range(6000):
+    """Returns the first true value; fails after two minutes."""
+    for _ in range(24000):
         if value := condition():
             return value
         time.sleep(0.005)
-    pytest.fail("waited for half a minute")
+    pytest.fail("waited for two minutes")
 
 
 def open_pipes(made: list[ShardTask]) -> list[int]:
@@ -148,7 +148,7 @@ def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
                 os.write(pipe, jpeg(number))
             os.close(pipe)
         with pytest.raises(RuntimeError, match=r"killed. Received: num_workers=2.*take fewer"):
-            running.result(timeout=60)
+            running.result(timeout=180)
     assert len(list((tmp_path / "data").glob("*-00002"))) < 2
 
 
@@ -166,7 +166,7 @@ def test_interrupted_run_ends_its_shards_and_says_one_line(
         for pipe, image in zip(pipes, (0, 2), strict=True):
             os.write(pipe, jpeg(image))
             os.close(pipe)
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=180)
     assert process.returncode == 42
     [line] = stderr.splitlines()
     assert line.startswith("Error: Interrupted.")
@@ -194,6 +194,6 @@ def test_workers_end_with_a_killed_parent(
             left.register(pipe, 0)  # An error condition alone: nobody reads any more.
             assert left.poll(30_000), "a worker lives on"
             os.close(pipe)
-        process.communicate(timeout=30)
+        process.communicate(timeout=180)
     assert process.returncode == code
     assert not list((tmp_path / "data").glob("*-00002"))

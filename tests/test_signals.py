@@ -39,7 +39,7 @@ def run(body: str, grace: float = 60.0, started: str = "") -> subprocess.Complet
     code = SCRIPT.format(body=body, grace=grace, started=started)
     return subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, env=environment(), timeout=30, check=False,
+        capture_output=True, text=True, env=environment(), timeout=180, check=False,
     )  # fmt: skip
 
 

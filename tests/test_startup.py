@@ -74,7 +74,7 @@ def run(body: str = "", *flags: str, **variables: str) -> subprocess.CompletedPr
         del environ["TF_CPP_MIN_LOG_LEVEL"]
     return subprocess.run(
         [sys.executable, "-c", code, *flags],
-        capture_output=True, text=True, env=environ, timeout=60, check=False,
+        capture_output=True, text=True, env=environ, timeout=180, check=False,
     )  # fmt: skip
 
 

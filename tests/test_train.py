@@ -294,7 +294,7 @@ def test_reading_command_ends_with_one_line(
         # The command's last words before TensorFlow, which it imports for seconds from then on.
         next(line for line in lines if line.startswith("Loading TensorFlow"))
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=180)
     assert (process.returncode, stdout) == (42, "")
     assert stderr.splitlines()[-1].startswith("Error: Interrupted.")
     assert "Traceback" not in stderr

@@ -1,8 +1,9 @@
 """Winograd's convolutions beside Keras's own."""
 
+import dataclasses
+import json
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -169,72 +170,102 @@ def test_replicas_end_at_the_same_bits(batch_size, replicas, tmp_path) -> None:
 
 
 TRAINED = """
+import json
 import sys
 
 import numpy as np
 
+from trainer import train
 from trainer.config import TrainConfig
 from trainer.distribute.strategy import create_strategy
 from trainer.model import classifier, memory
 from trainer.model.backbone import VGG16
-from trainer.train import create_model
 
 import keras
 
-# Winograd's from the first channels on, and images small enough for a test.
+# Winograd's from the first channels on, and images smaller than any that a run may ask for.
 classifier._WIDE = 64
-folder, settings = sys.argv[1], sys.argv[2:]
+SIDE = 32
+build_model = train.build_model
+train.build_model = lambda *args, **options: build_model(*args, **{**options, "input_size": SIDE})
+folder, runs = sys.argv[1], json.loads(sys.argv[2])
 strategy = create_strategy(0)
 rng = np.random.default_rng(0)
-images = rng.integers(0, 256, (8, 96, 96, 3)).astype(np.uint8)
+images = rng.integers(0, 256, (8, SIDE, SIDE, 3)).astype(np.uint8)
 labels = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 8)]
-options = {"data_dir": "", "workdir": "", "head": "gap", "batch_size": 4, "freeze_layers": 4}
-options["input_size"] = 96
-weights = None
-for setting in settings:
-    keras.utils.set_random_seed(0)
-    options |= {} if setting == "unset" else {"fast_convolutions": setting}
-    with strategy.scope():
-        model = create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1}, VGG16, 1)
-    if weights:
-        model.set_weights(weights)
-    model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
-    weights = model.get_weights()
-    kinds = {type(layer).__name__ for layer in model.layers}
-    print("found", "WinogradConv2D" in kinds, memory.step_bytes(model, 100))
-np.savez(folder, *weights)
+recipe = {"data_dir": "", "workdir": "", "head": "gap", "batch_size": 4, "freeze_layers": 4}
+
+
+def run(settings):
+    weights, found = None, []
+    for setting in settings:
+        keras.utils.set_random_seed(0)
+        options = recipe if setting == "unset" else {**recipe, "fast_convolutions": setting}
+        with strategy.scope():
+            model = train.create_model(TrainConfig(**options), 1e-3, {"cat": 1, "dog": 1}, VGG16, 1)
+        if weights:
+            model.set_weights(weights)
+        model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+        weights = model.get_weights()
+        kinds = {type(layer).__name__ for layer in model.layers}
+        found.append(["WinogradConv2D" in kinds, memory.step_bytes(model, 100)])
+    return weights, found
+
+
+found = {}
+for name, settings in runs.items():
+    weights, found[name] = run(settings)
+    np.savez(f"{folder}/{name}.npz", *weights)
+print(json.dumps(found))
 """
+# Each trains two steps, and two more from there for each further setting.
+RUNS = {"unset": ["unset"], "auto": ["auto"], "off": ["off"], "changed": ["auto", "off"]}
 
 
-def trained(path: Path, *settings: str) -> tuple[list[str], list[np.ndarray]]:
-    """Trains a step twice, and once more from there for each further setting."""
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a run of `RUNS` ends as.
+
+    Attributes:
+        kinds: For each of its settings, whether it found Winograd's convolutions.
+        sizes: For each, the estimate of a step's bytes.
+    """
+
+    weights: list[np.ndarray]
+    kinds: tuple[bool, ...]
+    sizes: tuple[int, ...]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
+    folder = tmp_path_factory.mktemp("trained")
     done = subprocess.run(
-        [sys.executable, "-c", TRAINED, str(path), *settings],
-        capture_output=True, text=True, env=environment(), check=True,
+        warm.up([sys.executable, "-c", TRAINED, str(folder), json.dumps(RUNS)]),
+        capture_output=True, text=True, env=environment(), check=False,
     )  # fmt: skip
-    found = [line for line in done.stdout.splitlines() if line.startswith("found ")]
-    return found, list(np.load(path).values())
+    assert done.returncode == 0, done.stderr
+    return {
+        name: Trained(list(np.load(folder / f"{name}.npz").values()), *zip(*found, strict=True))
+        for name, found in json.loads(done.stdout.splitlines()[-1]).items()
+    }
 
 
-def test_switch_takes_keras_own_convolutions_and_the_memory_of_tiles_away(tmp_path) -> None:
-    [unset], by_default = trained(tmp_path / "unset.npz", "unset")
-    [auto], fast = trained(tmp_path / "auto.npz", "auto")
-    [off], plain = trained(tmp_path / "off.npz", "off")
-    assert auto == unset
-    assert auto.startswith("found True ")
-    assert off.startswith("found False ")
-    assert int(off.split()[2]) < int(auto.split()[2])
-    for one, other in zip(by_default, fast, strict=True):
+def test_switch_takes_keras_own_convolutions_and_the_memory_of_tiles_away(trained) -> None:
+    unset, auto, off = (trained[name] for name in ("unset", "auto", "off"))
+    assert (auto.kinds, auto.sizes) == (unset.kinds, unset.sizes)
+    assert (auto.kinds, off.kinds) == ((True,), (False,))
+    assert off.sizes < auto.sizes
+    for one, other in zip(unset.weights, auto.weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, other in zip(fast, plain, strict=True):
+    for one, other in zip(auto.weights, off.weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
-    assert any(np.any(one != other) for one, other in zip(fast, plain, strict=True))
+    pairs = zip(auto.weights, off.weights, strict=True)
+    assert any(np.any(one != other) for one, other in pairs)
 
 
-def test_run_may_go_on_with_the_other_setting(tmp_path) -> None:
-    found, weights = trained(tmp_path / "weights.npz", "auto", "off")
-    assert [line.split()[1] for line in found] == ["True", "False"]
-    assert all(np.isfinite(weight).all() for weight in weights)
+def test_run_may_go_on_with_the_other_setting(trained) -> None:
+    assert trained["changed"].kinds == (True, False)
+    assert all(np.isfinite(weight).all() for weight in trained["changed"].weights)
     recipes = [
         TrainConfig(data_dir="", workdir="", fast_convolutions=setting).settings()
         for setting in options_of(TrainConfig)["fast_convolutions"].choices

@@ -38,7 +38,7 @@ def held(workdir: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         child = int(process.stdout.readline())
         yield process, child
         with contextlib.suppress(BrokenPipeError):
-            process.communicate(timeout=30)
+            process.communicate(timeout=180)
 
 
 def names(folder: Path) -> list[str]:

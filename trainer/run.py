@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.config import TrainConfig
 from trainer.data.examples import shuffle_window
@@ -17,6 +18,7 @@ from trainer.features.source import FeatureSource
 from trainer.loop.timing import Timing
 from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
+from trainer.results import evaluation
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
 from trainer.workdir.train_state import TrainState
@@ -63,6 +65,14 @@ class Run:
     def source(self) -> Source:
         """Where its batches come from."""
         return self.features or self.photographs
+
+    @functools.cached_property
+    def validation_batches(self) -> list[tf.distribute.DistributedDataset]:
+        """The batches of `val_split`, by its tested views: each epoch runs their graphs anew."""
+        assert self.val_split
+        return evaluation.distributed_batches(
+            self.model, self.source, self.val_split, self.config.batch_size
+        )
 
     @property
     def order(self) -> Order:

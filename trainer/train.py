@@ -323,6 +323,7 @@ def training_batches(run: Run) -> tf.distribute.DistributedDataset:
     """The batches from the run's step on, each worker's rows and each replica's."""
     order, start_step = run.order, run.state.step
 
+    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, which takes time.
     def batches(worker: tf.distribute.InputContext) -> tf.data.Dataset:
         return run.source.training_batches(run.train_split, order, start_step, worker)
 
@@ -372,23 +373,24 @@ def _validate(
     run: Run, split: Split, labels: np.ndarray, checkpointing: Checkpointing
 ) -> dict[str, float]:
     with averaged(run.model):
-        probabilities = predict_split(run, split, [checkpointing])
+        probabilities = predict_validation(run, split, [checkpointing])
     return {
         "val_loss": metrics.cross_entropy(labels, probabilities),
         "val_accuracy": metrics.top_k_accuracy(labels, probabilities, k=1),
     }
 
 
-def predict_split(
+def predict_validation(
     run: Run, split: Split, around: Sequence[keras.callbacks.Callback] = ()
 ) -> np.ndarray:
-    """What the model says of a split, in the order of its shards."""
+    """What the model says of the validation split, in the order of its shards."""
     count, batch_size = split.num_examples, run.config.batch_size
-    with Progress(count, "photographs", title="validation") as progress:
-        return evaluation.predict_split(
+    views = len(run.validation_batches)
+    with Progress(views * count, "photographs", title="validation") as progress:
+        return evaluation.predict_batches(
             run.model,
-            run.source,
-            split,
+            run.validation_batches,
+            count,
             batch_size,
             callbacks=[*around, Counting(progress, count, batch_size)],
         )
@@ -410,7 +412,7 @@ def conclude(run: Run, stop: StopSignals) -> dict[str, Any]:
         # What is raised while replicas trace a model leaves their threads stuck.
         with stop.deferred():
             stopping = Stopping(run.state, stop=stop, workers=run.workers)
-            probabilities = predict_split(run, split, [stopping])
+            probabilities = predict_validation(run, split, [stopping])
         figures = evaluation.figures_of(probabilities, split)
         if run.workers.is_chief:
             shown = evaluation.choose_predictions(

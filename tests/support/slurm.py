@@ -193,7 +193,7 @@ def _daemon(command: list[str], environment: Mapping[str, str]) -> Iterator[None
                 process.kill()
 
 
-def _wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+def _wait_for(condition: Callable[[], T], what: str, seconds: float = 120) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():

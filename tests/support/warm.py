@@ -12,6 +12,8 @@ of how a process starts, and some runs of each kind, stay cold.
 import atexit
 import contextlib
 import functools
+import gc
+import importlib
 import json
 import os
 import runpy
@@ -33,6 +35,13 @@ REPOSITORY = Path(__file__).parents[2]
 RELAY = Path(__file__).with_name("relay.py")
 # Neither NumPy nor Arrow is to start threads: only a process of one thread may fork.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+# What runs import besides, at their start or when they first need it.
+_IMPORTED_LATE = (
+    "etils.epath", "google_crc32c", "jinja2", "matplotlib.backends.backend_svg",
+    "matplotlib.figure", "msgspec", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageOps",
+    "PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "scipy.special", "sklearn.metrics",
+    "tensorboard.summary.v2", "tqdm",
+)  # fmt: skip
 
 
 def up(command: Sequence[str]) -> list[str]:
@@ -69,6 +78,7 @@ def _server() -> tuple[str, subprocess.Popen[bytes]]:
 def serve(name: str) -> NoReturn:
     """Imports TensorFlow, then forks for each relay that comes, until standard input ends."""
     import_heavy()
+    gc.freeze()  # Else each fork copies what was imported, and searches it for garbage at its end.
     if len(threads := list(Path("/proc/self/task").iterdir())) > 1:
         raise RuntimeError(f"Only a process of one thread may fork. Received: {len(threads)}.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
@@ -93,10 +103,9 @@ def import_heavy() -> None:
 
     os.environ["KERAS_HOME"] = os.devnull  # A user's settings of Keras are not taken.
     import keras  # noqa: F401
-    import matplotlib.figure  # noqa: F401
-    import scipy.special  # noqa: F401
-    import sklearn.metrics  # noqa: F401
 
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] in ("cli", "trainer")]:
         del sys.modules[name]
 

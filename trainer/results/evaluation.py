@@ -34,29 +34,45 @@ def predict_split(
         source: What the model takes: photographs, or features of its frozen layers.
         batch_size: The global one, over all replicas.
     """
-    of_views = [
+    batches = distributed_batches(model, source, split, batch_size)
+    return predict_batches(model, batches, split.num_examples, batch_size, callbacks)
+
+
+def predict_batches(
+    model: keras.Model,
+    of_views: Sequence[tf.distribute.DistributedDataset],
+    num_examples: int,
+    batch_size: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> np.ndarray:
+    """As `predict_split`, for a split whose batches are there: they can be predicted on again."""
+    probabilities = [
         model.predict(
-            distributed_batches(model, source, split, batch_size, view),
-            steps=math.ceil(split.num_examples / batch_size),
+            batches,
+            steps=math.ceil(num_examples / batch_size),
             verbose=0,
             callbacks=list(callbacks),
-        )[: split.num_examples]
-        for view in range(len(source.view.tested_views))
+        )[:num_examples]
+        for batches in of_views
     ]
-    return of_views[0] if len(of_views) == 1 else np.mean(of_views, axis=0)
+    return probabilities[0] if len(probabilities) == 1 else np.mean(probabilities, axis=0)
 
 
 def distributed_batches(
-    model: keras.Model, source: Source, split: Split, batch_size: int, view: int = 0
-) -> tf.distribute.DistributedDataset:
-    """A split in padded batches, each worker's rows and each replica's under the strategy."""
+    model: keras.Model, source: Source, split: Split, batch_size: int
+) -> list[tf.distribute.DistributedDataset]:
+    """Each tested view of a split in padded batches, a worker's rows and a replica's of them."""
 
-    def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
-        """Where Keras knows how many there are, it starts to read them again after the last."""
-        ds = source.evaluation_batches(split, batch_size, worker, view)
-        return ds.take_while(lambda _: True)
+    def of_view(view: int) -> tf.distribute.DistributedDataset:
+        @tf.autograph.experimental.do_not_convert  # There is nothing to convert, which takes time.
+        def uncounted(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+            """Where Keras knows how many there are, it starts to read them again after the last."""
+            ds = source.evaluation_batches(split, batch_size, worker, view)
+            return ds.take_while(lambda _: True)
 
-    return model.distribute_strategy.distribute_datasets_from_function(uncounted)
+        return model.distribute_strategy.distribute_datasets_from_function(uncounted)
+
+    return [of_view(view) for view in range(len(source.view.tested_views))]
 
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
