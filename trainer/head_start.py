@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrecords import reader
 from trainer.data.examples import labels_of
+from trainer.data.split import Split
 from trainer.features import logistic, places
 from trainer.features.source import FeatureSource
 from trainer.model.head import CLASSIFIER, DROPOUT, PLACES, STANDARDIZE, STANDARDIZE_PLACES
@@ -55,6 +57,8 @@ def _fit_places(run: Run, features: FeatureSource) -> None:
         run.train_split, features.view, maps, run.train_split.numbers, config.seed
     )
     rows = _standardize(run, STANDARDIZE_PLACES, rows)
+    weights = np.append(_weights_of_classes(run), 1.0)[rows.labels]  # Background is no class.
+    rows = dataclasses.replace(rows, weights=weights)
     head = logistic.fit_at(rows, num_classes + 1, places.STRENGTH)
     layer = run.model.get_layer(PLACES)
     kernel = head.kernel.reshape(layer.kernel.shape)
@@ -91,16 +95,27 @@ def _rows(run: Run, features: FeatureSource) -> logistic.Rows:
             computed = compute(look_up(tf.constant(batch), tf.fill([batch_size], np.int64(view))))
             found.append(computed.numpy()[: len(numbers) - start])
     views = features.store.num_views
-    weights = None
-    if run.config.class_weights == "balanced":
-        of_classes = balanced_weights(np.bincount(labels, minlength=len(split.classes)).tolist())
-        weights = np.tile(np.asarray(of_classes)[labels], views)
     return logistic.Rows(
         np.concatenate(found).astype(np.float32),
         np.tile(labels, views),
-        np.tile(np.arange(len(labels)), views),
-        weights,
+        np.tile(_photographs(split), views),
+        np.tile(_weights_of_classes(run)[labels], views),
     )
+
+
+def _photographs(split: Split) -> np.ndarray:
+    """Returns the id of each example's photograph, int64 [num_examples]: crops of one share it."""
+    ds = reader.read_serialized(split.paths).map(lambda s: reader.parse_origin(s)["image/id"])
+    return np.fromiter(ds.as_numpy_iterator(), np.int64)[split.numbers]
+
+
+def _weights_of_classes(run: Run) -> np.ndarray:
+    """Returns how much a row of each class weighs, float64 [num_classes]."""
+    num_classes = len(run.train_split.classes)
+    if run.config.class_weights == "none":
+        return np.ones(num_classes)
+    counts = np.bincount(labels_of(run.train_split), minlength=num_classes)
+    return np.asarray(balanced_weights(counts.tolist()))
 
 
 def _up_to(

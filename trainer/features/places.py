@@ -13,9 +13,9 @@ from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.features.logistic import Rows
 
-# The inverse of the penalty, on standardized features: measured in docs/results.md. Between 0.003
-# and 0.03 it matters little, and inner folds over so many rows would take minutes.
-STRENGTH = 0.01
+# The inverse of the penalty, on standardized features: measured in docs/results.md. Between 0.001
+# and 0.01 it matters little, and inner folds over so many rows would take minutes.
+STRENGTH = 0.003
 
 _INSIDE, _BESIDE = 15, 10  # Places of a photograph, at most.
 _MOST_PHOTOGRAPHS = 4000
