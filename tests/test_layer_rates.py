@@ -8,11 +8,11 @@ import pytest
 
 from tests.support import miniature_backbone
 from trainer.config import TrainConfig
-from trainer.model.average import averaged
 from trainer.model.classifier import build_model
 from trainer.model.division import cut
 from trainer.model.head import Head
 from trainer.model.layer_rates import LayerRate, layer_rates
+from trainer.model.moving_average import averaged
 from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
 

@@ -38,7 +38,6 @@ from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
 from trainer.model import freezing
-from trainer.model.average import averaged
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.head import Head
@@ -52,6 +51,7 @@ from trainer.model.learning_rate import (
     scaled_rate,
 )
 from trainer.model.loss import create_loss
+from trainer.model.moving_average import averaged
 from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
 from trainer.model.weights import load_weights

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 from trainer.data.augmentation import decode_augmented
-from trainer.model.averaging import zoom_margin
+from trainer.model.several_views import zoom_margin
 
 # The centre of a photograph: this share of its short side, at any resolution.
 _CENTRE_NUMERATOR, _CENTRE_DENOMINATOR = 7, 8

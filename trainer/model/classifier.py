@@ -7,12 +7,12 @@ import keras
 import tensorflow as tf
 
 from trainer.config import TrainConfig
-from trainer.model.averaging import averaged_over
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.freezing import count_frozen, may_train
 from trainer.model.head import Head
 from trainer.model.layer_rates import Unfreezings, first_trained
 from trainer.model.normalization import StoredNormalization
+from trainer.model.several_views import averaged_over
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
 

@@ -48,9 +48,14 @@ def may_train(layer: keras.Layer) -> bool:
 
 
 def describe_kept(model: keras.Model) -> str | None:
-    """Returns a sentence on what stays as it is among layers that train; None if nothing does."""
-    trained = [i for i, layer in enumerate(model.layers) if layer.trainable_weights]
-    kept = [layer for layer in model.layers[min(trained, default=0) :] if not may_train(layer)]
+    """Returns a sentence on what stays as it is among layers that train; None if nothing does.
+
+    Args:
+        model: As `classifier.build_model` returns it.
+    """
+    layers = [model.get_layer(name) for name in model.backbone_layers]
+    trained = [i for i, layer in enumerate(layers) if layer.trainable_weights]
+    kept = [layer for layer in layers[min(trained, default=len(layers)) :] if not may_train(layer)]
     if not kept:
         return None
     return (

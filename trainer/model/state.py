@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.model import average
+from trainer.model import moving_average
 
 
 def variables(model: keras.Model) -> list[Any]:
@@ -16,7 +16,7 @@ def variables(model: keras.Model) -> list[Any]:
     """
     metrics = {id(variable) for variable in model.metrics_variables}
     model_variables = [variable for variable in model.variables if id(variable) not in metrics]
-    moved = average.where_they_are(model)
+    moved = moving_average.where_they_are(model)
     return [
         moved.get(id(variable), variable)
         for variable in (*model_variables, *model.optimizer.variables)
