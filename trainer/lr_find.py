@@ -20,6 +20,7 @@ from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.workers import Workers, naming_lost_workers
 from trainer.loop.signals import StopSignals
+from trainer.loop.timing import StepTimer
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.learning_rate import scaled_rate
 from trainer.results.plots import range_test_curve
@@ -75,7 +76,9 @@ def try_rates(run: Run, stop: StopSignals) -> list[float]:
         run.model.fit(
             training_batches(run),
             steps_per_epoch=STEPS,
-            callbacks=[test],
+            # The timer takes each batch by itself, of a known size, as every run's steps do: among
+            # several workers Keras's own step does not know it.
+            callbacks=[StepTimer(run.timing, run.config.batch_size), test],
             verbose=0,
             shuffle=False,
         )
