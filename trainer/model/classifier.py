@@ -159,8 +159,9 @@ def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -
 def _config_for_all(layer: keras.Layer) -> dict[str, Any]:
     """What is stored of a layer, without options that an older Keras does not know."""
     config = type(layer).get_config(layer)
-    if "kernel_initializer" in config:  # The weights are stored too.
-        config["kernel_initializer"] = "zeros"
+    for name in ("kernel_initializer", "depthwise_initializer", "pointwise_initializer"):
+        if name in config:  # The weights are stored too.
+            config[name] = "zeros"
     if config.get("quantization_config", ...) is None:
         del config["quantization_config"]
     if config.get("renorm") is False:  # Batch normalisation's.
