@@ -75,8 +75,6 @@ def _hindrance(config: TrainConfig, store: FeatureStore, splits: Sequence[Split]
     if View.from_config(config).num_views is None:
         keeps = "; --cache_views=K keeps K views of each" if config.augment == "full" else ""
         return f"No image is seen twice under --augment={config.augment}{keeps}"
-    if config.fold and config.augment == "full":
-        return "Of a fold no views are kept under --augment=full"
     if config.freeze_layers == 0:
         return "No layer is frozen (--freeze_layers=0)"
     try:
