@@ -26,7 +26,7 @@ FLOORS = {
         "main evaluate predict crossval",
         "preflight cross_validation lr_find",
         "train",
-        "divergence microbatch head_start",
+        "divergence microbatch head_start outcome",
         "run",
         "features results",
         "data loop checks",

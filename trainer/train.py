@@ -2,18 +2,14 @@
 
 import contextlib
 import dataclasses
-import datetime
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
-from cli.progress import Progress
 from tfrecords.manifest import Manifest, read_manifest
 from trainer import divergence, microbatch, workarounds
 from trainer.config import TrainConfig
@@ -28,8 +24,7 @@ from trainer.distribute.workers import Workers, naming_lost_workers
 from trainer.features import compute
 from trainer.features.choose import choose_features
 from trainer.head_start import fit_head
-from trainer.loop.checkpointing import Checkpointing, Stopping
-from trainer.loop.counting import Counting
+from trainer.loop.checkpointing import Checkpointing
 from trainer.loop.display import Display
 from trainer.loop.early_stopping import EarlyStopping
 from trainer.loop.history_log import HistoryLog
@@ -39,7 +34,7 @@ from trainer.loop.timing import StepTimer
 from trainer.loop.validation import Validation
 from trainer.model import freezing
 from trainer.model.backbone import VGG16, Backbone
-from trainer.model.classifier import build_model, for_inference
+from trainer.model.classifier import build_model
 from trainer.model.head import Head
 from trainer.model.layer_rates import layer_rates
 from trainer.model.learning_rate import (
@@ -48,7 +43,6 @@ from trainer.model.learning_rate import (
     describe_growth,
     describe_scaling,
     rate_of_step,
-    scaled_rate,
 )
 from trainer.model.loss import create_loss
 from trainer.model.moving_average import averaged
@@ -56,16 +50,13 @@ from trainer.model.optimizer import create_optimizer
 from trainer.model.state import variables
 from trainer.model.weights import load_weights
 from trainer.numerics.reproducible_model import Sums, reproducible_sums
-from trainer.results import evaluation, metrics, report
-from trainer.results.figures import figures_of_nothing
-from trainer.results.predictions import Prediction
+from trainer.outcome import finish, predict_validation
+from trainer.results import metrics
 from trainer.run import Run, steps_per_epoch
-from trainer.workdir import history, initial_model, provenance
+from trainer.workdir import initial_model, provenance
 from trainer.workdir.checkpoints import Checkpoints
-from trainer.workdir.files import Workdir, write_json
+from trainer.workdir.files import Workdir
 from trainer.workdir.train_state import TrainState
-
-_PHOTOGRAPHS_IN_REPORT = 24
 
 
 def train(
@@ -254,6 +245,8 @@ def create_model(
 def fit(run: Run, stop: StopSignals) -> None:
     """Trains from the run's state to the last epoch; a checkpoint ends each epoch."""
     config, state = run.config, run.state
+    if not config.epochs:
+        return
     print(
         f"Global batch {config.batch_size} = {run.num_replicas} replicas x "
         f"{config.batch_size // run.num_replicas}; {run.train_split.num_examples} examples, "
@@ -378,110 +371,3 @@ def _validate(
         "val_loss": metrics.cross_entropy(labels, probabilities),
         "val_accuracy": metrics.top_k_accuracy(labels, probabilities, k=1),
     }
-
-
-def predict_validation(
-    run: Run, split: Split, around: Sequence[keras.callbacks.Callback] = ()
-) -> np.ndarray:
-    """What the model says of the validation split, in the order of its shards."""
-    count, batch_size = split.num_examples, run.config.batch_size
-    views = len(run.validation_batches)
-    with Progress(views * count, "photographs", title="validation") as progress:
-        return evaluation.predict_batches(
-            run.model,
-            run.validation_batches,
-            count,
-            batch_size,
-            callbacks=[*around, Counting(progress, count, batch_size)],
-        )
-
-
-def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
-    """Ends with the best epoch's weights or the last's, or their average, and returns figures."""
-    if run.config.early_stopping_patience:
-        run.checkpoints.restore_best(run.model, run.state)
-    with averaged(run.model):
-        return conclude(run, stop)
-
-
-def conclude(run: Run, stop: StopSignals) -> dict[str, Any]:
-    """Evaluates the model as it is, and writes it, its figures and the report."""
-    figures, shown = figures_of_nothing(), []
-    if split := run.val_split:
-        print(f"Evaluating on {split.name} ...", flush=True)
-        # What is raised while replicas trace a model leaves their threads stuck.
-        with stop.deferred():
-            stopping = Stopping(run.state, stop=stop, workers=run.workers)
-            probabilities = predict_validation(run, split, [stopping])
-        figures = evaluation.figures_of(probabilities, split)
-        if run.workers.is_chief:
-            shown = evaluation.choose_predictions(
-                probabilities, split, _PHOTOGRAPHS_IN_REPORT, run.photographs.view
-            )
-            if run.config.fold:
-                evaluation.write_predictions(run.workdir.predictions, probabilities, split)
-    if run.workers.is_chief:
-        write(run, figures, shown)
-    run.workers.wait()
-    return figures
-
-
-def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> None:
-    """Writes all that a finished run leaves.
-
-    Args:
-        figures: The content of metrics.json.
-        shown: The photographs in the report.
-    """
-    workdir = run.workdir
-    print("Writing the model and the report ...", flush=True)
-    incomplete = workdir.root / "model.incomplete.keras"
-    for_inference(run.model, run.config, run.backbone).save(str(incomplete))
-    incomplete.replace(workdir.model)
-    write_json(workdir.metrics, figures)
-    history.write(workdir.history, run.state.history)
-    report.write_report(
-        workdir.report,  # Last: where it stands, the run is finished.
-        title=_title(run),
-        title_facts=_facts(run),
-        history=run.state.history,
-        metrics=figures,
-        predictions=shown,
-        classes=run.train_split.classes,
-    )
-
-
-def _title(run: Run) -> report.Title:
-    now = datetime.datetime.now(datetime.UTC)
-    return report.Title(
-        run=epath.Path(run.config.workdir).resolve().name,
-        dataset=f"{epath.Path(run.config.data_dir).resolve().name} "
-        f"({run.identity['data']['digest'][:8]})",
-        date=f"{now:%Y-%m-%d %H:%M} UTC",
-        command=provenance.command_line(run.config),
-    )
-
-
-def _facts(run: Run) -> dict[str, str]:
-    config = run.config
-    trained = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
-    return {
-        "Recipe": f"{config.optimizer}, learning rate {scaled_rate(config):g}, "
-        f"batch {config.batch_size}, {config.epochs} epochs, seed {config.seed}",
-        "Starting weights": config.init_from or config.weights,
-        "Frozen": _frozen(run),
-        "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
-        **({"Fold": f"{config.fold} of all splits, held out"} if config.fold else {}),
-        "Trained on": f"{run.train_split.num_examples:,} photographs",
-        "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "
-        f"{run.val_split.name}"
-        if run.val_split
-        else "nothing: the dataset has no split val",
-        "Speed": run.timing.verdict(),
-    }
-
-
-def _frozen(run: Run) -> str:
-    config = run.config
-    frozen = freezing.describe(run.backbone, config.freeze_layers, config.freeze_until)
-    return f"{frozen}, unfrozen from {config.unfreeze} on" if config.unfreeze else frozen
