@@ -50,6 +50,9 @@ def rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+LINEAR = {"precision": "float32", "head_units": 0, "head_init": "logistic"}
+
+
 @pytest.fixture(scope="module")
 def saved(rgb: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     """Files of models of every head and precision, and what the model that was trained says."""
@@ -57,18 +60,22 @@ def saved(rgb: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.n
     for options in (
         *({"head": "gap", "precision": precision} for precision in PRECISIONS),
         {"head": "flatten", "precision": "float32"},
+        {"head": "gem", "feature_norm": "power_l2", "precision": "float32"},
+        {"head": "gap_gmp", "test_views": "scales", "precision": "float32"},
+        {"head": "places", "feature_norm": "standardize", "test_views": "flip", **LINEAR},
     ):
         config = TrainConfig(data_dir="", workdir="", freeze_layers=2, **options)
         model = classifier.build_model(
             3,
             backbone=SMALL_VGG,
             freeze_layers=2,
-            head=Head(options["head"]),
+            head=Head.from_config(config),
             precision=options["precision"],
         )
-        path = folder / f"{'-'.join(options.values())}.keras"
-        classifier.for_inference(model, config, SMALL_VGG).save(path)
-        said[str(path)] = model.predict(np.load(rgb), verbose=0)
+        path = folder / f"{'-'.join(map(str, options.values()))}.keras"
+        to_save = classifier.for_inference(model, config, SMALL_VGG)
+        to_save.save(path)
+        said[str(path)] = to_save.predict(np.load(rgb), verbose=0)
     return said
 
 

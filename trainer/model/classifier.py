@@ -164,6 +164,8 @@ def _config_for_all(layer: keras.Layer) -> dict[str, Any]:
             config[name] = "zeros"
     if config.get("quantization_config", ...) is None:
         del config["quantization_config"]
+    if config.get("antialias") is False:  # Resizing's.
+        del config["antialias"]
     if config.get("renorm") is False:  # Batch normalisation's.
         config = {name: value for name, value in config.items() if not name.startswith("renorm")}
     return config

@@ -1,7 +1,6 @@
 """The head: the layers that make probabilities of a backbone's last feature map."""
 
 import dataclasses
-import math
 
 import keras
 
@@ -120,7 +119,7 @@ def _generalized_mean(features: keras.KerasTensor, precision: str) -> keras.Kera
 
 
 def _evidence(features: keras.KerasTensor, num_classes: int, seed: int) -> keras.KerasTensor:
-    """Returns what the places say, float32 [batch, num_classes]; rows add up to 1.
+    """Returns what the places say of each class, float32 [batch, num_classes], above 0.
 
     Each place of the feature map is classified by itself, as one of the classes or background; what
     the places say of the classes is averaged, those that are most certain of one weighing most.
@@ -131,18 +130,22 @@ def _evidence(features: keras.KerasTensor, num_classes: int, seed: int) -> keras
         num_classes + 1, 1, activation="softmax", dtype="float32", name=PLACES,
         kernel_initializer=keras.initializers.GlorotUniform(seed + 2),
     )(places)  # fmt: skip
-    of_classes = keras.ops.reshape(said, (-1, math.prod(said.shape[1:3]), num_classes + 1))
-    of_classes = of_classes[:, :, :num_classes]
-    certainty = keras.ops.max(of_classes, axis=-1, keepdims=True)
-    evidence = keras.ops.sum(keras.ops.power(certainty, _CERTAINTY) * of_classes, axis=1)
-    evidence = keras.ops.add(evidence, _SMALLEST)
-    return keras.ops.divide(evidence, keras.ops.sum(evidence, axis=-1, keepdims=True))
+    said = keras.layers.Reshape((-1, num_classes + 1), dtype="float32", name="list_places")(said)
+    of_classes = said[:, :, :num_classes]  # Without background.
+    largest = keras.layers.GlobalMaxPooling1D(  # Over the classes, which it takes for steps.
+        data_format="channels_first", keepdims=True, dtype="float32", name="certainty"
+    )
+    weights = keras.ops.power(largest(of_classes), _CERTAINTY)
+    weighed = keras.layers.Multiply(dtype="float32", name="weigh")([weights, of_classes])
+    mean = keras.layers.GlobalAveragePooling1D(dtype="float32", name="evidence")
+    return keras.ops.add(mean(weighed), _SMALLEST)
 
 
 def _geometric_mean(one: keras.KerasTensor, other: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns the probabilities that are the root of the product of two, made to add up to 1."""
+    """Returns the probabilities that are the root of a product, made to add up to 1."""
     logs = [keras.ops.log(keras.ops.maximum(p, _SMALLEST)) for p in (one, other)]
-    return keras.ops.softmax(keras.ops.divide(keras.ops.add(*logs), 2.0), axis=-1)
+    mean = keras.layers.Average(dtype="float32", name="mean_logarithm")(logs)
+    return keras.layers.Softmax(dtype="float32", name="product")(mean)
 
 
 def _standardize(name: str) -> keras.Layer:
