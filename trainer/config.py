@@ -109,7 +109,7 @@ class TrainConfig:
     """Momentum of an average over the steps' weights, as 0.99, which is validated and becomes the
     model, while the weights themselves go on training. Unset: there is none."""
     label_smoothing: _Share = 0.0
-    """Share of each label that is spread over all classes."""
+    """Share of each label that is spread over all classes, in the steps of the training."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: every class has the same share of the training loss, however few its
     photographs."""
@@ -298,10 +298,18 @@ class TrainConfig:
                 "Without an epoch nothing trains the head. Received: epochs=0, head_init=random. "
                 "Add --head_init=logistic --head_units=0, or an epoch."
             )
-        if self.object_crops and self.augment == "full":
+        if (self.object_crops or self.head == "places") and self.augment == "full":
             raise ValueError(
-                "object_crops does not go with augment=full, which draws its own crops. Received: "
-                "object_crops=True, augment=full. Take --augment=flip."
+                "object_crops and head=places do not go with augment=full, whose crops know no "
+                f"boxes. Received: object_crops={self.object_crops}, head={self.head}, "
+                "augment=full. Take --augment=flip."
+            )
+        endless = self.augment == "full" and not self.cache_views
+        if self.needs_features and (self.mixup or self.cutmix or endless):
+            raise ValueError(
+                "head_init=logistic, feature_norm=standardize and object_crops need features, and "
+                f"no image is seen twice. Received: mixup={self.mixup}, cutmix={self.cutmix}, "
+                f"augment={self.augment}. Leave them out, or take --augment=flip."
             )
 
     @property

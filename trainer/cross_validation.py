@@ -27,7 +27,7 @@ from trainer.results.predictions_file import Rows
 from trainer.results.report import Title
 from trainer.workdir.crossval_files import CrossvalFiles, describe
 from trainer.workdir.files import read_json, write_json
-from trainer.workdir.initial_model import identify
+from trainer.workdir.initial_model import dataset_of, identify
 
 _PHOTOGRAPHS_IN_REPORT = 24
 _SET_FOR_EACH = ("workdir", "cache_dir", "fold", "fold_seed")
@@ -126,7 +126,10 @@ def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -
     manifest = read_manifest(recipe.data_dir)
     files = CrossvalFiles(recipe.workdir)
     files.refuse_run()
-    check_run(dataclasses.replace(recipe, fold=f"1/{config.folds}"), named(recipe.backbone))
+    _refuse_peeking(recipe, manifest)
+    backbone = named(recipe.backbone)
+    backbone.check_count(recipe.freeze_layers)
+    check_run(dataclasses.replace(recipe, fold=f"1/{config.folds}"), backbone)
     whole = whole_dataset(recipe.data_dir, manifest)
     examples = read_examples(whole)
     dealt = [
@@ -149,6 +152,26 @@ def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -
         examples=examples,
         dealt=dealt,
     )
+
+
+def _refuse_peeking(recipe: TrainConfig, manifest: Manifest) -> None:
+    """Refuses what would learn from the photographs that it is then judged on.
+
+    Raises:
+        ValueError: if so.
+    """
+    if recipe.early_stopping_patience:
+        raise ValueError(
+            "Early stopping would choose the epoch by the very photographs that a fold is judged "
+            f"on. Received: early_stopping_patience={recipe.early_stopping_patience}. Leave it "
+            "out, and set --epochs."
+        )
+    if recipe.init_from and dataset_of(recipe.init_from) == manifest.digest:
+        raise ValueError(
+            "The model to start from has learned from the photographs that the folds are judged "
+            f"on. Received: init_from={recipe.init_from}, a run on this dataset. Leave it out, or "
+            "name a run on another one."
+        )
 
 
 def train_fold(

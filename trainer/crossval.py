@@ -8,7 +8,7 @@ from trainer.config import RECIPES, CrossvalConfig, TrainConfig
 from trainer.loop import preemption
 from trainer.loop.signals import StopSignals
 
-_EACH_FOLDS = ("fold", "fold_seed", "dry_run")  # The trainer's flags that are none here.
+_EACH_FOLDS = ("fold", "fold_seed", "dry_run", "lr_find")  # The trainer's flags that are none here.
 
 flags.define(TrainConfig, without=_EACH_FOLDS)
 flags.define(CrossvalConfig)

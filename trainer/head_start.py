@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cli import machine
 from tfrecords import reader
 from trainer.data.examples import labels_of
 from trainer.data.split import Split
@@ -16,6 +17,9 @@ from trainer.model.head import CLASSIFIER, DROPOUT, PLACES, STANDARDIZE, STANDAR
 from trainer.model.loss import balanced_weights
 from trainer.numerics.reproducible_model import count_parts, in_pieces
 from trainer.run import Run
+
+# A float32 that is read, and the float64 copies of all, of a fold's and of what L-BFGS works in.
+_BYTES_PER_NUMBER = 4 + 3 * 8
 
 
 def fit_head(run: Run) -> None:
@@ -85,22 +89,39 @@ def _rows(run: Run, features: FeatureSource) -> logistic.Rows:
     numbers, labels = split.numbers, labels_of(split)
     look_up = features.look_up(split)
     names = [layer.name for layer in run.model.layers]
-    compute = _up_to(
-        run, features, next(name for name in (STANDARDIZE, DROPOUT, CLASSIFIER) if name in names)
-    )
+    first = next(name for name in (STANDARDIZE, DROPOUT, CLASSIFIER) if name in names)
+    views = features.store.num_views
+    _require_memory(run, first, len(numbers) * views)
+    compute = _up_to(run, features, first)
     found = []
-    for view in range(features.store.num_views):
+    for view in range(views):
         for start in range(0, len(numbers), batch_size):
             batch = np.resize(numbers[start : start + batch_size], batch_size)  # Filled up.
             computed = compute(look_up(tf.constant(batch), tf.fill([batch_size], np.int64(view))))
             found.append(computed.numpy()[: len(numbers) - start])
-    views = features.store.num_views
     return logistic.Rows(
         np.concatenate(found).astype(np.float32),
         np.tile(labels, views),
         np.tile(_photographs(split), views),
         np.tile(_weights_of_classes(run)[labels], views),
     )
+
+
+def _require_memory(run: Run, name: str, num_rows: int) -> None:
+    """Refuses to gather more than memory holds, before it is tried.
+
+    Raises:
+        ValueError: if so.
+    """
+    length = math.prod(run.model.get_layer(name).input.shape[1:])
+    needed, free = num_rows * length * _BYTES_PER_NUMBER, machine.free_memory()
+    if needed > free:
+        raise ValueError(
+            "Memory does not hold what the head would be fitted to. Received: "
+            f"head={run.config.head}, {num_rows:,} views of {length:,} numbers, which take "
+            f"{machine.readable(needed)} of {machine.readable(free)} that are free. "
+            "--head=gap_gmp has shorter ones."
+        )
 
 
 def _photographs(split: Split) -> np.ndarray:

@@ -19,6 +19,7 @@ from trainer import microbatch
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.workers import Workers, naming_lost_workers
+from trainer.head_start import fit_head
 from trainer.loop.signals import StopSignals
 from trainer.loop.timing import StepTimer
 from trainer.model.backbone import VGG16, Backbone
@@ -55,6 +56,7 @@ def find(
         with microbatch.naming_one_that_fits(run):
             if run.features:
                 fill_features(run)
+            fit_head(run)
             losses = try_rates(run, stop)
     rates = rates_of(len(losses))
     smoothed = smooth(losses)

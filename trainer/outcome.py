@@ -46,7 +46,7 @@ def predict_validation(
 
 def finish(run: Run, stop: StopSignals) -> dict[str, Any]:
     """Ends with the best epoch's weights or the last's, or their average, and returns figures."""
-    if run.config.early_stopping_patience:
+    if run.config.early_stopping_patience and run.state.best:
         run.checkpoints.restore_best(run.model, run.state)
     with averaged(run.model):
         return conclude(run, stop)
@@ -120,8 +120,8 @@ def _facts(run: Run) -> dict[str, str]:
         "Parameters": f"{run.model.count_params():,}, of which {trained:,} train",
         **({"Fold": f"{config.fold} of all splits, held out"} if config.fold else {}),
         "Trained on": f"{run.train_split.num_examples:,} photographs",
-        "Evaluated on": f"{run.val_split.num_examples:,} photographs of the split "
-        f"{run.val_split.name}"
+        "Evaluated on": f"{run.val_split.num_examples:,} photographs of "
+        f"{'the fold' if config.fold else f'the split {run.val_split.name}'}"
         if run.val_split
         else "nothing: the dataset has no split val",
         **({"Speed": run.timing.verdict()} if config.epochs else {}),

@@ -71,8 +71,9 @@ def try_step(run: Run) -> dict[str, str]:
     run.model.fit(training_batches(run), steps_per_epoch=1, verbose=0, shuffle=False)
     stepped = time.monotonic()
     split = run.val_split or run.train_split
-    batches = evaluation.distributed_batches(run.model, run.source, split, run.config.batch_size)
-    probabilities = run.model.predict(batches, steps=1, verbose=0)
+    batch_size = run.config.batch_size
+    of_views = evaluation.distributed_batches(run.model, run.source, split, batch_size)
+    probabilities = evaluation.predict_batches(run.model, of_views, batch_size, batch_size)
     if not np.isfinite(probabilities).all():
         raise ValueError(
             "The model says NaN after one step. Received: "

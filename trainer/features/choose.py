@@ -39,7 +39,7 @@ def choose_features(
     try:
         features = FeatureSource.from_config(config, model, manifest)
     except UndividedError as error:
-        if config.cache_features == "on":
+        if config.cache_features == "on" or config.needs_features:
             raise
         print(f"Frozen layers: computed in every step. {error}", flush=True)
         return None

@@ -167,4 +167,5 @@ def _cross_entropy(rows: Rows, kernel: np.ndarray, bias: np.ndarray) -> float:
     logits = rows.features.astype(np.float64) @ kernel + bias
     logits -= logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(logits).sum(axis=1))
-    return float((log_sums - logits[np.arange(len(logits)), rows.labels]).sum())
+    losses = log_sums - logits[np.arange(len(logits)), rows.labels]
+    return float(np.average(losses, weights=rows.weights) * len(losses))

@@ -89,6 +89,8 @@ def label_places(
     middles = [(np.arange(length) + 0.5) / length for length in shape]
     places = np.full(shape, _UNKNOWN, np.int64)
     for box, label in zip([whole, *boxes], [background, *labels], strict=True):
+        if (box[2:] <= 0).any() or (box[:2] >= 1).any():
+            continue  # Cut off with the rim of the photograph.
         rows, columns = (_between(at, box[axis], box[axis + 2]) for axis, at in enumerate(middles))
         places[np.ix_(rows, columns)] = label
     return places

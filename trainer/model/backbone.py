@@ -161,7 +161,7 @@ def _standardize(rgb: "keras.KerasTensor", _: bool) -> "keras.KerasTensor":
 
     scale = [1 / (255 * deviation) for deviation in _RGB_DEVIATIONS]
     offset = [-mean / each for mean, each in zip(_RGB_MEANS, _RGB_DEVIATIONS, strict=True)]
-    return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="standardize")(rgb)
+    return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="by_deviations")(rgb)
 
 
 def _leave(rgb: "keras.KerasTensor", _: bool) -> "keras.KerasTensor":

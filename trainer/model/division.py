@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from trainer.model.freezing import may_train
-from trainer.model.head import STANDARDIZE, STANDARDIZE_PLACES
+from trainer.model.head import DROPOUT, STANDARDIZE, STANDARDIZE_PLACES
 
 
 class UndividedError(ValueError):
@@ -50,8 +50,8 @@ def _before_training(model: keras.Model) -> list[Any]:
     before = []
     for operation in model.operations:
         trains = isinstance(operation, keras.Layer) and operation.trainable_weights
-        # What is fitted to features stands behind them.
-        trains = trains or operation.name in (STANDARDIZE, STANDARDIZE_PLACES)
+        # What is fitted to features, or is random in training, stands behind them.
+        trains = trains or operation.name in (STANDARDIZE, STANDARDIZE_PLACES, DROPOUT)
         if trains or any(id(tensor) in behind_training for tensor in _inputs(operation)):
             behind_training |= {id(tensor) for tensor in keras.tree.flatten(operation.output)}
         else:

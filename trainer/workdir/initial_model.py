@@ -70,6 +70,12 @@ def check(config: TrainConfig) -> None:
         )
 
 
+def dataset_of(init_from: str) -> str | None:
+    """The digest of the dataset that the model of --init_from learned from; None: not known."""
+    config = Workdir(_path(init_from).parent).config
+    return read_json(config).get("data", {}).get("digest") if config.exists() else None
+
+
 def start_from(model: Any, config: TrainConfig, classes: Sequence[str]) -> str:
     """Sets a model's backbone, and its head if it can, to those of --init_from.
 
@@ -89,7 +95,7 @@ def start_from(model: Any, config: TrainConfig, classes: Sequence[str]) -> str:
     source = _load(path, config)
     _check_backbone(model, source, config)
     layers = [model.get_layer(name) for name in model.backbone_layers]
-    new = _why_new(model, source, _classes(path), classes)
+    new = _why_fitted(config) or _why_new(model, source, _classes(path), classes)
     if not new:
         layers += _head(model, model.backbone_layers)
     for layer in layers:
@@ -137,6 +143,15 @@ def _check_backbone(model: Any, source: Any, config: TrainConfig) -> None:
             f"init_from={config.init_from}, a {source.name}, without the layer {first} of "
             f"{model.name}. Name another run, or take its --backbone."
         )
+
+
+def _why_fitted(config: TrainConfig) -> str:
+    """Why the head is fitted to this run's photographs; "" where it is not."""
+    if config.head_init == "logistic":
+        return "it is the logistic regression of these photographs"
+    if config.feature_norm == "standardize":
+        return "its features are standardized over these photographs"
+    return ""
 
 
 def _why_new(

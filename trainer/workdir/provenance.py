@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig
 
-_PACKAGES = ("coco-animals", "tensorflow", "keras", "numpy")
+_PACKAGES = ("coco-animals", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -41,10 +41,15 @@ def describe(config: TrainConfig, strategy: tf.distribute.Strategy, step: int) -
 
 
 def command_line(config: TrainConfig) -> str:
-    """Returns what to type for this run: the flags that are not at their defaults."""
+    """Returns what to type for this run: the flags that are not at their defaults.
+
+    Those of a recipe are among them, so that its name is not.
+    """
     flags = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if field.name == "recipe":
+            continue
         if value is True:
             flags.append(f"--{field.name}")
         elif value != field.default:
