@@ -15,7 +15,14 @@ from trainer.config import TrainConfig
 from trainer.model import backbone, classifier, freezing, weights
 from trainer.model.backbone import Backbone, named
 from trainer.model.division import cut
-from trainer.model.head import Head
+from trainer.model.head import (
+    CLASSIFIER,
+    DROPOUT,
+    PLACES,
+    STANDARDIZE,
+    STANDARDIZE_PLACES,
+    Head,
+)
 
 SIZE = 32
 RGB = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
@@ -216,7 +223,16 @@ def test_weights_of_another_network_and_those_that_cannot_be_had_are_one_line(
 
 def test_recipe_says_what_of_another_backbone_is_frozen_and_which_file_it_starts_from() -> None:
     config = TrainConfig(data_dir="d", workdir="w", backbone="resnet50", weights="a/b.h5")
-    recipe = config.recipe()
+    recipe = config.settings()
     assert (recipe["freeze_layers"], recipe["weights"]) == (None, "b.h5")
-    until = TrainConfig(data_dir="d", workdir="w", freeze_until="block5_conv1").recipe()
+    until = TrainConfig(data_dir="d", workdir="w", freeze_until="block5_conv1").settings()
     assert (until["freeze_layers"], until["freeze_until"]) == (None, "block5_conv1")
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50v2", "densenet121", "efficientnetb0"])
+def test_preprocessing_has_no_name_of_the_heads(name: str) -> None:
+    """One of each way: the model is divided, and the head is fitted, by the names of layers."""
+    images = keras.Input((SIZE, SIZE, 3))
+    preprocessed = named(name).preprocess(images, True)
+    names = {layer.name for layer in keras.Model(images, preprocessed).layers}
+    assert not names & {STANDARDIZE, STANDARDIZE_PLACES, DROPOUT, PLACES, CLASSIFIER}

@@ -22,6 +22,9 @@ SEED_RECIPE = {
 }  # fmt: skip
 
 
+LOGISTIC = {"head_init": "logistic", "head_units": 0}
+
+
 def test_defaults_are_the_seeds_recipe() -> None:
     assert TrainConfig(data_dir="d", workdir="w").settings() == SEED_RECIPE
 
@@ -71,6 +74,14 @@ def test_defaults_are_the_seeds_recipe() -> None:
         ({"fold": "1/1"}, "fold='1/1'"),
         ({"fold": "3"}, "fold='3'"),
         ({"fold_seed": 1}, "fold_seed goes with --fold. Received: fold_seed=1, fold=None"),
+        ({"fit": "stretch"}, "fit='stretch'"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"head_init": "logistic"}, "head_init=logistic, head_units=256. Add --head_units=0"),
+        ({"head": "places"}, "head=places, head_init=random"),
+        ({**LOGISTIC, "cache_features": "off"}, "cache_features=off. Leave --cache_features out"),
+        ({**LOGISTIC, "mixup": 0.2}, "no image is seen twice. Received: mixup=0.2"),
+        ({**LOGISTIC, "augment": "full"}, "augment=full. Leave them out"),
+        ({"object_crops": True, "augment": "full"}, "whose crops know no boxes"),
         ({"learning_rate_schedule": "linear"}, "learning_rate_schedule='linear'"),
         ({"warmup_epochs": -0.5}, "warmup_epochs=-0.5"),
         ({"warmup_epochs": 3.0, "epochs": 3}, "less than the 3 epochs. Received: warmup_epochs=3"),

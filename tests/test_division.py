@@ -108,3 +108,13 @@ def test_joined_again_frozen_part_and_rest_are_the_model() -> None:
     frozen, rest = cut(model)
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     np.testing.assert_array_equal(rest(frozen(images)), model(images))
+
+
+@pytest.mark.parametrize("norm", ["none", "standardize", "l2"])
+def test_dropout_and_what_is_fitted_stand_behind_the_cut(norm: str) -> None:
+    """Dropout that were computed once would drop nothing."""
+    model = build_model(3, input_size=96, freeze_layers=19, head=Head("gap", norm=norm, units=0))
+    _, rest = cut(model)
+    names = [layer.name for layer in rest.layers]
+    assert "dropout" in names
+    assert ("standardize" in names) == (norm == "standardize")

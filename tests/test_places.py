@@ -15,6 +15,7 @@ ALL = np.array([0.0, 0.0, 1.0, 1.0])
         ([], ALL, ["9999"] * 4),
         ([[0.0, 0.0, 0.5, 0.5]], ALL, ["0099", "0099", "9999", "9999"]),
         ([[0.7, 0.45, 0.74, 0.5]], ALL, ["9999", "9999", "9099", "9999"]),  # Between all middles.
+        ([[0.0, 1.1, 1.0, 1.3], [-0.2, 0.0, -0.1, 1.0]], ALL, ["9999"] * 4),
         ([[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 1.0, 1.0]], ALL, ["0011"] * 4),
         (
             [[0.25, 0.0, 0.5, 1.0]],
@@ -22,7 +23,7 @@ ALL = np.array([0.0, 0.0, 1.0, 1.0])
             ["----", "0000", "9999", "----"],
         ),
     ],
-    ids=["none", "one", "small", "one above another", "padded"],
+    ids=["none", "one", "small", "outside", "one above another", "padded"],
 )
 def test_place_has_the_label_of_the_box_that_it_lies_in(boxes, whole, expected) -> None:
     labels = list(range(len(boxes)))
