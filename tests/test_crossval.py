@@ -168,6 +168,10 @@ def test_repeats_are_added_and_averaged(finished: Path, dataset: Path, tmp_path:
         ({"folds": 3}, r"holds another cross-validation\. Received: .*; folds: 2 there, 3 here\."),
         ({"folds": 40}, r"Each class needs a photograph for each fold\. Received: .*, for 40 fo"),
         ({"epochs": 1}, r"epochs: 2 there, 1 here \(it may only grow\)"),
+        (
+            {"early_stopping_patience": 2},
+            r"photographs that a fold is judged on\. Received: early_",
+        ),
         ({"against": "nowhere"}, r"no finished cross-validation to compare with. Received: aga"),
     ],
 )
@@ -179,6 +183,12 @@ def test_refusals_name_the_difference_and_lose_nothing(
         crossval(dataset, finished, **changes)
     assert started == []
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == files
+
+
+def test_model_that_has_seen_the_folds_is_no_start(finished: Path, dataset: Path) -> None:
+    run = finished / "folds" / "1-1"
+    with pytest.raises(ValueError, match=f"judged on. Received: init_from={run}, a run on this"):
+        crossval(dataset, finished, init_from=str(run))
 
 
 def test_run_and_cross_validation_do_not_take_each_others_workdir(
