@@ -85,7 +85,7 @@ def test_written_files_are_what_is_printed_and_submitted(tmp_path: Path) -> None
         (("--batchsize=8",), "Did you mean --batch_size?"),
         (("--epochs=three",), "--epochs=three"),
         (("--head=gpa",), "head must be one of"),
-        (("--epochs=0",), "epochs must be 1 or more"),
+        (("--epochs=-1",), "epochs must be 0 or more"),
         (("gap",), "Received: 'gap'"),
         (("--num_gpus=2",), "more GPUs than a node has"),
         (("--batch_size=33",), "divide evenly over the replicas"),
