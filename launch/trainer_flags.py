@@ -45,6 +45,12 @@ class TrainerFlags:
                 "The machines see no file of this one: --weights is imagenet, none, or in a "
                 f"bucket. Received: --weights={weights}."
             )
+        start = self.config.init_from
+        if start and not paths.scheme_of(start):
+            raise FlagsError(
+                "The machines see no file of this one: --init_from is in a bucket. Received: "
+                f"--init_from={start}."
+            )
 
     def on_shared_folders(self) -> list[str]:
         """Returns all flags for machines that see this one's folders, under the same paths.

@@ -128,7 +128,11 @@ def test_start_takes_the_tuned_backbone_and_the_head(tuned: Path, dataset: Path)
     ("classes", "options", "says"),
     [
         ("abcdefgh", {}, "The head is new: its classes are bear, bird, cat, dog"),
-        (None, {"head": "flatten"}, "The head is new: the other one is of another kind or size"),
+        (
+            None,
+            {"head": Head("flatten")},
+            "The head is new: the other one is of another kind or size",
+        ),
         (None, {"input_size": 96}, "So does the head."),
     ],
 )

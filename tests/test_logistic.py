@@ -10,12 +10,12 @@ from trainer.features import logistic
 
 
 def rows_of(
-    labels: np.ndarray, *, noise: float = 1.0, views: int = 1, seed: int = 0
+    labels: np.ndarray, *, noise: float = 1.0, views: int = 1, length: int = 5
 ) -> logistic.Rows:
     """Features around a centre for each class; the views of an example are alike."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(max(labels) + 1, 5))
-    examples = centres[labels] + noise * rng.normal(size=(len(labels), 5))
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(max(labels) + 1, length))
+    examples = centres[labels] + noise * rng.normal(size=(len(labels), length))
     features = np.concatenate(
         [examples + 0.01 * rng.normal(size=examples.shape) for _ in range(views)]
     )
@@ -48,7 +48,7 @@ def test_noisy_features_get_a_stronger_penalty() -> None:
 
 def test_views_of_a_photograph_are_held_out_together() -> None:
     """Were one view held out and its copy not, labels without a meaning would look learnable."""
-    rows = rows_of(np.arange(40) % 2, noise=100.0, views=4)
+    rows = rows_of(np.arange(40) % 2, noise=100.0, views=4, length=60)
     told_apart = dataclasses.replace(rows, groups=np.arange(160))
     honest, leaking = (logistic.fit(each, 2, seed=0) for each in (rows, told_apart))
     assert honest.inner_loss > 0.65

@@ -58,9 +58,9 @@ def choose_features(
     if config.cache_features == "auto" and loss and not config.needs_features:
         print(f"Frozen layers: computed in every step. {loss}.", flush=True)
         return None
+    other = "" if config.needs_features else " (--cache_features=off computes them in every step)"
     print(
-        f"Frozen layers: computed once, to features of {size} in {store.folder} "
-        "(--cache_features=off computes them in every step).",
+        f"Frozen layers: computed once, to features of {size} in {store.folder}{other}.",
         flush=True,
     )
     return features

@@ -16,7 +16,7 @@ import sklearn.model_selection
 import threadpoolctl
 
 # What the strength is chosen among: scikit-learn's C, the inverse of the penalty on the weights.
-_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(-6, 4))
+_STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(-12, 4))
 _FOLDS = 5
 _MOST_GROUPS = 4000  # Of photographs that choose the strength: more change it little.
 _MOST_STEPS = 1000

@@ -56,6 +56,11 @@ def check(config: TrainConfig) -> None:
     """
     assert config.init_from
     path = _path(config.init_from)
+    if path.suffix == ".keras" and path.parent.is_file():
+        raise ValueError(
+            "init_from must be the workdir of a trained run, or its model.keras. Received: "
+            f"init_from={config.init_from}, a file of another kind. Name another one."
+        )
     if not path.exists():
         raise ValueError(
             f"init_from must be the workdir of a trained run, or its model.keras. Received: "
