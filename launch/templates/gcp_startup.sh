@@ -100,7 +100,7 @@ is_begun() {
 train() {
   "$PYTHON" -m trainer.main --data_dir="$ROOT/data" --workdir="$ROOT/run" "$@" "${FLAGS[@]}" &
   trainer=$!
-  [[ -z $stopping ]] || kill -TERM "$trainer"
+  [[ -z $stopping ]] || kill -TERM "$trainer" 2> /dev/null || true
   local code
   # A signal to this script would end `wait` before its time, and bash then may lose the exit code.
   while kill -0 "$trainer" 2> /dev/null; do sleep 0.5; done
@@ -138,7 +138,8 @@ sync_periodically() {
 stop() {
   stopping=yes
   say "The VM is to stop"
-  [[ -z $trainer ]] || kill -TERM "$trainer"
+  # It may have heard the notice itself, and be gone.
+  [[ -z $trainer ]] || kill -TERM "$trainer" 2> /dev/null || true
 }
 
 finish() {
