@@ -176,6 +176,9 @@ class TrainConfig:
     """Where the features go, for several runs. Unset: the workdir."""
     cache_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Rounds the features to this. Unset: they are kept as the frozen layers compute them."""
+    cache_maps: bool = False
+    """Keep as features the backbone's last feature map, not what the head makes of it: larger, and
+    the same for every --head, for runs that share a --cache_dir."""
     cache_views: Positive | None = None
     """With --augment=full: draws so many views of each photograph once, and takes them in turn."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
