@@ -117,7 +117,9 @@ def cross_validate(
     return "\n".join([*words, f"Report: {files.report}"])
 
 
-def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -> Crossval:
+def prepare(
+    config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str], first_seed: int = 0
+) -> Crossval:
     """Deals the dataset out, once nothing stands in the way of the first fold; writes nothing."""
     if find_cluster(os.environ):
         raise ValueError(
@@ -132,7 +134,7 @@ def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -
     examples = read_examples(whole)
     dealt = [
         deal_examples(examples, manifest.classes, config.folds, seed)
-        for seed in range(config.repeats)
+        for seed in range(first_seed, first_seed + config.repeats)
     ]
     times = f", {config.repeats} times" if config.repeats > 1 else ""
     print(
@@ -149,6 +151,7 @@ def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -
         whole=whole,
         examples=examples,
         dealt=dealt,
+        first_seed=first_seed,
     )
 
 
