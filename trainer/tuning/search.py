@@ -77,10 +77,7 @@ def _prepare(
             "The trials are kept in a database, which needs a folder of this machine. Received: "
             f"workdir={recipe.workdir}. Name another --workdir."
         )
-    fixed = frozenset(flag.removeprefix("--").partition("=")[0] for flag in given)
-    fixed = frozenset(
-        name.removeprefix("no") if name.startswith("no") else name for name in fixed
-    ) | fixed
+    fixed = _fixed(given)
     if config.sizes and "input_size" in fixed:
         raise ValueError(
             "input_sizes takes the place of input_size. Received: "
@@ -96,6 +93,13 @@ def _prepare(
             f"{', '.join(sorted(fixed))}. Leave some out."
         )
     return space, crossval
+
+
+def _fixed(given: Sequence[str]) -> frozenset[str]:
+    """Returns the names of the flags that were given; a switch that is off is `--noNAME`."""
+    names = {flag.removeprefix("--").partition("=")[0] for flag in given}
+    options = flags.options_of(TrainConfig)
+    return frozenset(name for name in options if names & {name, f"no{name}"})
 
 
 def _identity(config: TuneConfig, space: Space, crossval: Crossval) -> dict[str, Any]:

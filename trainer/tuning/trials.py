@@ -111,9 +111,10 @@ class Trials:
             self._remember(trial, figures)
             trial.report(figures[-1]["loss"], fold)
             if fold < self.folds and trial.should_prune():
-                self._conclude(number, figures, f"given up after {fold} of {self.folds} folds", 0)
+                how = f"given up after {fold} of {self.folds} folds"
+                self._conclude(number, figures, how, start)
                 raise optuna.TrialPruned
-        self._conclude(number, figures, f"{self.folds} folds", self.clock() - start)
+        self._conclude(number, figures, f"{self.folds} folds", start)
         return figures[-1]["loss"]
 
     def _twin(self, trial: Trial, flags: Flags) -> FrozenTrial | None:
@@ -124,14 +125,11 @@ class Trials:
     def _remember(self, trial: Trial, figures: list[dict[str, Any]]) -> None:
         trial.set_user_attr("figures", figures)
 
-    def _conclude(
-        self, number: int, figures: list[dict[str, Any]], how: str, seconds: float
-    ) -> None:
+    def _conclude(self, number: int, figures: list[dict[str, Any]], how: str, start: float) -> None:
         self.tidy(number)
-        took = f", {seconds:.0f} s" if seconds else ""
         print(
             f"Trial {number}: loss {figures[-1]['loss']:.4f}, accuracy "
-            f"{figures[-1]['accuracy']:.1%} ({how}{took}).",
+            f"{figures[-1]['accuracy']:.1%} ({how}, {self.clock() - start:.0f} s).",
             flush=True,
         )
 
