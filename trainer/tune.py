@@ -12,8 +12,8 @@ from trainer.loop.signals import StopSignals
 # The trainer's flags that are none here.
 _EACH_TRIALS = ("fold", "fold_seed", "cache_maps", "lr_find", "dry_run")
 
-flags.define(TrainConfig, without=_EACH_TRIALS)
 flags.define(TuneConfig)
+flags.define(TrainConfig, without=_EACH_TRIALS)
 
 
 def main(arguments: list[str]) -> None:

@@ -54,16 +54,20 @@ def write_report(
         facts: What to say of it, {name: value}.
         command: What says how good the winner is.
     """
+    ranked = sorted(tried, key=_rank)
     finished = [each for each in tried if each.state == "finished"]
     content = page.render(
         "trainer",
         "tune.html",
         title=title,
-        trials=sorted(tried, key=_rank),
+        trials=ranked,
+        best=ranked[0],
         counts={state: sum(each.state == state for each in tried) for state in _STATES},
         importance=importance,
         facts=facts,
         command=command,
+        metrics={"num_examples": 0},  # Neither classes nor photographs are shown.
+        photographs=[],
         by_trial=_by_trial(tried),
         by_value=[_by_value(name, finished) for name in searched(finished)],
     )

@@ -23,7 +23,7 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _RANDOM_TRIALS = 10  # Before the sampler begins to learn, and twice as many as before it prunes.
 
 Measure = Callable[[Flags, int, int], dict[str, Any]]
-"""Returns `loss`, `accuracy` and `num_examples` for flags, a trial's number and a fold's, from 1."""
+"""Returns `loss`, `accuracy` and `num_examples` of flags, given a trial's folder and a fold."""
 
 
 class FailedTrialError(RuntimeError):
