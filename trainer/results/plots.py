@@ -174,15 +174,14 @@ def score_by_trial(losses: Sequence[float | None], finished: Sequence[bool]) -> 
 def score_by_value(name: str, values: Sequence[Any], losses: Sequence[float]) -> Figure:
     """The loss of each finished trial against its value of a flag."""
     figure, axes = _plain_axes(f"--{name}", "")
-    numbers = [value for value in values if isinstance(value, int | float)]
-    known = sorted(set(values)) if len(numbers) == len(values) else sorted(set(map(str, values)))
-    if len(numbers) == len(values) and len(known) > _MOST_NAMED:
+    numbers = sorted({value for value in values if isinstance(value, int | float)})
+    if len(numbers) > _MOST_NAMED:
         axes.plot(values, losses, "o", ms=5, color=ACCENT, alpha=0.7)
-        if min(known) > 0 and max(known) > 20 * min(known):
+        if numbers[0] > 0 and numbers[-1] > 20 * numbers[0]:
             axes.set_xscale("log")
             axes.minorticks_off()
     else:
-        names = [str(each) for each in known]
+        names = [str(each) for each in numbers or sorted(set(values))]
         places = [names.index(str(value)) for value in values]
         axes.plot(places, losses, "o", ms=5, color=ACCENT, alpha=0.7)
         axes.set_xticks(range(len(names)), names)

@@ -54,14 +54,13 @@ def write_report(
         facts: What to say of it, {name: value}.
         command: What says how good the winner is.
     """
-    ranked = sorted(tried, key=_rank)
     finished = [each for each in tried if each.state == "finished"]
     content = page.render(
         "trainer",
         "tune.html",
         title=title,
-        trials=ranked,
-        best=ranked[0],
+        trials=ranked(tried),
+        best=ranked(tried)[0],
         counts={state: sum(each.state == state for each in tried) for state in _STATES},
         importance=importance,
         facts=facts,
@@ -82,6 +81,11 @@ def searched(trials: Sequence[Tried]) -> list[str]:
         for name in names
         if len({each.flags[name] for each in trials if name in each.flags}) > 1
     ]
+
+
+def ranked(trials: Sequence[Tried]) -> list[Tried]:
+    """Returns trials, the best first; those that were given up stand behind all others."""
+    return sorted(trials, key=_rank)
 
 
 def _rank(trial: Tried) -> tuple[int, float]:

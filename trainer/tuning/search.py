@@ -130,7 +130,7 @@ def conclude(
             "No trial was finished. Received: "
             f"timeout_s={config.timeout_s}, {len(tried)} begun. Start the same command again."
         )
-    best = min(finished, key=lambda each: each.loss)
+    best = tuning_report.ranked(finished)[0]
     recipe = dataclasses.replace(space.base, **best.flags)
     comments = (
         f"Trial {best.number} of {len(tried)}: loss {best.loss:.4f}, accuracy "
