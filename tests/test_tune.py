@@ -176,6 +176,12 @@ def test_stopped_trial_is_the_next_one_with_its_flags_and_its_folder(tmp_path: P
     assert losses.make(4).trials[-1].number == study.trials[-1].number  # None is missing.
 
 
+def test_trials_side_by_side_share_one_study(tmp_path: Path) -> None:
+    losses = Losses(tmp_path, lambda _, number: 1.0 + number / 100)
+    study = losses.make(20, jobs=8)
+    assert len([t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]) == 20
+
+
 def test_same_flags_are_not_tried_twice(tmp_path: Path) -> None:
     fixed = {"head_init": "logistic", "head_units": 0, "epochs": 0, "head": "gap",
              "feature_norm": "l2", "augment": "flip", "test_views": "flip"}  # fmt: skip

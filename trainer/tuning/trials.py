@@ -1,8 +1,10 @@
 """The trials of a search: each a recipe, tried on fold after fold, given up or finished."""
 
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +75,8 @@ class Trials:
     tidy: Callable[[int], None]
     folds: int
     clock: Callable[[], float] = time.monotonic
+    # SQLite refuses, rather than waits, where two threads that have read want to write.
+    _studying: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def make(self, count: int, timeout_s: float | None, jobs: int) -> None:
         """Makes trials until there are so many that are finished or were given up.
@@ -82,56 +86,90 @@ class Trials:
             timeout_s: No other one begins after so many seconds.
             jobs: How many are made at once.
         """
-        missing = count - len(self.study.get_trials(states=DONE))
-        if missing > 0:
-            self.study.optimize(
-                self._try, missing, timeout_s, min(jobs, missing), catch=[FailedTrialError]
-            )
+        missing = range(count - len(self.study.get_trials(states=DONE)))
+        left = collections.deque(missing)
+        end = math.inf if timeout_s is None else self.clock() + timeout_s
 
-    def _try(self, trial: Trial) -> float:
-        flags = self.space.propose(trial)
+        def make_some() -> None:
+            with contextlib.suppress(IndexError):
+                while self.clock() < end:
+                    left.pop()
+                    self._make_one(left)
+
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            making = [pool.submit(make_some) for _ in range(jobs)]
+        for each in making:
+            each.result()
+
+    def _make_one(self, left: collections.deque[int]) -> None:
+        """Makes a trial; where that ends the search, none is left."""
+        try:
+            trial, flags = self._ask()
+            if flags is None:
+                return
+            loss, state = self._try(trial, flags)
+            with self._studying:
+                self.study.tell(trial, loss, state)
+        except BaseException:
+            left.clear()
+            raise
+
+    def _ask(self) -> tuple[Trial, Flags | None]:
+        """Returns the next trial and its flags; of the same flags as an earlier one's, None."""
+        with self._studying:
+            trial = self.study.ask()
+            flags, number = self.space.propose(trial), folder_of(trial)
+            trial.set_user_attr("flags", flags)
+            finished = self.study.get_trials(states=[TrialState.COMPLETE])
+            twin = next((each for each in finished if each.user_attrs["flags"] == flags), None)
+            if twin is None:
+                _say(f"Trial {number}: {in_words(flags)}")
+                return trial, flags
+            _say(f"Trial {number}: the same as trial {folder_of(twin)}.")
+            trial.set_user_attr("figures", twin.user_attrs["figures"])
+            self.study.tell(trial, twin.value)
+            return trial, None
+
+    def _try(self, trial: Trial, flags: Flags) -> tuple[float | None, TrialState]:
+        """Returns a trial's loss and how it ended."""
         start, number = self.clock(), folder_of(trial)
-        trial.set_user_attr("flags", flags)
-        if twin := self._twin(trial, flags):
-            print(f"Trial {number}: the same as trial {folder_of(twin)}.", flush=True)
-            self._remember(trial, twin.user_attrs["figures"])
-            return twin.user_attrs["figures"][-1]["loss"]
-        print(f"Trial {number}: {in_words(flags) or 'the flags that were given'}", flush=True)
         figures: list[dict[str, Any]] = []
+        state = TrialState.COMPLETE
         for fold in range(1, self.folds + 1):
             try:
-                measured = self.measure(flags, number, fold)
+                figures.append(_together(figures, self.measure(flags, number, fold)))
             except FailedTrialError as error:
-                print(f"Trial {number}: failed. {error}", flush=True)
-                self.tidy(number)
-                if not self.study.get_trials(states=DONE):
-                    raise RuntimeError(f"The first trial failed: {error}") from error
-                raise
-            figures.append(_together(figures, measured))
-            self._remember(trial, figures)
-            trial.report(figures[-1]["loss"], fold)
-            if fold < self.folds and trial.should_prune():
-                how = f"given up after {fold} of {self.folds} folds"
-                self._conclude(number, figures, how, start)
-                raise optuna.TrialPruned
-        self._conclude(number, figures, f"{self.folds} folds", start)
-        return figures[-1]["loss"]
-
-    def _twin(self, trial: Trial, flags: Flags) -> FrozenTrial | None:
-        """A finished trial of the same flags."""
-        finished = self.study.get_trials(states=[TrialState.COMPLETE])
-        return next((each for each in finished if each.user_attrs["flags"] == flags), None)
-
-    def _remember(self, trial: Trial, figures: list[dict[str, Any]]) -> None:
-        trial.set_user_attr("figures", figures)
-
-    def _conclude(self, number: int, figures: list[dict[str, Any]], how: str, start: float) -> None:
+                self._fail(number, error)
+                return None, TrialState.FAIL
+            if self._is_bad(trial, figures) and fold < self.folds:
+                state = TrialState.PRUNED
+                break
         self.tidy(number)
-        print(
-            f"Trial {number}: loss {figures[-1]['loss']:.4f}, accuracy "
-            f"{figures[-1]['accuracy']:.1%} ({how}, {self.clock() - start:.0f} s).",
-            flush=True,
+        last, how = figures[-1], "" if state == TrialState.COMPLETE else "given up after "
+        _say(
+            f"Trial {number}: loss {last['loss']:.4f}, accuracy {last['accuracy']:.1%} "
+            f"({how}{len(figures)} of {self.folds} folds, {self.clock() - start:.0f} s)."
         )
+        return (last["loss"] if state == TrialState.COMPLETE else None), state
+
+    def _is_bad(self, trial: Trial, figures: list[dict[str, Any]]) -> bool:
+        """Remembers the figures so far, and says whether they are worse than most trials'."""
+        with self._studying:
+            trial.set_user_attr("figures", figures)
+            trial.report(figures[-1]["loss"], len(figures))
+            return trial.should_prune()
+
+    def _fail(self, number: int, error: FailedTrialError) -> None:
+        self.tidy(number)
+        with self._studying:
+            is_first = not self.study.get_trials(states=DONE)
+        if is_first:
+            raise RuntimeError(f"The first trial failed: {error}") from error
+        _say(f"Trial {number}: failed. {error}")
+
+
+def _say(text: str) -> None:
+    print(f"{text}\n", end="", flush=True)  # At once: other threads say something too.
 
 
 def _together(before: list[dict[str, Any]], measured: dict[str, Any]) -> dict[str, Any]:
