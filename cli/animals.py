@@ -13,6 +13,7 @@ _VERBS = {
     "evaluate": ("trainer.evaluate", "Say how good a run is on a split."),
     "predict": ("trainer.predict", "Say what is on photographs."),
     "crossval": ("trainer.crossval", "Say how good a recipe is, on every photograph by folds."),
+    "tune": ("trainer.tune", "Search for the best recipe, on folds of a dataset."),
     "launch": ("launch.run", "Train on a cloud's VM, Slurm, Kubernetes or SkyPilot."),
 }
 _HELP = ("-h", "--help", "-help", "--helpshort", "--helpfull", "help")

@@ -25,7 +25,7 @@ from trainer.loop import child
 from trainer.loop.signals import StopSignals
 def main(_):
     with StopSignals() as stop:
-        child.run([sys.executable, "-c", sys.argv[1]], stop, title="[1/2]", known=set())
+        child.run([sys.executable, "-c", sys.argv[1]], stop, child.titled("[1/2]", set()))
 command._exit_code(main, []) and command.exit_with(42)
 """
 
@@ -36,7 +36,7 @@ def test_lines_are_passed_on_once_and_the_code_comes_back(
 ) -> None:
     command = [sys.executable, "-c", f"import sys; print('a'); print('b'); sys.exit({code})"]
     with StopSignals() as stop:
-        assert child.run(command, stop, title="[1/2]", known={"a\n"}) == code
+        assert child.run(command, stop, child.titled("[1/2]", {"a\n"})) == code
     assert capsys.readouterr().out == "[1/2] b\n"
 
 

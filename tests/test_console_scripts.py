@@ -21,6 +21,7 @@ OWN_FLAGS = {
     "animals-evaluate": "--split",
     "animals-predict": "--top_k",
     "animals-crossval": "--folds",
+    "animals-tune": "--trials",
     "animals-launch": "--backend",
 }
 

@@ -44,8 +44,7 @@ def build(freeze_layers: int, **options: object) -> keras.Model:
         backbone=BRANCHING,
         input_size=96,
         freeze_layers=freeze_layers,
-        head=Head("gap"),
-        **options,
+        **{"head": Head("gap"), **options},
     )
 
 
@@ -79,6 +78,24 @@ def test_graph_with_branches_is_cut_at_the_last_tensor_that_all_ways_lead_throug
     assert frozen.layers[-1].name == last
     assert not any(layer.trainable_weights for layer in frozen.layers)
     assert all(layer.trainable_weights for layer in rest.layers if layer.weights)
+    np.testing.assert_array_equal(rest(frozen(RGB)), model(RGB))
+
+
+@pytest.mark.parametrize(
+    ("norm", "before_head", "last"),
+    [
+        ("none", False, "gap"),  # And not dropout, which draws anew in each step.
+        ("l2", False, "unit_length"),
+        ("standardize", False, "gap"),
+        ("l2", True, "joined"),  # One feature map for all heads.
+    ],
+)
+def test_linear_head_is_cut_where_what_is_drawn_or_fitted_begins(
+    norm: str, before_head: bool, last: str
+) -> None:
+    model = build(10, head=Head("gap", norm=norm, units=0))
+    frozen, rest = cut(model, before_head=before_head)
+    assert frozen.layers[-1].name == last
     np.testing.assert_array_equal(rest(frozen(RGB)), model(RGB))
 
 

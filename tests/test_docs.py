@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "trainer.evaluate",
     "predict": "trainer.predict",
     "crossval": "trainer.crossval",
+    "tune": "trainer.tune",
     "launch": "launch.run",
 }
 FILE = re.compile(

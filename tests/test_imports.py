@@ -23,7 +23,8 @@ ALLOWED = {
 # The rooms and files of a package, floor by floor: each imports from the floors below its own.
 FLOORS = {
     "trainer": [
-        "main evaluate predict crossval",
+        "main evaluate predict crossval tune",
+        "tuning",
         "preflight cross_validation lr_find",
         "train",
         "divergence microbatch head_start outcome",
@@ -106,6 +107,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.evaluate",
         "trainer.predict",
         "trainer.crossval",
+        "trainer.tune",
     ],
 )
 def test_module_starts_without_tensorflow(module: str) -> None:

@@ -14,6 +14,7 @@ from trainer.model.weights import check_path
 from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json
 from trainer.workdir.initial_model import identify
+from trainer.workdir.tuning_files import TuningFiles
 
 
 def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
@@ -117,6 +118,19 @@ def check_no_crossval(path: epath.PathLike) -> None:
         raise ValueError(
             "The workdir holds a cross-validation, whose figures the run's would replace. "
             f"Received: workdir={path}. Name another --workdir; its runs lie in its folds/."
+        )
+
+
+def check_no_search(path: epath.PathLike) -> None:
+    """Refuses the workdir of a search for a recipe, whose report another one would replace.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if TuningFiles(path).identity.exists():
+        raise ValueError(
+            "The workdir holds a search for a recipe, whose report would be replaced. Received: "
+            f"workdir={path}. Name another --workdir; its trials lie in its trials/."
         )
 
 

@@ -39,6 +39,14 @@ _Fold = Annotated[
 ]
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
+_InputSizes = Annotated[
+    str,
+    matching(r"\d+(,\d+)*", "must be sizes with commas between, as in 224,448"),
+    Rule(
+        lambda text: all(map(_is_input_size, map(int, text.split(",")))),
+        f"must each be {_INPUT_SIZES}",
+    ),
+]
 _LearningRate = Annotated[float, Rule(lambda rate: 0 < rate < math.inf, "must be above 0")]
 _Microbatch = Annotated[str, matching(r"auto|0*[1-9]\d*", "must be 1 or more, or auto")]
 _Share = Annotated[
@@ -176,6 +184,9 @@ class TrainConfig:
     """Where the features go, for several runs. Unset: the workdir."""
     cache_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Rounds the features to this. Unset: they are kept as the frozen layers compute them."""
+    cache_maps: bool = False
+    """Keep as features the backbone's last feature map, not what the head makes of it: larger, and
+    the same for every --head, for runs that share a --cache_dir."""
     cache_views: Positive | None = None
     """With --augment=full: draws so many views of each photograph once, and takes them in turn."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -403,3 +414,29 @@ class CrossvalConfig:
 
     def __post_init__(self) -> None:
         flags.check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Options of `python -m trainer.tune` beside the trainer's, each above its help."""
+
+    trials: Positive = 30
+    """How many recipes to try. May grow."""
+    timeout_s: Positive | None = None
+    """After so many seconds no other trial begins. Unset: all are made."""
+    folds: Annotated[int, Range(2)] = 3
+    """Each recipe is tried on so many folds of all splits together; one that is worse than most
+    after the first of them is given up."""
+    jobs: Positive = 1
+    """So many trials side by side, which share this machine's cores, memory and GPUs."""
+    input_sizes: _InputSizes | None = None
+    """Values of --input_size to choose from, as 224,448; the frozen layers see all photographs once
+    at each. Unset: --input_size alone."""
+
+    def __post_init__(self) -> None:
+        flags.check(self)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Values of --input_size to choose from; none: it is not searched."""
+        return tuple(map(int, self.input_sizes.split(","))) if self.input_sizes else ()

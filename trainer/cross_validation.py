@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from cli.command import PREEMPTED, PreemptedError
 from tfrecords.manifest import Manifest, read_manifest
-from trainer.checks import check_run
+from trainer.checks import check_no_search, check_run
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.data.dataset import Examples, read_examples, read_jpegs, whole_dataset
 from trainer.data.folds import deal_examples
@@ -43,6 +42,7 @@ class Crossval:
         given: The flags as they were given, each as `--name=value`.
         whole: All splits of the dataset as one.
         dealt: For each repeat the fold of each example, int64 [num_examples], counted from 0.
+        first_seed: The first repeat's folds are dealt by this one, the next by the next.
     """
 
     config: CrossvalConfig
@@ -53,6 +53,7 @@ class Crossval:
     whole: Split
     examples: Examples
     dealt: list[np.ndarray]
+    first_seed: int = 0
 
     @property
     def classes(self) -> list[str]:
@@ -101,6 +102,7 @@ def cross_validate(
         PreemptedError: if a signal came; the same command goes on.
         RuntimeError: if a fold failed.
     """
+    check_no_search(recipe.workdir)
     crossval = prepare(config, recipe, given)
     files = crossval.files
     other = read_other(crossval) if config.against else None
@@ -116,7 +118,9 @@ def cross_validate(
     return "\n".join([*words, f"Report: {files.report}"])
 
 
-def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -> Crossval:
+def prepare(
+    config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str], first_seed: int = 0
+) -> Crossval:
     """Deals the dataset out, once nothing stands in the way of the first fold; writes nothing."""
     if find_cluster(os.environ):
         raise ValueError(
@@ -134,7 +138,7 @@ def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -
     examples = read_examples(whole)
     dealt = [
         deal_examples(examples, manifest.classes, config.folds, seed)
-        for seed in range(config.repeats)
+        for seed in range(first_seed, first_seed + config.repeats)
     ]
     times = f", {config.repeats} times" if config.repeats > 1 else ""
     print(
@@ -151,6 +155,7 @@ def prepare(config: CrossvalConfig, recipe: TrainConfig, given: Sequence[str]) -
         whole=whole,
         examples=examples,
         dealt=dealt,
+        first_seed=first_seed,
     )
 
 
@@ -192,7 +197,7 @@ def train_fold(
         print(f"{title} Finished before.", flush=True)
         return
     crossval.files.metrics.unlink(missing_ok=True)  # It stands for folds that are all finished.
-    code = child.run(command_line(crossval, run), stop, title=title, known=known)
+    code = child.run(command_line(crossval, run), stop, child.titled(title, known))
     if code == PREEMPTED:
         raise PreemptedError(f"Fold {run.fold} was stopped. Start the same command again to go on.")
     if code:
@@ -211,21 +216,15 @@ def of_fold(crossval: Crossval, repeat: int, fold: int) -> TrainConfig:
         workdir=str(files.fold(repeat, fold).root),
         cache_dir=recipe.cache_dir or shared,
         fold=f"{fold}/{crossval.config.folds}",
-        fold_seed=repeat - 1,
+        fold_seed=crossval.first_seed + repeat - 1,
     )
 
 
 def command_line(crossval: Crossval, run: TrainConfig) -> list[str]:
     """Returns the command of a fold's run: the flags that were given, and the fold's own."""
-    its_own = (*_SET_FOR_EACH, *(field.name for field in dataclasses.fields(CrossvalConfig)))
-    given = [flag for flag in crossval.given if _name(flag) not in its_own]
     values = {name: getattr(run, name) for name in _SET_FOR_EACH}
-    added = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    return [sys.executable, "-m", "trainer.main", *given, *added]
-
-
-def _name(flag: str) -> str:
-    return flag.removeprefix("--").partition("=")[0]
+    its_own = [field.name for field in dataclasses.fields(CrossvalConfig)]
+    return child.training(crossval.given, values, its_own)
 
 
 def is_finished(crossval: Crossval, repeat: int, fold: int) -> bool:

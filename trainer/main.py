@@ -12,6 +12,7 @@ from trainer import keras_settings
 from trainer.checks import (
     advice_on_stored_size,
     check_no_crossval,
+    check_no_search,
     check_run,
     without_boxes,
 )
@@ -43,6 +44,7 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         check_no_crossval(config.workdir)
+        check_no_search(config.workdir)
         config = without_boxes(config)
         figures = None if config.dry_run or config.lr_find else finished_figures(config)
         if figures is None:

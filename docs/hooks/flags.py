@@ -21,6 +21,7 @@ COMMANDS = {
     "trainer.evaluate": "animals evaluate",
     "trainer.predict": "animals predict",
     "trainer.crossval": "animals crossval",
+    "trainer.tune": "animals tune",
     "launch.run": "animals launch",
 }
 

@@ -43,7 +43,7 @@ class FeatureSource:
         cls, config: TrainConfig, model: keras.Model, manifest: Manifest
     ) -> "FeatureSource":
         """The features of a dataset's images under a model's frozen layers."""
-        frozen, rest = cut(model)
+        frozen, rest = cut(model, before_head=config.cache_maps)
         store = FeatureStore(config, frozen, manifest)
         return cls(store, View.from_config(config), frozen, rest)
 

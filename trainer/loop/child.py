@@ -2,16 +2,53 @@
 
 import os
 import subprocess
+import sys
 import threading
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import IO, Any
 
 from trainer.loop.signals import StopSignals
 
 _LOOK_SECONDS = 0.2
 
 
-def run(command: Sequence[str], stop: StopSignals, *, title: str, known: set[str]) -> int:
+def training(
+    given: Sequence[str], values: Mapping[str, Any], without: Collection[str] = ()
+) -> list[str]:
+    """Returns the command of a run of the trainer.
+
+    Args:
+        given: Flags, each as `--name=value`.
+        values: Those that are set in their place, {name: value}; of None, there is none.
+        without: Those that are left out.
+    """
+    kept = [flag for flag in given if _name(flag) not in (*values, *without)]
+    added = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    return [sys.executable, "-m", "trainer.main", *kept, *added]
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").partition("=")[0]
+
+
+def titled(title: str, known: set[str]) -> Callable[[str], None]:
+    """Returns what shows a command's lines with a title before each.
+
+    Args:
+        title: What stands before each line.
+        known: Lines that were shown before, of another command of the kind, and are not again;
+            those that are shown are added.
+    """
+
+    def show(line: str) -> None:
+        if line not in known:
+            print(f"{title} {line}", end="", flush=True)
+            known.add(line)
+
+    return show
+
+
+def run(command: Sequence[str], stop: StopSignals, show: Callable[[str], object]) -> int:
     """Returns the command's exit code, once it has ended.
 
     It hears no signal but this one's: a Ctrl-C of the terminal, which would reach both, would count
@@ -20,10 +57,7 @@ def run(command: Sequence[str], stop: StopSignals, *, title: str, known: set[str
     Args:
         command: The program and its arguments.
         stop: Once a signal came, the command is told, and then waited for.
-        title: What stands before each line of its standard output; its errors are shown as they
-            are.
-        known: Lines that were shown before, of another command of the kind, and are not again;
-            those that are shown are added.
+        show: Takes each line of its standard output; its errors are shown as they are.
 
     Raises:
         PreemptedError: if a signal came.
@@ -39,7 +73,7 @@ def run(command: Sequence[str], stop: StopSignals, *, title: str, known: set[str
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         assert child.stdout
-        passing_on = threading.Thread(target=_pass_on, args=(child.stdout, title, known))
+        passing_on = threading.Thread(target=_pass_on, args=(child.stdout, show))
         passing_on.start()
         code = _wait(child, stop)
         passing_on.join()
@@ -57,8 +91,6 @@ def _wait(child: subprocess.Popen[str], stop: StopSignals) -> int:
                 is_told = True
 
 
-def _pass_on(lines: IO[str], title: str, known: set[str]) -> None:
+def _pass_on(lines: IO[str], show: Callable[[str], object]) -> None:
     for line in lines:
-        if line not in known:
-            print(f"{title} {line}", end="", flush=True)
-            known.add(line)
+        show(line)

@@ -39,7 +39,8 @@ class StopSignals:
         self.requested = False
         self.reason = ""
         self.saving = threading.Lock()
-        self._deferred = False
+        self._deferrals = 0
+        self._counting = threading.Lock()
 
     def __enter__(self) -> Self:
         reader, self._writer = socket.socketpair()
@@ -66,20 +67,27 @@ class StopSignals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal only sets `requested`; whoever looks at it ends the run."""
+        """Inside, a signal only sets `requested`; whoever looks at it ends the run.
+
+        Several threads may be inside, each in its own time.
+        """
         self._raise_if_requested()  # A library may have swallowed what the handler raised.
-        self._deferred = True
+        self._count(1)
         try:
             yield
         finally:
-            self._deferred = False
+            self._count(-1)
         self._raise_if_requested()  # It came after the last look.
+
+    def _count(self, change: int) -> None:
+        with self._counting:  # The handler only reads, so it never waits.
+            self._deferrals += change
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             return  # The run is ending, and must not be told so again while it says its last line.
         self.requested, self.reason = True, signal.Signals(number).name
-        if not self._deferred:
+        if not self._deferrals:
             self._raise_if_requested()
 
     def _raise_if_requested(self) -> None:

@@ -7,16 +7,23 @@ import keras
 from trainer.model.freezing import may_train
 from trainer.model.head import DROPOUT, STANDARDIZE, STANDARDIZE_PLACES
 
+# What is fitted to features stands behind them, and so does what draws anew in each step.
+_BEHIND_FEATURES = (STANDARDIZE, STANDARDIZE_PLACES, DROPOUT)
+
 
 class UndividedError(ValueError):
     """A model that cannot be divided."""
 
 
-def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+def cut(model: keras.Model, *, before_head: bool = False) -> tuple[keras.Model, keras.Model]:
     """Divides a model at the one tensor that separates the frozen layers from those that train.
 
     Layers without weights, and batch normalisation, which never trains, may stand on either side;
     of several such tensors it is the last.
+
+    Args:
+        model: As `classifier.build_model` returns it.
+        before_head: Whether layers of the head are to stand behind it, also those without weights.
 
     Returns:
         (frozen, rest): images in, features out; features in, probabilities out. They share the
@@ -27,6 +34,8 @@ def cut(model: keras.Model) -> tuple[keras.Model, keras.Model]:
             beside one that trains.
     """
     before = _before_training(model)
+    if before_head:
+        before = [each for each in before if not _is_in_head(model, each)]
     tensor, behind = next(
         (tensor, behind)
         for operation in reversed(before)
@@ -50,13 +59,18 @@ def _before_training(model: keras.Model) -> list[Any]:
     before = []
     for operation in model.operations:
         trains = isinstance(operation, keras.Layer) and operation.trainable_weights
-        # What is fitted to features, or is random in training, stands behind them.
-        trains = trains or operation.name in (STANDARDIZE, STANDARDIZE_PLACES, DROPOUT)
+        trains = trains or operation.name in _BEHIND_FEATURES
         if trains or any(id(tensor) in behind_training for tensor in _inputs(operation)):
             behind_training |= {id(tensor) for tensor in keras.tree.flatten(operation.output)}
         else:
             before.append(operation)
     return before
+
+
+def _is_in_head(model: keras.Model, operation: Any) -> bool:
+    names = [each.name for each in model.operations]
+    last = max(names.index(name) for name in model.backbone_layers)
+    return names.index(operation.name) > last
 
 
 def _behind(model: keras.Model, tensor: keras.KerasTensor) -> list[Any] | None:

@@ -25,6 +25,7 @@ _LONGEST_NAME = 34
 _LONGEST_CLASS = 18
 _LETTER_WIDTH, _PERCENTAGE_WIDTH = 0.022, 0.17  # Shares of the width of a photograph's column.
 _LEFT_TO_RIGHT = "\u200e"  # A mark without width: whatever script the next word is of.
+_MOST_NAMED = 5  # Values of a flag that each get a place of their own.
 _MOST_MARKERS = 30  # Beyond this many epochs, the dots of a curve hide its line.
 
 
@@ -154,6 +155,48 @@ def range_test_curve(
     if len(smoothed):  # An exploding end would press the rest flat.
         axes.set_ylim(0, 1.6 * np.median(losses))
     return figure
+
+
+def score_by_trial(losses: Sequence[float | None], finished: Sequence[bool]) -> Figure:
+    """The loss of each trial, those that were given up pale, and the lowest so far as a line."""
+    figure, axes = _plain_axes("Loss", "trial")
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    for shown, colour in ((False, _BAR), (True, ACCENT)):
+        numbers = [n for n, loss in enumerate(losses) if loss is not None and finished[n] is shown]
+        axes.plot(numbers, [losses[n] for n in numbers], "o", ms=5, color=colour)
+    counted = [loss if done else None for loss, done in zip(losses, finished, strict=True)]
+    best = np.fmin.accumulate(np.array(counted, np.float64))
+    axes.step(range(len(best)), best, where="post", lw=1.2, color=INK)
+    _limit(axes, counted)
+    return figure
+
+
+def score_by_value(name: str, values: Sequence[Any], losses: Sequence[float]) -> Figure:
+    """The loss of each finished trial against its value of a flag."""
+    figure, axes = _plain_axes(f"--{name}", "")
+    numbers = sorted({value for value in values if isinstance(value, int | float)})
+    if len(numbers) > _MOST_NAMED:
+        axes.plot(values, losses, "o", ms=5, color=ACCENT, alpha=0.7)
+        if numbers[0] > 0 and numbers[-1] > 20 * numbers[0]:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+    else:
+        names = [str(each) for each in numbers or sorted(set(values))]
+        places = [names.index(str(value)) for value in values]
+        axes.plot(places, losses, "o", ms=5, color=ACCENT, alpha=0.7)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+    _limit(axes, losses)
+    return figure
+
+
+def _limit(axes: Any, losses: Sequence[float | None]) -> None:
+    """Shows the better ones large: a few that went wrong would press them flat."""
+    known = [loss for loss in losses if loss is not None]
+    low, middle, high = min(known), float(np.median(known)), max(known)
+    top = min(high, middle + 3 * (middle - low)) or high
+    margin = 0.06 * (top - low) or 0.1
+    axes.set_ylim(low - margin, top + margin)
 
 
 def _plain_axes(title: str, x_label: str) -> tuple[Figure, Any]:

@@ -1,0 +1,272 @@
+"""A search for a recipe: what may be drawn, when a trial is given up, how it goes on, its files."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from absl import flags as absl_flags
+
+from cli.command import PreemptedError
+from cli.flags import define
+from tests.support import miniature
+from tests.support.miniature_backbone import MINIATURE
+from trainer import checks
+from trainer.config import TrainConfig, TuneConfig
+from trainer.loop.signals import StopSignals
+from trainer.model.backbone import VGG16
+from trainer.tuning.best_flags import flagfile
+from trainer.tuning.space import Space
+from trainer.workdir.tuning_files import TuningFiles
+
+
+class Draws:
+    """Draws each value at random, or as it is told."""
+
+    def __init__(self, seed: int = 0, **told: object) -> None:
+        self.random, self.told, self.drawn = random.Random(seed), told, {}
+
+    def _draw(self, name: str, drawn: object) -> object:
+        self.drawn[name] = self.told.get(name, drawn)
+        return self.drawn[name]
+
+    def suggest_categorical(self, name: str, choices: tuple) -> object:
+        return self._draw(name, self.random.choice(choices))
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> object:
+        return self._draw(name, self.random.randint(low, high))
+
+    def suggest_float(self, name: str, low: float, high: float, **_: object) -> object:
+        return self._draw(name, self.random.uniform(low, high))
+
+
+def config_of(**changes: object) -> TrainConfig:
+    return TrainConfig(**{"data_dir": "d", "workdir": "w", **changes})
+
+
+def space_of(sizes: tuple[int, ...] = (), has_boxes: bool = True, **fixed: object) -> Space:
+    return Space(config_of(**fixed), frozenset(fixed), VGG16, sizes, has_boxes)
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {},
+        {"head": "flatten"},
+        {"head": "places", "head_init": "logistic", "head_units": 0},
+        {"head_init": "logistic", "head_units": 0, "epochs": 0},
+        {"head_units": 128},
+        {"epochs": 3},
+        {"augment": "full"},
+        {"augment": "flip"},
+        {"cache_features": "off"},
+        {"mixup": 0.2},
+        {"warmup_epochs": 7.5},
+        {"unfreeze": "9:block5_conv1"},
+        {"freeze_layers": 0},
+        {"feature_norm": "l2", "dropout": 0.2, "optimizer": "sgd"},
+    ],
+)
+def test_what_is_drawn_goes_together_and_leaves_alone_what_was_given(fixed: dict) -> None:
+    space = space_of(sizes=(224, 448), **fixed)
+    for seed in range(200):
+        flags = space.propose(Draws(seed))
+        assert not flags.keys() & fixed.keys()
+        recipe = dataclasses.replace(space.base, **flags, **space.shared)  # Refuses what does not.
+        if not space.has_features:
+            assert not recipe.needs_features
+
+
+@pytest.mark.parametrize(
+    ("told", "flags"),
+    [
+        (
+            {"head_init": "logistic", "trained": "no", "head": "gap_gmp", "places": "yes"},
+            {"head": "places", "head_units": 0, "epochs": 0, "dropout": 0.0},
+        ),
+        ({"head_init": "logistic", "trained": "yes", "epochs": 9}, {"epochs": 9, "head_units": 0}),
+        ({"head_init": "random", "head_units": 64}, {"freeze_layers": 19, "head_units": 64}),
+        ({"mirrored": "yes"}, {"augment": "flip", "test_views": "flip"}),
+        ({"learning_rate": 0.0012345}, {"learning_rate": 0.0012}),
+    ],
+)
+def test_what_is_drawn_stands_for_flags(told: dict, flags: dict) -> None:
+    told = {"head_init": "random", **told}
+    assert space_of().propose(Draws(**told)).items() >= flags.items()
+
+
+@pytest.mark.parametrize(
+    ("told", "space", "not_drawn"),
+    [
+        ({"head_init": "logistic"}, space_of(has_boxes=False), {"places", "head_units"}),
+        ({"head_init": "random"}, space_of(), {"places", "trained", "input_size", "augment"}),
+        ({"head_init": "logistic", "trained": "no"}, space_of(), {"epochs", "learning_rate"}),
+        ({"head_init": "random", "optimizer": "sgd"}, space_of(), {"weight_decay"}),
+        ({"head_init": "random"}, space_of(augment="flip"), {"mirrored", "augment"}),
+    ],
+)
+def test_what_would_not_matter_is_not_drawn(told: dict, space: Space, not_drawn: set) -> None:
+    for seed in range(50):
+        draws = Draws(seed, **told)
+        space.propose(draws)
+        assert not draws.drawn.keys() & not_drawn
+
+
+def test_best_flags_say_the_recipe_again(tmp_path: Path) -> None:
+    for seed in range(20):
+        space = space_of(class_weights="balanced", fit="squash")
+        recipe = dataclasses.replace(space.base, **space.propose(Draws(seed)))
+        path = tmp_path / "best.flags"
+        path.write_text(flagfile(recipe, ["Words."]))
+        values = absl_flags.FlagValues()
+        define(TrainConfig, values)
+        values(["trainer.main", "--data_dir=d", "--workdir=w", f"--flagfile={path}"])
+        again = {f.name: values[f.name].value for f in dataclasses.fields(TrainConfig)}
+        assert TrainConfig(**again) == recipe
+
+
+class Losses:
+    """In place of training: each trial's loss on each fold; a trial may be stopped or fail."""
+
+    def __init__(self, tmp_path: Path, loss: Callable[[dict, int], float], **space: object) -> None:
+        self.files = TuningFiles(tmp_path)
+        self.files.claim({})
+        self.space, self.loss = space_of(**space), loss
+        self.tried: list[tuple[int, int]] = []
+        self.flags: dict[int, dict] = {}
+        self.stop_at: tuple[int, int] | None = None
+
+    def measure(self, flags: dict, number: int, fold: int) -> dict[str, float]:
+        if (number, fold) == self.stop_at:
+            raise PreemptedError("Stopped.")
+        assert self.flags.setdefault(number, flags) == flags
+        self.tried.append((number, fold))
+        loss = self.loss(flags, number)
+        return {"loss": loss, "accuracy": 1 - loss / 10, "num_examples": 10 + fold}
+
+    def make(self, count: int, jobs: int = 1):
+        from trainer.tuning import trials
+
+        study = trials.open_study(self.files, seed=0)
+        every = trials.Trials(study, self.space, self.measure, lambda number: None, folds=3)
+        every.make(count, None, jobs)
+        return study
+
+
+def test_trial_worse_than_most_is_given_up_after_a_fold(tmp_path: Path) -> None:
+    losses = Losses(tmp_path, lambda _, number: 9.0 if number >= 6 else 1.0 + number / 10)
+    study = losses.make(8)
+    states = [trial.state.name for trial in study.trials]
+    assert states[-2:] == ["PRUNED", "PRUNED"]
+    assert [fold for number, fold in losses.tried if number == 7] == [1]
+    assert study.best_value == pytest.approx(1.0)
+
+
+def test_stopped_trial_is_the_next_one_with_its_flags_and_its_folder(tmp_path: Path) -> None:
+    losses = Losses(tmp_path, lambda _, number: 1.0 + number / 10)
+    losses.stop_at = (2, 3)
+    with pytest.raises(PreemptedError):
+        losses.make(4)
+    losses.stop_at = None
+    study = losses.make(4)
+    assert losses.tried[-6:] == [(2, 1), (2, 2), (2, 3), (4, 1), (4, 2), (4, 3)]
+    assert [trial.state.name for trial in study.trials].count("COMPLETE") == 4
+    assert losses.make(4).trials[-1].number == study.trials[-1].number  # None is missing.
+
+
+def test_trials_side_by_side_share_one_study(tmp_path: Path) -> None:
+    losses = Losses(tmp_path, lambda _, number: 1.0 + number / 100)
+    study = losses.make(20, jobs=8)
+    assert len([t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]) == 20
+
+
+def test_same_flags_are_not_tried_twice(tmp_path: Path) -> None:
+    fixed = {"head_init": "logistic", "head_units": 0, "epochs": 0, "head": "gap",
+             "feature_norm": "l2", "augment": "flip", "test_views": "flip"}  # fmt: skip
+    losses = Losses(tmp_path, lambda *_: 1.0, **fixed)  # Only class_weights is left.
+    study = losses.make(6)
+    assert len(losses.flags) == 2
+    assert [trial.value for trial in study.trials] == [1.0] * 6
+
+
+def test_failed_trial_ends_the_search_only_where_it_is_the_first(tmp_path: Path) -> None:
+    from trainer.tuning.trials import FailedTrialError
+
+    def loss(_: dict, number: int) -> float:
+        if number == failing:
+            raise FailedTrialError("Received: exit code 1.")
+        return 1.0 + number / 10
+
+    failing = 1
+    study = Losses(tmp_path / "second", loss).make(3)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    failing = 0
+    with pytest.raises(RuntimeError, match="The first trial failed: Received: exit code 1"):
+        Losses(tmp_path / "first", loss).make(3)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The commands of the folds' runs, which train the miniature from warm."""
+    from trainer.tuning import search, trials
+
+    started = []
+
+    def run(command: Sequence[str], _: StopSignals, show: Callable[[str], object]) -> int:
+        started.append(command)
+        done = miniature.train(*command[3:])
+        show(done.stdout + done.stderr)
+        return done.returncode
+
+    monkeypatch.setattr(trials.child, "run", run)
+    monkeypatch.setattr(search, "named", lambda _: MINIATURE)
+    return started
+
+
+def tune(dataset: Path, workdir: Path, trials: int = 2, **changes: object) -> str:
+    from trainer.tuning import search
+
+    recipe = {"weights": "none", "num_gpus": 0, "batch_size": 8, "epochs": 1, **changes}
+    given = [f"--{name}={value}" for name, value in recipe.items()]
+    paths = {"data_dir": str(dataset), "workdir": str(workdir)}
+    return search.tune(
+        TuneConfig(trials=trials, folds=2),
+        TrainConfig(**paths, **recipe),
+        [*(f"--{name}={value}" for name, value in paths.items()), *given],
+        StopSignals(),
+    )
+
+
+def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
+    dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
+) -> None:
+    workdir = tmp_path / "search"
+    words = tune(dataset, workdir)
+    assert len(commands) == 4
+    assert words.startswith("Best: trial ")
+    assert f"trainer.crossval --flagfile={workdir}/best.flags " in words
+    assert len(list((workdir / "features").iterdir())) <= 2
+    kept = {path.name for path in (workdir / "trials/0000/folds/1-1").iterdir()}
+    assert kept >= {"metrics.json", "predictions.csv", "config.json"}
+    assert not kept & {"model.keras", "checkpoints", "tensorboard", "report.html"}
+    folds = [
+        json.loads((workdir / f"trials/0000/folds/1-{fold}/metrics.json").read_text())
+        for fold in (1, 2)
+    ]
+    assert sum(each["num_examples"] for each in folds) == 50
+    best = (workdir / "best.flags").read_text()
+    assert best.startswith("# Trial ")
+    assert "--epochs=1\n" in best
+    page = (workdir / "report.html").read_text()
+    assert "optimistic" in page
+    assert "trainer.crossval" in page
+    tune(dataset, workdir)
+    assert len(commands) == 4  # Nothing is missing.
+    with pytest.raises(ValueError, match=r"holds another search\. .*; epochs: 1 there, 2 here\."):
+        tune(dataset, workdir, epochs=2)
+    with pytest.raises(ValueError, match="head: not given there, gap here"):
+        tune(dataset, workdir, head="gap")
+    with pytest.raises(ValueError, match="The workdir holds a search for a recipe"):
+        checks.check_no_search(workdir)

@@ -1,0 +1,1 @@
+"""The search for a recipe: what is searched, the trials, the winner."""

@@ -1,0 +1,71 @@
+"""The files of a search for a recipe: each name once, and whose the folder is."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from trainer.workdir.crossval_files import CrossvalFiles
+from trainer.workdir.files import Workdir, read_json, write_json
+
+_REST = ("model", "checkpoints", "tensorboard", "report")
+
+
+class TuningFiles:
+    """One search's folder."""
+
+    def __init__(self, path: epath.PathLike) -> None:
+        self.root = epath.Path(path)
+        self.identity = self.root / "tune.json"
+        self.study = self.root / "study.db"
+        self.features = self.root / "features"
+        self.best_flags = self.root / "best.flags"
+        self.report = self.root / "report.html"
+
+    def trial(self, number: int) -> CrossvalFiles:
+        """The folds of a trial, counted from 0."""
+        return CrossvalFiles(self.root / "trials" / f"{number:04}")
+
+    def log(self, number: int) -> epath.Path:
+        """What the runs of a trial's folds say."""
+        return self.trial(number).root / "log.txt"
+
+    def tidy(self, number: int, folds: int) -> None:
+        """Removes what is large of a trial's folds; their figures and predictions stay."""
+        for fold in range(1, folds + 1):
+            workdir = self.trial(number).fold(1, fold)
+            for path in (getattr(workdir, name) for name in _REST):
+                if path.is_dir():
+                    path.rmtree()
+                else:
+                    path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out until its end, as `Workdir.locked` does."""
+        with Workdir(self.root).locked():
+            yield
+
+    def claim(self, this: Mapping[str, Any]) -> None:
+        """Makes the folder this search's.
+
+        Args:
+            this: What makes it this one and no other, {name: value}.
+
+        Raises:
+            ValueError: if it holds a search with other flags or data.
+        """
+        there = read_json(self.identity) if self.identity.exists() else this
+        differences = [
+            f"{name}: {there.get(name, 'not given')} there, {this.get(name, 'not given')} here"
+            for name in sorted({*there, *this})
+            if there.get(name, "not given") != this.get(name, "not given")
+        ]
+        if differences:
+            raise ValueError(
+                f"The workdir holds another search. Received: workdir={self.root}; "
+                f"{'; '.join(differences)}. Take another --workdir, or the same flags and data."
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.identity, this)
