@@ -16,7 +16,7 @@ SEED_RECIPE = {
     "mixup": 0.0, "cutmix": 0.0, "data_ram_mib": 2048,
     "cache_dtype": None, "cache_views": None, "precision": "float32", "input_size": 224,
     "fold": None, "fold_seed": 0,
-    "fit": "crop", "object_crops": False, "test_views": "1",
+    "fit": "crop", "object_crops": False, "test_views": "1", "cache_maps": False,
     "head_units": 256, "dropout": 0.5, "feature_norm": "none", "head_init": "random",
     "unfreeze": None, "layer_decay": 1.0, "ema": None, "lr_scaling": "none", "init_from": None,
 }  # fmt: skip
