@@ -21,7 +21,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts files that start runs first: they are the longest, and one begun last is waited for."""
-    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "miniature"))
+
+    def is_quick(item: pytest.Item) -> bool:
+        module = getattr(item, "module", None)
+        return not (hasattr(module, "miniature") or hasattr(module, "warm"))
+
+    items.sort(key=is_quick)
 
 
 @pytest.fixture(scope="session")
