@@ -207,6 +207,14 @@ def test_failed_trial_ends_the_search_only_where_it_is_the_first(tmp_path: Path)
         Losses(tmp_path / "first", loss).make(3)
 
 
+def test_missing_optuna_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer import tune as command
+
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(RuntimeError, match=r"comes with the extra \[tune\]"):
+        command.require_optuna()
+
+
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The commands of the folds' runs, which train the miniature from warm."""
