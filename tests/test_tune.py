@@ -114,6 +114,15 @@ def test_what_would_not_matter_is_not_drawn(told: dict, space: Space, not_drawn:
         assert not draws.drawn.keys() & not_drawn
 
 
+def test_flags_that_settle_all_leave_nothing_to_search() -> None:
+    settled = {
+        "head": "gap", "head_init": "logistic", "head_units": 0, "epochs": 0, "feature_norm": "l2",
+        "class_weights": "none", "augment": "flip", "test_views": "flip",
+    }  # fmt: skip
+    assert space_of(**settled).is_empty()
+    assert not space_of().is_empty()
+
+
 def test_best_flags_say_the_recipe_again(tmp_path: Path) -> None:
     for seed in range(20):
         space = space_of(class_weights="balanced", fit="squash")

@@ -87,7 +87,7 @@ def _prepare(
     crossval = prepare(CrossvalConfig(folds=config.folds), recipe, given, _FOLD_SEED)
     has_boxes = crossval.manifest.options["source"] != "folder"
     space = Space(recipe, fixed, named(recipe.backbone), config.sizes, has_boxes)
-    if not space.table():
+    if space.is_empty():
         raise ValueError(
             "Every flag that is searched was given. Received: "
             f"{', '.join(sorted(fixed))}. Leave some out."
