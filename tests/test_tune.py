@@ -114,6 +114,15 @@ def test_what_would_not_matter_is_not_drawn(told: dict, space: Space, not_drawn:
         assert not draws.drawn.keys() & not_drawn
 
 
+def test_flags_that_settle_all_leave_nothing_to_search() -> None:
+    settled = {
+        "head": "gap", "head_init": "logistic", "head_units": 0, "epochs": 0, "feature_norm": "l2",
+        "class_weights": "none", "augment": "flip", "test_views": "flip",
+    }  # fmt: skip
+    assert space_of(**settled).is_empty()
+    assert not space_of().is_empty()
+
+
 def test_best_flags_say_the_recipe_again(tmp_path: Path) -> None:
     for seed in range(20):
         space = space_of(class_weights="balanced", fit="squash")
@@ -205,6 +214,14 @@ def test_failed_trial_ends_the_search_only_where_it_is_the_first(tmp_path: Path)
     failing = 0
     with pytest.raises(RuntimeError, match="The first trial failed: Received: exit code 1"):
         Losses(tmp_path / "first", loss).make(3)
+
+
+def test_missing_optuna_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer import tune as command
+
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(RuntimeError, match=r"comes with the extra \[tune\]"):
+        command.require_optuna()
 
 
 @pytest.fixture

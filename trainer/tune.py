@@ -40,7 +40,7 @@ def require_optuna() -> None:
     if importlib.util.find_spec("optuna") is None:
         raise RuntimeError(
             "A search needs Optuna, which comes with the extra [tune]. Received: an install "
-            "without it. Install it with `pip install 'coco-animals[tune]'`."
+            "without it. Install it with `pip install -e '.[tune]'`."
         )
 
 

@@ -87,7 +87,7 @@ def _prepare(
     crossval = prepare(CrossvalConfig(folds=config.folds), recipe, given, _FOLD_SEED)
     has_boxes = crossval.manifest.options["source"] != "folder"
     space = Space(recipe, fixed, named(recipe.backbone), config.sizes, has_boxes)
-    if not space.table():
+    if space.is_empty():
         raise ValueError(
             "Every flag that is searched was given. Received: "
             f"{', '.join(sorted(fixed))}. Leave some out."
@@ -123,7 +123,7 @@ def conclude(
     Raises:
         RuntimeError: if no trial was finished.
     """
-    tried = [_tried(trial) for trial in study.trials if "flags" in trial.user_attrs]
+    tried = _all_tried(study)
     finished = [each for each in tried if each.state == "finished"]
     if not finished:
         raise RuntimeError(
@@ -151,6 +151,16 @@ def conclude(
         f"of {len(tried)} on the same folds, so optimistic. How good it is: {command}\n"
         f"Flags: {files.best_flags}\nReport: {files.report}"
     )
+
+
+def _all_tried(study: optuna.Study) -> list[Tried]:
+    """Returns each recipe's trial: of equal flags the first one that was finished, or the last."""
+    found: dict[str, Tried] = {}
+    for trial in study.trials:
+        key = str(sorted(trial.user_attrs.get("flags", {}).items()))
+        if "flags" in trial.user_attrs and (key not in found or found[key].state != "finished"):
+            found[key] = _tried(trial)
+    return list(found.values())
 
 
 def _tried(trial: FrozenTrial) -> Tried:

@@ -143,12 +143,20 @@ class Space:
 
     def propose(self, trial: Suggests) -> Flags:
         """Returns the searched flags of a trial, {name: value}; all go together."""
-        flags = dataclasses.asdict(self.base) | {"trained": "yes", "places": "no"}
+        flags = self._at_first()
         drawn: Flags = {}
         for name, range, matters in self.table():
             if matters(flags):
                 drawn[name] = flags[name] = range.draw(name, trial)
         return self._in_flags(drawn, flags)
+
+    def is_empty(self) -> bool:
+        """Whether all is settled by what was given."""
+        flags = self._at_first()
+        return not any(each.matters(flags) for each in self.table())
+
+    def _at_first(self) -> Flags:
+        return dataclasses.asdict(self.base) | {"trained": "yes", "places": "no"}
 
     def _in_flags(self, drawn: Flags, flags: Flags) -> Flags:
         """Returns the flags that what was drawn stands for."""
