@@ -1,12 +1,14 @@
 """A run whose head is fitted before its first step."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support import miniature
+from tests.support.doomed import Kill, survive
 from tests.test_train import figures_of, weights_of
 
 LOGISTIC = (
@@ -47,11 +49,17 @@ def test_head_without_an_epoch_is_the_logistic_regression(not_trained, dataset: 
     assert evaluate(workdir, dataset, "train")["loss"] < 0.95 * np.log(8)
 
 
-def test_training_goes_on_from_it_the_same_on_any_number_of_replicas(
+def test_training_goes_on_from_it_the_same_on_two_replicas_through_kills_and_from_a_shorter_run(
     not_trained, dataset: Path, tmp_path: Path
 ) -> None:
     train(dataset, tmp_path / "one", "--epochs=2")
-    train(dataset, tmp_path / "two", "--epochs=2", "--cpu_replicas=2")
+    flags = (f"--data_dir={dataset}", f"--workdir={tmp_path / 'two'}", *LOGISTIC, "--epochs=2")
+    planned = [
+        Kill("features", 2, 0.0, signal.SIGKILL, replicas=2),
+        Kill("train", 3, 0.0, signal.SIGKILL, replicas=2),  # Before there is a checkpoint.
+        Kill("train", 8, 0.0, signal.SIGTERM, replicas=2),
+    ]
+    assert [kill for kill, _ in survive(flags, planned)] == planned
     grown, _ = not_trained
     train(dataset, grown, "--epochs=2")
     for other in (tmp_path / "two", grown):
