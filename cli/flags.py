@@ -146,8 +146,6 @@ class Option(NamedTuple):
 
     def complaint(self, value: Any) -> str | None:
         """Returns what a value must be and is not; None if it is."""
-        if self.schemes is not None and value == "" and not self.is_required:
-            return "must be a path, or be left out"
         if self.choices and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}"
         expected: list[Rule | Range] = [*self.rules]

@@ -37,6 +37,7 @@ def _is_fold(text: str) -> bool:
 _Fold = Annotated[
     str, Rule(_is_fold, "must be K/N, the K-th of N folds, 2 or more, counted from 1, as in 3/5")
 ]
+_NOT_EMPTY = Rule(bool, "must be a path, or be left out")
 _INPUT_SIZES = f"a multiple of {INPUT_STEP} between {SMALLEST_INPUT} and {LARGEST_INPUT}"
 _InputSize = Annotated[int, Rule(_is_input_size, f"must be {_INPUT_SIZES}")]
 _InputSizes = Annotated[
@@ -174,13 +175,13 @@ class TrainConfig:
     features, its strength chosen by cross-validation within them; training goes on from it."""
     weights: BucketPath = "imagenet"
     """imagenet, none (random), or the path of Keras's file."""
-    init_from: BucketPath | None = None
+    init_from: Annotated[BucketPath, _NOT_EMPTY] | None = None
     """Another run's workdir, or its model.keras, to start from in place of --weights: its backbone,
     and its head where head and classes are the same."""
     cache_features: Machine[Literal["auto", "on", "off"]] = "auto"
     """Compute the frozen layers once, and train the rest from their output. auto: where it changes
     nothing and pays."""
-    cache_dir: Machine[LocalPath | None] = None
+    cache_dir: Machine[Annotated[LocalPath, _NOT_EMPTY] | None] = None
     """Where the features go, for several runs. Unset: the workdir."""
     cache_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Rounds the features to this. Unset: they are kept as the frozen layers compute them."""
@@ -408,7 +409,7 @@ class CrossvalConfig:
     repeats: Positive = 1
     """Do it so often, with other folds each time, and average each photograph's probabilities. May
     grow."""
-    against: BucketPath | None = None
+    against: Annotated[BucketPath, _NOT_EMPTY] | None = None
     """The workdir of another cross-validation, of the same photographs and folds, to compare with
     in a paired test."""
 
