@@ -217,11 +217,11 @@ def test_failed_trial_ends_the_search_only_where_it_is_the_first(tmp_path: Path)
 
 
 def test_missing_optuna_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer import tune as command
+    from trainer import checks
 
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(RuntimeError, match=r"comes with the extra \[tune\]"):
-        command.require_optuna()
+        checks.require_optuna()
 
 
 @pytest.fixture

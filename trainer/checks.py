@@ -1,6 +1,7 @@
 """What can be wrong with a command's inputs, said before TensorFlow's seconds of import."""
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Sequence
 
@@ -54,6 +55,19 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
     if not workdir.config.exists() and not config.init_from:
         check_path(config.weights, backbone)
     return manifest
+
+
+def require_optuna() -> None:
+    """Refuses to go on without Optuna.
+
+    Raises:
+        RuntimeError: if it is not installed.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise RuntimeError(
+            "A search needs Optuna, which comes with the extra [tune]. Received: an install "
+            "without it. Install it with `pip install -e '.[tune]'`."
+        )
 
 
 def without_boxes(config: TrainConfig) -> TrainConfig:

@@ -1,10 +1,9 @@
 """Searches for a recipe: `python -m trainer.tune --data_dir=D --workdir=W --trials=30`."""
 
 import dataclasses
-import importlib.util
 
 from cli import command, flags
-from trainer.checks import without_boxes
+from trainer.checks import require_optuna, without_boxes
 from trainer.config import RECIPES, TrainConfig, TuneConfig
 from trainer.loop import preemption
 from trainer.loop.signals import StopSignals
@@ -29,19 +28,6 @@ def main(arguments: list[str]) -> None:
         from trainer.tuning.search import tune
 
         print(tune(config, recipe, given, stop))
-
-
-def require_optuna() -> None:
-    """Refuses to go on without Optuna.
-
-    Raises:
-        RuntimeError: if it is not installed.
-    """
-    if importlib.util.find_spec("optuna") is None:
-        raise RuntimeError(
-            "A search needs Optuna, which comes with the extra [tune]. Received: an install "
-            "without it. Install it with `pip install -e '.[tune]'`."
-        )
 
 
 def run() -> None:
