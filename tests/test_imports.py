@@ -24,12 +24,13 @@ ALLOWED = {
 FLOORS = {
     "trainer": [
         "main evaluate predict crossval tune",
-        "tuning",
+        "tuning exporting serving",
         "preflight cross_validation lr_find",
         "train",
         "divergence microbatch head_start outcome",
         "run",
         "features results",
+        "inference",
         "data loop checks",
         "distribute workdir",
         "model",

@@ -1,0 +1,1 @@
+"""The model behind HTTP: a page to drop photographs on, and an API."""
