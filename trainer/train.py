@@ -87,15 +87,25 @@ def train(
             return finish(run, stop)
 
 
-def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
-    """Builds all that a run needs, and writes nothing."""
+def prepare(
+    config: TrainConfig,
+    cluster: Cluster | None = None,
+    backbone: Backbone = VGG16,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Run:
+    """Builds all that a run needs, and writes nothing.
+
+    Args:
+        strategy: That of a run before in this process, which can have no other; None: there is no
+            such run.
+    """
     if config.head_init == "logistic":  # What it is fitted to stays, unless it is said.
         backbone = dataclasses.replace(backbone, freeze_layers=None)
     manifest = read_manifest(config.data_dir)
     train_split, val_split, counts = find_splits(config, manifest)
     splits = [train_split, *([val_split] if val_split else [])]
     workarounds.keep_memory()
-    strategy = create_strategy(
+    strategy = strategy or create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
     config.check_replicas(strategy.num_replicas_in_sync)

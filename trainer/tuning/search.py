@@ -22,7 +22,9 @@ from trainer.results.report import Title
 from trainer.results.tuning_report import Tried
 from trainer.tuning import trials
 from trainer.tuning.best_flags import flagfile
+from trainer.tuning.folds import Folds
 from trainer.tuning.space import Space
+from trainer.tuning.worker import Workers
 from trainer.workdir.tuning_files import TuningFiles
 
 _FOLD_SEED = 1000  # A cross-validation counts from 0: its folds are others.
@@ -48,15 +50,15 @@ def tune(config: TuneConfig, recipe: TrainConfig, given: Sequence[str], stop: St
         study = trials.open_study(files, recipe.seed)
         if not study.trials and space.may_be_fitted:
             study.enqueue_trial(_FIRST)
-        runs = trials.FoldRuns(crossval, space.shared, files, stop)
-        every = trials.Trials(
-            study,
-            space,
-            runs.measure,
-            lambda number: files.tidy(number, config.folds),
-            config.folds,
-        )
-        with stop.deferred():  # Trials are made by threads, and each looks at it.
+        # Trials are made by threads, and each looks at the signals.
+        with stop.deferred(), Workers(str(files.vectors), stop) as workers:
+            every = trials.Trials(
+                study,
+                space,
+                Folds(crossval, space, files, stop, workers).measure,
+                lambda number: files.tidy(number, config.folds),
+                config.folds,
+            )
             every.make(config.trials, config.timeout_s, config.jobs)
         return conclude(config, space, crossval, study, files)
 

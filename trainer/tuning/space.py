@@ -194,6 +194,23 @@ class Space:
         on = {} if self.fixed & {"cache_features", "freeze_until"} else {"cache_features": "on"}
         return {"cache_maps": True, **on}
 
+    def trains_head_alone(self, flags: Flags) -> bool:
+        """Whether no layer of the backbone trains under these flags, and features stand for it.
+
+        A trial that may have to go back to a checkpoint is a run of its own all the same.
+        """
+        recipe = dataclasses.replace(self.base, **flags)
+        if recipe.on_nan == "rollback" or recipe.unfreeze or recipe.freeze_until is not None:
+            return False
+        if self.shared.get("cache_features", recipe.cache_features) != "on":
+            return False
+        count = recipe.freeze_layers
+        if count is None:
+            return _is_fitted(flags | {"head_init": recipe.head_init}) or (
+                self.backbone.freeze_layers is None
+            )
+        return count == self.backbone.num_layers
+
     @property
     def _freezes_all(self) -> bool:
         given = self.fixed & {"freeze_layers", "freeze_until"}
