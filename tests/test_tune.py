@@ -286,4 +286,4 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
     with pytest.raises(ValueError, match="head: not given there, gap here"):
         tune(dataset, workdir, head="gap")
     with pytest.raises(ValueError, match="The workdir holds a search for a recipe"):
-        checks.check_no_search(workdir)
+        checks.check_no_other(workdir)

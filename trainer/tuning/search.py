@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cli import flags, machine
 from tfrecords import files as tfrecords_files
-from trainer.checks import check_no_crossval
+from trainer.checks import check_no_other
 from trainer.config import CrossvalConfig, TrainConfig, TuneConfig
 from trainer.cross_validation import Crossval, prepare
 from trainer.loop.signals import StopSignals
@@ -85,7 +85,7 @@ def _prepare(
             "input_sizes takes the place of input_size. Received: "
             f"input_sizes={config.input_sizes}, input_size={recipe.input_size}. Leave one out."
         )
-    check_no_crossval(recipe.workdir)
+    check_no_other(recipe.workdir, TuningFiles)
     crossval = prepare(CrossvalConfig(folds=config.folds), recipe, given, _FOLD_SEED)
     has_boxes = crossval.manifest.options["source"] != "folder"
     space = Space(recipe, fixed, named(recipe.backbone), config.sizes, has_boxes)

@@ -5,18 +5,23 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from absl import logging
+from tqdm import tqdm
 
 from cli.command import PreemptedError
 from trainer import keras_settings
 from trainer.config import TrainConfig
 from trainer.loop.signals import StopSignals
+
+if TYPE_CHECKING:
+    from trainer.tuning.heads import Heads
 
 _LOOK_SECONDS = 0.2
 _FOLDS = 100  # That a process measures: TensorFlow keeps a little of each.
@@ -130,7 +135,9 @@ def serve(connection: Connection, folder: str, verbosity: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.use_absl_handler()
     logging.set_verbosity(verbosity)
+    tqdm.set_lock(threading.RLock())  # Its own is the system's, which a kill would leave behind.
     keras_settings.import_keras()
     from trainer.tuning.heads import Heads
 
@@ -138,18 +145,27 @@ def serve(connection: Connection, folder: str, verbosity: int) -> None:
     with contextlib.suppress(EOFError):
         while True:
             config, log = connection.recv()
-            with Path(log).open("a") as file, contextlib.redirect_stdout(file):
-                failure = _failure(heads, config)
-            connection.send(failure)
+            with Path(log).open("a") as file:
+                _say_to(file)
+                connection.send(_failure(heads, config))
 
 
-def _failure(heads: "Heads", config: TrainConfig) -> str | None:  # noqa: F821
+def _say_to(file: IO[str]) -> None:
+    """Has all that this process says go to a file, what libraries say of themselves too."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(file.fileno(), stream.fileno())
+
+
+def _failure(heads: "Heads", config: TrainConfig) -> str | None:
     """Returns what went wrong, on one line; None where nothing did."""
     try:
         heads.measure(config)
     except Exception as error:  # Another trial may do better.
-        print(traceback.format_exc(), flush=True)
+        print(traceback.format_exc(), file=sys.stderr, flush=True)
         return " ".join(f"{type(error).__name__}: {error}".split())
+    finally:
+        sys.stdout.flush()
     return None
 
 
