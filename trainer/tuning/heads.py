@@ -1,15 +1,11 @@
 """Trains one head after another on features, in one process: a fold's figures in seconds."""
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfrecords.files import atomic_writer
 from tfrecords.manifest import read_manifest
 from trainer import divergence, microbatch
 from trainer.config import TrainConfig
@@ -17,22 +13,16 @@ from trainer.features import vectors
 from trainer.features.source import FeatureSource
 from trainer.head_start import fit_head
 from trainer.model.backbone import named
-from trainer.model.head import CLASSIFIER, PLACES, STANDARDIZE, STANDARDIZE_PLACES
 from trainer.model.moving_average import averaged
 from trainer.outcome import predict_validation
 from trainer.results import evaluation
 from trainer.run import Run
 from trainer.train import fill_features, prepare, settle, training_batches
+from trainer.tuning.remembered import RememberedFits
 from trainer.workdir.files import Workdir, write_json
 
 # The heads that make no short vector of a feature map before their first weight.
 _OF_MAPS = ("flatten", "places")
-
-# What is fitted before the first step, and the flags of the search that come in after it.
-_FITTED = (STANDARDIZE, CLASSIFIER, STANDARDIZE_PLACES, PLACES)
-_NO_MATTER = (
-    "epochs", "optimizer", "learning_rate", "weight_decay", "dropout", "label_smoothing",
-)  # fmt: skip
 
 
 class Heads:
@@ -43,7 +33,8 @@ class Heads:
     """
 
     def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+        self._folder = folder
+        self._remembered = RememberedFits(Path(folder))
         self._strategy: tf.distribute.Strategy | None = None
         self._is_there: set[str] = set()  # Folders of features, all of whose shards are.
 
@@ -62,7 +53,7 @@ class Heads:
         workdir.root.mkdir(parents=True, exist_ok=True)
         write_json(workdir.config, run.identity)
         with microbatch.naming_one_that_fits(run):
-            self._fit(run)
+            fit_head(run, self._remembered)
             _train(run)
             with averaged(run.model):
                 self._conclude(run, workdir)
@@ -76,7 +67,7 @@ class Heads:
         self._fill(run)
         if config.head in _OF_MAPS:
             return run
-        short = dataclasses.replace(config, cache_maps=False, cache_dir=str(self._folder))
+        short = dataclasses.replace(config, cache_maps=False, cache_dir=self._folder)
         manifest = read_manifest(config.data_dir)
         found = FeatureSource.from_config(short, run.model, manifest)
         assert run.features
@@ -98,40 +89,12 @@ class Heads:
         self._is_there.add(folder)
         return is_new
 
-    def _fit(self, run: Run) -> None:
-        """Fits the head, unless that of an earlier trial was fitted to the same."""
-        if run.config.head_init != "logistic":
-            fit_head(run)
-            return
-        path = self._folder / f"{_start_of(run)}.npz"
-        names = [layer.name for layer in run.model.layers if layer.name in _FITTED]
-        weights = {w.path: w for name in names for w in run.model.get_layer(name).weights}
-        if not path.exists():
-            fit_head(run)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_writer(path) as file:
-                found = {path: keras.ops.convert_to_numpy(w) for path, w in weights.items()}
-                np.savez(file, allow_pickle=False, **found)
-            return
-        print("Head: fitted as an earlier trial's.", flush=True)
-        with np.load(path) as found, run.model.distribute_strategy.scope():
-            for name, weight in weights.items():
-                weight.assign(found[name])
-
     def _conclude(self, run: Run, workdir: Workdir) -> None:
         split = run.val_split
         assert split
         probabilities = predict_validation(run, split)
         evaluation.write_predictions(workdir.predictions, probabilities, split)
         write_json(workdir.metrics, evaluation.figures_of(probabilities, split))  # All is there.
-
-
-def _start_of(run: Run) -> str:
-    """Hex digits of a digest of all that decides what a head is fitted to."""
-    assert run.features
-    recipe = {k: v for k, v in run.identity["recipe"].items() if k not in _NO_MATTER}
-    content = json.dumps([recipe, run.identity["data"], run.features.store.folder.name])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _train(run: Run) -> None:
