@@ -43,6 +43,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 
 def measure(worker: Worker, dataset: Path, root: Path, **changes: object) -> dict[str, float]:
+    root.mkdir(exist_ok=True)
     config = TrainConfig(
         data_dir=str(dataset), workdir=str(root / "fold"), cache_dir=str(root / "features"),
         **SHARED, **changes,
@@ -98,7 +99,7 @@ def test_trial_that_diverges_is_a_line_and_the_next_one_is_measured(
     with pytest.raises(FailedFoldError, match=r"is not a number\. Received: learning_rate=1e\+30"):
         measure(worker, dataset, tmp_path, **{**recipe, "learning_rate": 1e30})
     assert not (tmp_path / "fold/metrics.json").exists()
-    assert measure(worker, dataset, tmp_path, **recipe)["num_examples"] > 0
+    assert measure(worker, dataset, tmp_path / "next", **recipe)["num_examples"] > 0
 
 
 def test_signal_ends_a_worker_at_once(tmp_path: Path) -> None:

@@ -178,5 +178,3 @@ def _together(before: list[dict[str, Any]], measured: dict[str, Any]) -> dict[st
         for name in ("loss", "accuracy")
     }
     return {**mean, "num_examples": count}
-
-

@@ -66,7 +66,9 @@ class Worker:
             self._connection.send((config, log))
             while not self._connection.poll(_LOOK_SECONDS):
                 if self._stop.requested:
-                    raise PreemptedError("A trial was stopped.")
+                    raise PreemptedError(
+                        "A trial was stopped. Start the same command again to go on."
+                    )
             failure = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
