@@ -27,8 +27,9 @@ RECIPES = {
     "fitted": {**LOGISTIC, "head": "gap_gmp", "epochs": 0, "class_weights": "balanced"},
     "places": {**LOGISTIC, "head": "places", "epochs": 2, "learning_rate": 0.01, "dropout": 0.2},
     "trained": {
-        "head": "gem", "head_units": 8, "freeze_layers": 19, "epochs": 3, "feature_norm": "power_l2",
-        "optimizer": "adamw", "learning_rate": 0.01, "label_smoothing": 0.1, "ema": 0.9,
+        "head": "gem", "head_units": 8, "freeze_layers": 19, "epochs": 3,
+        "feature_norm": "power_l2", "optimizer": "adamw",
+        "learning_rate": 0.01, "label_smoothing": 0.1, "ema": 0.9,
     },
 }  # fmt: skip
 

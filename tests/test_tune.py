@@ -295,9 +295,8 @@ def test_trial_that_trains_the_backbone_is_a_run_for_each_fold(
     dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
 ) -> None:
     tune(dataset, tmp_path, trials=1, freeze_layers=0, cache_features="off")
-    assert ["--fold=1/2", "--fold=2/2"] == [
-        next(flag for flag in command if flag.startswith("--fold=")) for command in commands
-    ]
+    folds = [flag for command in commands for flag in command if flag.startswith("--fold=")]
+    assert folds == ["--fold=1/2", "--fold=2/2"]
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,22 @@ def check_workdir(path: epath.PathLike) -> None:
         )
 
 
-def check_no_other(
-    path: epath.PathLike, own: type[CrossvalFiles] | type[TuningFiles] | None = None
-) -> None:
+_Files = type[CrossvalFiles] | type[TuningFiles]
+_OF_MANY_RUNS: tuple[tuple[_Files, str, str], ...] = (
+    (
+        CrossvalFiles,
+        "a cross-validation, whose figures the run's would replace",
+        "its runs lie in its folds/",
+    ),
+    (
+        TuningFiles,
+        "a search for a recipe, whose report would be replaced",
+        "its trials lie in its trials/",
+    ),
+)
+
+
+def check_no_other(path: epath.PathLike, own: _Files | None = None) -> None:
     """Refuses the workdir of a cross-validation or of a search, whose report would be replaced.
 
     Args:
@@ -133,17 +146,7 @@ def check_no_other(
     Raises:
         ValueError: if it is one.
     """
-    of_both = {
-        CrossvalFiles: (
-            "a cross-validation, whose figures the run's would replace",
-            "its runs lie in its folds/",
-        ),
-        TuningFiles: (
-            "a search for a recipe, whose report would be replaced",
-            "its trials lie in its trials/",
-        ),
-    }
-    for files, (what, where) in of_both.items():
+    for files, what, where in _OF_MANY_RUNS:
         if files is not own and files(path).identity.exists():
             raise ValueError(
                 f"The workdir holds {what}. Received: workdir={path}. Name another --workdir; "

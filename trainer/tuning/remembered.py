@@ -1,6 +1,5 @@
 """Linear heads that were fitted before: trials that differ in what comes after fit them once."""
 
-import dataclasses
 import functools
 import hashlib
 from pathlib import Path
@@ -36,9 +35,12 @@ class RememberedFits:
                     )
             head = fit(rows, *how)
             self._folder.mkdir(parents=True, exist_ok=True)
-            parts = dataclasses.asdict(head)
+            loss = np.nan if head.inner_loss is None else head.inner_loss
             with atomic_writer(path) as file:
-                np.savez(file, **{k: np.nan if v is None else v for k, v in parts.items()})
+                np.savez(
+                    file, kernel=head.kernel, bias=head.bias, strength=head.strength,
+                    inner_loss=loss,
+                )  # fmt: skip
             return head
 
         return remembered
