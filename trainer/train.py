@@ -241,6 +241,18 @@ def create_model(
     model.summary()  # Before compile, which would count the optimizer's slots in.
     if kept := freezing.describe_kept(model):
         print(kept, flush=True)
+    compile_model(model, config, schedule, counts, steps_per_epoch)
+    return model
+
+
+def compile_model(
+    model: keras.Model,
+    config: TrainConfig,
+    schedule: Schedule | float,
+    counts: Mapping[str, int],
+    steps_per_epoch: int,
+) -> None:
+    """Gives a model its optimizer and loss. Call it in a strategy's scope; as `create_model`."""
     rates = layer_rates(model, config, steps_per_epoch)
     model.compile(
         optimizer=create_optimizer(config, schedule, rates),
@@ -249,7 +261,6 @@ def create_model(
         jit_compile=False,  # Of the whole step it fails under tf.distribute; see `settle`.
     )
     model.build_training()
-    return model
 
 
 def fit(run: Run, stop: StopSignals) -> None:

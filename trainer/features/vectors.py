@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,7 +17,7 @@ def fill(vectors: FeatureSource, maps: FeatureSource, splits: Sequence[Split]) -
     """Computes the shards of vectors that are missing or damaged.
 
     Args:
-        vectors: Features of the same model, photographs and views as the maps.
+        vectors: Features of the same photographs and views, whose frozen layers take maps.
         maps: Features whose shards are all there.
 
     Raises:
@@ -28,8 +27,9 @@ def fill(vectors: FeatureSource, maps: FeatureSource, splits: Sequence[Split]) -
     if not missing:
         return
     vectors.store.create(missing)
-    model = keras.Model(maps.frozen.output, vectors.frozen.output)
-    compute = tf.function(lambda rows: tf.cast(model(rows, training=False), vectors.store.dtype))
+    compute = tf.function(
+        lambda rows: tf.cast(vectors.frozen(rows, training=False), vectors.store.dtype)
+    )
     for split, path in missing:
         records = maps.store.open(split)[split.paths.index(path)]
         vectors.store.write(path, _records(maps, split, records, compute))

@@ -12,7 +12,7 @@ from trainer.config import TrainConfig
 from trainer.cross_validation import Crossval, command_line, is_finished, of_fold
 from trainer.loop import child
 from trainer.loop.signals import StopSignals
-from trainer.tuning.space import Flags, Space
+from trainer.tuning.space import OF_FEATURES, Flags, Space
 from trainer.tuning.trials import FailedTrialError
 from trainer.tuning.worker import FailedFoldError, Workers
 from trainer.workdir.files import Workdir, read_json
@@ -102,7 +102,7 @@ class Folds:
     @contextlib.contextmanager
     def _features_once(self, flags: Flags) -> Iterator[None]:
         """Of trials side by side, one computes the features that all read; the others wait."""
-        key = tuple(flags.get(name) for name in ("input_size", "augment", "test_views"))
+        key = tuple(flags.get(name) for name in OF_FEATURES)
         if key in self._filled:
             yield
             return
