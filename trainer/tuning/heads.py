@@ -86,6 +86,7 @@ class Heads:
         with first.model.distribute_strategy.scope():
             model = _head(config, len(counts), first.features)
             compile_model(model, config, schedule, counts, steps)
+        features = self._features(config, model, first.features, manifest)
         run = dataclasses.replace(
             first,
             config=config,
@@ -96,11 +97,11 @@ class Heads:
             model=model,
             schedule=schedule,
             state=TrainState(),
-            features=self._features(config, model, first.features, manifest),
+            features=features,
         )
         settle(run)
         if config.head not in _OF_MAPS:
-            vectors.fill(run.features, first.features, run.splits)
+            vectors.fill(features, first.features, run.splits)
         return run
 
     def _first_run(self, config: TrainConfig) -> Run:
