@@ -110,6 +110,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.predict",
         "trainer.crossval",
         "trainer.tune",
+        "trainer.tuning.worker",  # Each worker process imports it.
     ],
 )
 def test_module_starts_without_tensorflow(module: str) -> None:

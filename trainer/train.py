@@ -92,15 +92,25 @@ def train(
             return finish(run, stop)
 
 
-def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
-    """Builds all that a run needs, and writes nothing."""
+def prepare(
+    config: TrainConfig,
+    cluster: Cluster | None = None,
+    backbone: Backbone = VGG16,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Run:
+    """Builds all that a run needs, and writes nothing.
+
+    Args:
+        strategy: That of a run before in this process, which can have no other; None: there is no
+            such run.
+    """
     if config.head_init == "logistic":  # What it is fitted to stays, unless it is said.
         backbone = dataclasses.replace(backbone, freeze_layers=None)
     manifest = read_manifest(config.data_dir)
     train_split, val_split, counts = find_splits(config, manifest)
     splits = [train_split, *([val_split] if val_split else [])]
     workarounds.keep_memory()
-    strategy = create_strategy(
+    strategy = strategy or create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
     config.check_replicas(strategy.num_replicas_in_sync)
@@ -236,6 +246,18 @@ def create_model(
     model.summary()  # Before compile, which would count the optimizer's slots in.
     if kept := freezing.describe_kept(model):
         print(kept, flush=True)
+    compile_model(model, config, schedule, counts, steps_per_epoch)
+    return model
+
+
+def compile_model(
+    model: keras.Model,
+    config: TrainConfig,
+    schedule: Schedule | float,
+    counts: Mapping[str, int],
+    steps_per_epoch: int,
+) -> None:
+    """Gives a model its optimizer and loss. Call it in a strategy's scope; as `create_model`."""
     rates = layer_rates(model, config, steps_per_epoch)
     model.compile(
         optimizer=create_optimizer(config, schedule, rates),
@@ -244,7 +266,6 @@ def create_model(
         jit_compile=False,  # Of the whole step it fails under tf.distribute; see `settle`.
     )
     model.build_training()
-    return model
 
 
 def fit(run: Run, stop: StopSignals) -> None:

@@ -54,7 +54,7 @@ class FeatureStore:
         self._is_shared = config.cache_dir is not None
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
         self._description = self._describe(frozen, manifest.digest)
-        if config.feature_norm == "power_l2":  # Its square roots are no layers.
+        if config.feature_norm == "power_l2" and not config.cache_maps:  # Its roots are no layers.
             self._description["feature_norm"] = config.feature_norm
         if config.fold:  # Every shard has all views then, as each fold is trained on and tested.
             self._description["splits"] = "all"
