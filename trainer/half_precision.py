@@ -9,7 +9,7 @@ from trainer.data.source import worker_options
 from trainer.numerics.reproducible_model import ReproducibleModel
 
 _NOTABLE = 1.1  # Times as long: less may be the machine's mood.
-_SECONDS, _MOST_STEPS = 2.0, 50  # A measurement takes so long, and one step at least.
+_SECONDS, _MOST_STEPS = 1.0, 50  # A measurement takes so long, and one step at least.
 
 
 def seconds_a_step(model: ReproducibleModel, batch_size: int) -> float:

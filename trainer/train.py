@@ -273,12 +273,20 @@ def fit(run: Run, stop: StopSignals) -> None:
             with stop.deferred(), contextlib.closing(display):
                 fit_epochs(run, around)
         except divergence.DivergedError:
+            complete_checkpoints(run)
             if config.on_nan == "stop":
                 raise divergence.stop(run) from None
             divergence.roll_back(run)
+    complete_checkpoints(run)
     with stop.deferred():
         run.timing.remark = remark_on_precision(run)
     print(run.timing.verdict(), flush=True)
+
+
+def complete_checkpoints(run: Run) -> None:
+    """Returns once the chief has written what it saved last, which any worker may read next."""
+    run.checkpoints.wait()
+    run.workers.wait()
 
 
 def remark_on_precision(run: Run) -> str:
