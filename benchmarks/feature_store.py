@@ -1,15 +1,18 @@
-"""Features without a device: how fast shards are written and batches gathered, now and before.
+"""Features without a GPU: how fast batches are gathered, shards written and filled, now and before.
 
 python -m benchmarks.feature_store --folder=D
 
-The old way gathers each batch in one thread into a new array, and digests every shard that it
-writes. The shards hold random bytes, in the size of VGG16's features of 14 x 14 x 512 numbers.
+The old way gathers each batch in one thread into a new array, digests every shard that it writes,
+and computes nothing meanwhile. The shards hold random bytes, in the size of VGG16's features of
+14 x 14 x 512 numbers. What fills them is no GPU but sleeps for as long as one takes for a batch.
 """
 
+import functools
+import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from tfrecords.writer import write_shard
 from trainer import workarounds
 from trainer.data.source import worker_options
 from trainer.features.gatherer import Gatherer, Pages
+from trainer.features.handover import hand_over
 from trainer.features.store import write_records
 
 FLAGS = flags.FLAGS
@@ -30,6 +34,7 @@ paths.define("folder", None, "Where the shards are written for a while; unset: a
 flags.DEFINE_integer("examples", 1024, "That there are features of.", lower_bound=16)
 flags.DEFINE_integer("batch_size", 256, "Features in a batch.", lower_bound=1)
 flags.DEFINE_integer("batches", 40, "How many are timed in a turn.", lower_bound=1)
+flags.DEFINE_float("device_rate", 4663, "Images/s of the frozen layers: an H200's.", lower_bound=1)
 flags.DEFINE_integer("turns", 3, "The median counts.", lower_bound=1)
 
 _SHAPE = (14, 14, 512)
@@ -46,6 +51,7 @@ def main(arguments: list[str]) -> None:
     workarounds.keep_memory()
     with tempfile.TemporaryDirectory(dir=FLAGS.folder) as folder:
         shards = [Path(folder) / str(number) for number in range(_SHARDS)]
+        _compare("filled", {"the old way": _rate_of_old_filling, "now": _rate_of_filling}, shards)
         _compare("written", {"the old way": _rate_of_old_writing, "now": _rate_of_writing}, shards)
         _compare("gathered", {"the old way": _rate_of_old, "now": _rate_of_new}, shards)
 
@@ -81,6 +87,35 @@ def _rate_of_writing(shards: list[Path], write: Callable[..., object] = write_re
     for shard in shards:
         write(shard, records)
     return _SHARDS * len(records) / (time.perf_counter() - start)
+
+
+def _computed() -> Iterator[np.ndarray]:
+    """Yields what the device makes of each batch, when it has."""
+    batch = np.random.default_rng(0).random([FLAGS.batch_size, *_SHAPE], np.float32)
+    for _ in range(FLAGS.examples // FLAGS.batch_size):
+        time.sleep(FLAGS.batch_size / FLAGS.device_rate)
+        yield batch
+
+
+def _rate_of_old_filling(shards: list[Path]) -> float:
+    start = time.perf_counter()
+    count = _fill(shards, write_shard, _computed())
+    return count / (time.perf_counter() - start)
+
+
+def _rate_of_filling(shards: list[Path]) -> float:
+    start = time.perf_counter()
+    hand_over(_computed(), functools.partial(_fill, shards, write_records))
+    return FLAGS.examples // FLAGS.batch_size * FLAGS.batch_size / (time.perf_counter() - start)
+
+
+def _fill(shards: list[Path], write: Callable[..., object], batches: Iterator[np.ndarray]) -> int:
+    """Writes a shard of each batch, and returns how many features came."""
+    count = 0
+    for shard, batch in zip(itertools.cycle(shards), batches, strict=False):
+        write(shard, (feature.tobytes() for feature in batch))
+        count += len(batch)
+    return count
 
 
 def _open(shards: list[Path]) -> list[np.ndarray]:

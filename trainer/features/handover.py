@@ -16,7 +16,7 @@ class BrokenOffError(Exception):
     """There will be no more items, and those that came are not all."""
 
 
-def hand_over(items: Iterable[T], consume: Callable[[Iterator[T]], None]) -> None:
+def hand_over(items: Iterable[T], consume: Callable[[Iterator[T]], object]) -> None:
     """Has a thread use items up while this one makes the next; one may wait between them.
 
     Returns once `consume` has, which need not take all. Where making one fails, `consume` gets a
