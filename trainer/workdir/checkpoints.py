@@ -93,7 +93,7 @@ class Checkpoints:
         if writing:
             writing.result()
 
-    def _write(self, step: int, arrays: dict[str, np.ndarray], best: epath.Path | None) -> None:
+    def _write(self, step: int, arrays: dict[str, Any], best: epath.Path | None) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         with files.atomic_writer(self._path(step)) as file:
             np.savez(file, **arrays)
