@@ -28,7 +28,7 @@ FLOORS = {
         "preflight cross_validation lr_find",
         "train",
         "divergence half_precision head_start outcome",
-        "microbatch",
+        "microbatch run_report",
         "run",
         "features results",
         "inference",
