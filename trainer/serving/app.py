@@ -1,0 +1,211 @@
+"""The routes: a page for people, `POST /predict` for programs, health and figures for operators."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from etils import epath
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
+
+import cli
+from cli import page
+from trainer.inference import answers
+from trainer.serving import uploads
+from trainer.serving.metrics import CONTENT_TYPE
+from trainer.serving.middleware import Observed, WithHeaders
+from trainer.serving.places import Held
+from trainer.serving.refusal import RefusalError
+from trainer.serving.service import Service
+
+_PATHS = ("/", "/predict", "/healthz", "/metrics", "/openapi.json")
+_SAFE = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Shown(NamedTuple):
+    """What is said, and of which run.
+
+    Attributes:
+        workdir: Holds the run.
+        top_k: How many classes are named.
+        reject_below: Where the best class is less probable, it is none of these; None: never.
+    """
+
+    workdir: str
+    top_k: int
+    reject_below: float | None
+
+
+class _ClassProbability(BaseModel):
+    name: str = Field(alias="class")
+    probability: float
+
+
+class _Answer(BaseModel):
+    image: str
+    answer: str | None = Field(None, description="Only with --reject_below.")
+    predictions: list[_ClassProbability]
+
+
+class _BadImage(BaseModel):
+    image: str
+    reason: str
+
+
+class _Problem(BaseModel):
+    detail: str
+    images: list[_BadImage] = Field(description="The photographs that are to blame, if any is.")
+
+
+_REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [uploads.FIELD],
+                    "properties": {
+                        uploads.FIELD: {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "items": {"type": "string", "contentEncoding": "base64"},
+                        },
+                        "image": {"type": "string", "contentEncoding": "base64"},
+                    },
+                }
+            },
+        },
+    }
+}
+_PROBLEMS = {
+    400: "The form or the JSON is not as it should be.",
+    408: "The request took too long to arrive.",
+    413: "The request, one of its files, or their number is too large.",
+    415: "Neither a form nor JSON.",
+    422: "Not all of them are photographs; none is predicted then.",
+    503: "Too many photographs are waiting.",
+}
+
+
+def create(service: Service, shown: Shown) -> FastAPI:
+    """Returns the app of a service that is warm.
+
+    Nothing of it is fetched from elsewhere: FastAPI's own pages on its API would be.
+    """
+    html = _page(service, shown)
+    app = FastAPI(
+        title="Which animal", version=cli.__version__, docs_url=None, redoc_url=None,
+    )  # fmt: skip
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(html, headers={"Content-Security-Policy": _policy(html)})
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return Response(status_code=204)  # Browsers ask for it, whatever the page says.
+
+    @app.post(
+        "/predict",
+        response_model=list[_Answer],
+        openapi_extra=_REQUEST,
+        responses={
+            code: {"model": _Problem, "description": what} for code, what in _PROBLEMS.items()
+        },
+        summary="Says which animals are on photographs.",
+    )
+    async def predict(request: Request) -> JSONResponse:
+        with Held(service.places) as held:
+            arrived = uploads.receive(request, service.bounds, lambda n: held.take(num_bytes=n))
+            async with arrived as photographs:
+                held.take(photographs=len(photographs) - 1)
+                predictions = await service.predict(photographs)
+        return JSONResponse(
+            [
+                answers.answer(
+                    each.name, each.top(shown.top_k), service.classes, shown.reject_below
+                )
+                for each in predictions
+            ]
+        )
+
+    @app.get("/healthz", summary="Whether photographs are answered.")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", summary="Figures for Prometheus.", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    app.add_exception_handler(RefusalError, _refuse)
+    app.add_exception_handler(Exception, _fail)
+    app.add_middleware(Observed, metrics=service.metrics, paths=_PATHS)
+    app.add_middleware(WithHeaders, headers=_SAFE)
+    return app
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RefusalError)
+    return _problem(error.status, str(error), error.images, **error.headers)
+
+
+async def _fail(*_: Any) -> JSONResponse:
+    """Says nothing of what went wrong but in the log, where uvicorn writes it."""
+    return _problem(500, "The server failed. Its log says why.", (), **_SAFE)
+
+
+def _problem(code: int, detail: str, images: Sequence[Any], **headers: str) -> JSONResponse:
+    content = {"detail": detail, "images": [each._asdict() for each in images]}
+    return JSONResponse(content, code, headers)
+
+
+def _page(service: Service, shown: Shown) -> str:
+    return page.render(
+        "trainer",
+        "serve.html",
+        run=epath.Path(shown.workdir).name,
+        classes=service.classes,
+        field=uploads.FIELD,
+        max_bytes=service.bounds.file_bytes,
+    )
+
+
+def _policy(html: str) -> str:
+    """Returns what the page may do: run its own script, in its own style, and ask this server."""
+    allowed = {
+        "default-src": "'none'",
+        "script-src": _digests("script", html),
+        "style-src": _digests("style", html),
+        "img-src": "blob: data:",
+        "connect-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{what} {where}" for what, where in allowed.items())
+
+
+def _digests(element: str, html: str) -> str:
+    found = re.findall(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in found)
+    return " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
