@@ -85,19 +85,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     _say(f"Evaluating {config.workdir} on {split.num_examples:,} photographs of {config.split}.")
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras(find_devices=True)
-    from trainer.data.source import PhotographSource
-    from trainer.data.view import View
-    from trainer.loop.counting import Counting
+    from trainer.inference.classifier import Classifier
     from trainer.results import evaluation
-    from trainer.workdir.saved_model import load_model
 
-    model = load_model(run_files)
-    source = PhotographSource(View(model.input_shape[1], fit=run_files.fit()))
+    classifier = Classifier.load(config.workdir)
     with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
-        counting = Counting(progress, split.num_examples, config.batch_size)
-        probabilities = evaluation.predict_split(
-            model, source, split, config.batch_size, [counting]
-        )
+        probabilities = classifier.predict_split(split, config.batch_size, progress.add)
     content = {
         **evaluation.figures_of(probabilities, split),
         **data_identity,

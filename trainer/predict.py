@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cli import command, flags, paths
+from cli import command, flags
 from cli.flags import BucketPath, LocalPath, Positive
 from cli.progress import Progress
 from trainer import keras_settings
@@ -15,7 +15,7 @@ from trainer import keras_settings
 if TYPE_CHECKING:
     from trainer.results.predictions import Prediction
 
-_BATCH_SIZE = 32
+_MANY = 32
 _MOST_DRAWN = 60  # Of more, a picture takes minutes and is too high for most viewers.
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
         raise command.FlagsError("At least one image is needed. Received: none.")
     if config.plot:
         check_plot(config.plot)
-    if len(arguments) > _BATCH_SIZE:
+    if len(arguments) > _MANY:
         _say(f"Reading {len(arguments):,} photographs ...")
     jpegs, errors = read_photographs(arguments, config.workdir)
     for path, reason in errors:
@@ -106,8 +106,9 @@ def read_photographs(
     are the paths as `originals.shown` shows them, so that they can be printed: two may look the
     same.
     """
-    from tfrecords import images, originals
+    from tfrecords import originals
     from tfrecords.unusable import UnusableImageError
+    from trainer.inference import photographs as inference
     from trainer.workdir.files import Workdir
 
     image_size = Workdir(workdir).setting("data", "image_size")
@@ -115,8 +116,7 @@ def read_photographs(
     for path in photographs:
         name = originals.shown(path)
         try:
-            photograph = originals.read_original(paths.expand(path))
-            jpegs.append((name, images.store_jpeg(photograph, image_size)))
+            jpegs.append((name, inference.read(path, image_size)))
         except UnusableImageError as error:
             errors.append((name, f"{error}. Give a photograph, such as a JPEG or a PNG."))
         except IsADirectoryError as error:
@@ -149,22 +149,15 @@ def predict(
         return [], classes
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras(find_devices=True)
-    import numpy as np
     import tensorflow as tf
 
-    from trainer.data.view import View
-    from trainer.loop.counting import Counting
+    from trainer.inference.classifier import Classifier
     from trainer.results.predictions import Prediction
-    from trainer.workdir.saved_model import load_model
 
-    model = load_model(run_files)
-    view = View(model.input_shape[1], fit=run_files.fit())
-    squares = np.stack([view.square(jpeg).numpy() for _, jpeg in jpegs])
+    classifier = Classifier.load(workdir)
+    squares = classifier.squares([jpeg for _, jpeg in jpegs])
     with Progress(len(squares), "photographs", lines_to=sys.stderr) as progress:
-        counting = Counting(progress, len(squares), _BATCH_SIZE)
-        probabilities = model.predict(
-            squares, batch_size=_BATCH_SIZE, verbose=0, callbacks=[counting]
-        )
+        probabilities = classifier.probabilities(squares, progress.add)
     return [
         Prediction(name, tf.io.decode_jpeg(jpeg, channels=3).numpy(), row)
         for (name, jpeg), row in zip(jpegs, probabilities, strict=True)

@@ -18,26 +18,6 @@ from trainer.results import metrics, predictions_file
 from trainer.results.predictions import Prediction, mistakes_first
 
 
-def predict_split(
-    model: keras.Model,
-    source: Source,
-    split: Split,
-    batch_size: int,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> np.ndarray:
-    """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
-
-    They are the means over the views that the source's `view` tests.
-
-    Args:
-        model: Compiled or not, under its strategy.
-        source: What the model takes: photographs, or features of its frozen layers.
-        batch_size: The global one, over all replicas.
-    """
-    batches = distributed_batches(model, source, split, batch_size)
-    return predict_batches(model, batches, split.num_examples, batch_size, callbacks)
-
-
 def predict_batches(
     model: keras.Model,
     of_views: Sequence[tf.distribute.DistributedDataset],
@@ -45,7 +25,13 @@ def predict_batches(
     batch_size: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> np.ndarray:
-    """As `predict_split`, for a split whose batches are there: they can be predicted on again."""
+    """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
+
+    Args:
+        of_views: The batches of a split, which can be predicted on again; the probabilities are the
+            means over these views.
+        batch_size: The global one, over all replicas.
+    """
     probabilities = [
         model.predict(
             batches,

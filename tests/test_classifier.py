@@ -1,0 +1,116 @@
+"""One way from a photograph to probabilities, in whatever form the photograph comes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from tests.support import trained_run
+from tests.support.coco_folder import jpeg
+from tests.support.miniature import environment
+from tfrecords import images
+from tfrecords.manifest import read_manifest
+from tfrecords.unusable import UnusableImageError
+from trainer.data.split import find_split
+from trainer.inference.classifier import Classifier
+from trainer.workdir.files import Workdir
+from trainer.workdir.saved_model import load_model
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run.write(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def classifier(workdir: Path) -> Classifier:
+    return Classifier.load(workdir)
+
+
+def test_path_bytes_and_pixels_of_a_photograph_have_the_same_probabilities(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 150, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    path = tmp_path / "photograph.png"
+    path.write_bytes(out.getvalue())
+    rows = classifier.predict([path, str(path), path.read_bytes(), pixels])
+    assert rows.dtype == np.float32
+    assert rows.shape == (4, 3)
+    np.testing.assert_array_equal(rows, rows[:1].repeat(4, axis=0))
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+
+
+def test_many_are_predicted_as_one_is(classifier: Classifier, workdir: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (40, 1, 1, 3), np.uint8)
+    some = [*np.broadcast_to(colours, (40, 100, 120, 3))]
+    rows = classifier.predict(some)
+    alone = np.concatenate([classifier.predict([each]) for each in some])
+    np.testing.assert_allclose(rows, alone, atol=1e-6)
+    assert len(np.unique(rows.round(4), axis=0)) > 30
+    model = load_model(Workdir(epath.Path(workdir)))
+    kept = classifier.squares([classifier.read(each) for each in some])
+    np.testing.assert_allclose(rows, model.predict(kept, verbose=0), atol=1e-6)
+    assert classifier.predict([]).shape == (0, 3)
+
+
+def test_split_is_predicted_as_its_photographs_are(dataset: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(dataset)
+    run = trained_run.write(tmp_path / "run", classes=manifest.classes, image_size=256)
+    classifier = Classifier.load(run)
+    split = find_split(str(dataset), manifest, "val")
+    counted: list[int] = []
+    rows = classifier.predict_split(split, 4, counted.append)
+    assert counted == [4, 4, 1]
+    assert rows.shape == (9, len(manifest.classes))
+    from tfrecords import reader
+
+    stored = [
+        reader.parse_example(each)["image"].numpy() for each in reader.read_serialized(split.paths)
+    ]
+    np.testing.assert_allclose(rows, classifier.predict(stored), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("photograph", "error", "message"),
+    [
+        (b"", UnusableImageError, "empty file"),
+        (b"PK\x03\x04" + bytes(99), UnusableImageError, "not an image"),
+        (jpeg(1)[:200], UnusableImageError, ""),
+        (np.zeros([4, 4], np.uint8), ValueError, "Received: uint8 [4, 4]."),
+        (np.zeros([4, 4, 3]), ValueError, "Received: float64 [4, 4, 3]."),
+        (np.zeros([0, 4, 3], np.uint8), ValueError, "Received: uint8 [0, 4, 3]."),
+        ("gone.jpg", FileNotFoundError, "No such file"),
+    ],
+    ids=["empty", "zip", "cut", "grey", "floats", "no pixels", "gone"],
+)
+def test_what_is_no_photograph_is_refused_with_the_reason(
+    photograph: object, error: type[Exception], message: str, classifier: Classifier
+) -> None:
+    with pytest.raises(error, match=message and message.replace("[", r"\[")):
+        classifier.predict([photograph])
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(classifier: Classifier) -> None:
+    out = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(out, "PNG")
+    with pytest.raises(UnusableImageError, match="too large"):
+        classifier.predict([out.getvalue()])
+    assert images.MAX_PIXELS < 20_000**2
+
+
+def test_package_gives_it_without_tensorflow_until_it_is_asked_for(workdir: Path) -> None:
+    code = (
+        "import sys, trainer; before = 'tensorflow' in sys.modules;"
+        f"print(before, len(trainer.Classifier.load({str(workdir)!r}).classes))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert done.stdout.split() == ["False", "3"]

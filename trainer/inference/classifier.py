@@ -1,0 +1,130 @@
+"""The classifier of a trained run: the one way from a photograph to probabilities."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.checks import check_trained
+from trainer.data.source import PhotographSource
+from trainer.data.split import Split
+from trainer.data.view import View
+from trainer.inference import photographs
+from trainer.inference.photographs import Photograph
+from trainer.workdir.files import Workdir
+from trainer.workdir.saved_model import load_model
+
+_BATCH_SIZE = 32
+
+
+def _ignore(_: int) -> None:
+    pass
+
+
+class Classifier:
+    """Says what is on photographs, as every command does.
+
+        from trainer import Classifier
+
+        classifier = Classifier.load("runs/first")
+        probabilities = classifier.predict(["photo1.jpg", "photo2.jpg"])
+        best = [classifier.classes[i] for i in probabilities.argmax(axis=1)]
+
+    Attributes:
+        classes: Names, in the order of the probabilities.
+        model: The run's own: RGB [n, size, size, 3] in [0, 255] in, probabilities out. Test views
+            and temperature are inside.
+        view: How a photograph becomes the square that the model takes.
+        image_size: Upper bound in pixels of the short side of the photographs that it was trained
+            on, as they are stored; 0: there is none.
+    """
+
+    def __init__(
+        self, model: keras.Model, classes: Sequence[str], view: View, image_size: int
+    ) -> None:
+        self.model = model
+        self.classes = list(classes)
+        self.view = view
+        self.image_size = image_size
+        self._square = tf.function(
+            view.square, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+        )
+        self._compute = tf.function(
+            lambda squares: model(squares, training=False),
+            input_signature=[tf.TensorSpec([None, view.size, view.size, 3], tf.uint8)],
+            autograph=False,
+        )
+
+    @classmethod
+    def load(cls, workdir: str | os.PathLike[str]) -> "Classifier":
+        """Loads what a run has trained.
+
+        Raises:
+            ValueError: if the workdir holds no trained run, or a damaged one.
+        """
+        files = Workdir(os.fspath(workdir))
+        classes, image_size = check_trained(files), files.setting("data", "image_size")
+        fit = files.fit()
+        model = load_model(files)
+        return cls(model, classes, View(model.input_shape[1], fit=fit), image_size)
+
+    def predict(self, some: Sequence[Photograph]) -> np.ndarray:
+        """Returns the probabilities of photographs, float32 [n, num_classes].
+
+        Args:
+            some: Each a path, the bytes of a file, or RGB, uint8 [height, width, 3].
+
+        Raises:
+            UnusableImageError: if one is no photograph, or has too many pixels: with the reason.
+            OSError: if the file of one cannot be read.
+            ValueError: if one is an array of another kind.
+        """
+        return self.probabilities(self.squares([self.read(each) for each in some]))
+
+    def read(self, photograph: Photograph) -> bytes:
+        """Returns a photograph as the dataset would have stored it, a JPEG; raises as `predict`."""
+        return photographs.read(photograph, self.image_size)
+
+    def squares(self, jpegs: Sequence[bytes]) -> np.ndarray:
+        """Returns what the model sees of stored photographs, RGB uint8 [n, size, size, 3]."""
+        shape = (len(jpegs), self.view.size, self.view.size, 3)
+        squares = np.empty(shape, np.uint8)
+        for square, jpeg in zip(squares, jpegs, strict=True):
+            square[:] = self._square(tf.constant(jpeg))
+        return squares
+
+    def probabilities(
+        self, squares: np.ndarray, done: Callable[[int], object] = _ignore
+    ) -> np.ndarray:
+        """Returns the probabilities of squares, float32 [n, num_classes].
+
+        Args:
+            squares: RGB uint8 [n, size, size, 3].
+            done: Called with how many are done, batch by batch.
+        """
+        rows = [np.empty([0, len(self.classes)], np.float32)]
+        for start in range(0, len(squares), _BATCH_SIZE):
+            rows.append(self._compute(squares[start : start + _BATCH_SIZE]).numpy())
+            done(len(rows[-1]))
+        return np.concatenate(rows)
+
+    def predict_split(
+        self, split: Split, batch_size: int = _BATCH_SIZE, done: Callable[[int], object] = _ignore
+    ) -> np.ndarray:
+        """Returns probabilities, float32 [num_examples, num_classes], in the order of the shards.
+
+        Args:
+            split: Of a dataset of the same classes.
+            batch_size: So many go through the model at once.
+            done: Called with how many are done, batch by batch.
+        """
+        batches = PhotographSource(self.view).evaluation_batches(split, batch_size)
+        left, rows = split.num_examples, []
+        for batch in batches.take(math.ceil(left / batch_size)):
+            rows.append(self._compute(batch).numpy()[:left])
+            left -= len(rows[-1])
+            done(len(rows[-1]))
+        return np.concatenate(rows)
