@@ -27,7 +27,7 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self._seconds = Histogram(
-            "animals_request_seconds", "From a request's headers to the end of its answer.", ["path"],
+            "animals_request_seconds", "From a request to its answer.", ["path"],
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self._batches = Histogram(

@@ -106,7 +106,7 @@ class Service:
         ]
 
     def _prepare(self, upload: Upload) -> np.ndarray | BadImage:
-        """Returns what the model sees of a photograph; pixels are counted before they are decoded."""
+        """Returns what the model sees of a photograph; its pixels are counted, then decoded."""
         try:
             return self._square(upload.read())
         except UnusableImageError as error:
