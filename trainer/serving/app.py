@@ -117,6 +117,7 @@ def create(service: Service, shown: Shown) -> FastAPI:
         title="Which animal", version=cli.__version__, docs_url=None, redoc_url=None,
     )  # fmt: skip
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def index() -> HTMLResponse:
         return HTMLResponse(html, headers={"Content-Security-Policy": _policy(html)})
@@ -149,6 +150,7 @@ def create(service: Service, shown: Shown) -> FastAPI:
             ]
         )
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Whether photographs are answered.")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
