@@ -68,23 +68,23 @@ def serve(config: ServeConfig) -> None:
     check_trained(Workdir(config.workdir))
     from trainer.serving import server
 
-    with server.bind(config.host, config.port) as listening:  # Before the seconds of loading.
-        print("Loading TensorFlow and the model ...", file=sys.stderr, flush=True)
-        keras_settings.import_keras(find_devices=True)
-        from trainer.inference.classifier import Classifier
-        from trainer.serving import app
-        from trainer.serving.service import Limits, Service
+    server.check_address(config.host, config.port)
+    print("Loading TensorFlow and the model ...", file=sys.stderr, flush=True)
+    keras_settings.import_keras(find_devices=True)
+    from trainer.inference.classifier import Classifier
+    from trainer.serving import app
+    from trainer.serving.service import Limits, Service
 
-        limits = Limits(
-            file_bytes=config.max_mib * 2**20,
-            request_bytes=config.max_request_mib * 2**20,
-            images=config.max_images,
-            waiting=config.max_waiting,
-        )
-        with Service(Classifier.load(config.workdir), limits) as service:
-            service.warm()
-            shown = app.Shown(config.workdir, config.top_k, config.reject_below)
-            server.run(app.create(service, shown), listening, config.workdir)
+    limits = Limits(
+        file_bytes=config.max_mib * 2**20,
+        request_bytes=config.max_request_mib * 2**20,
+        images=config.max_images,
+        waiting=config.max_waiting,
+    )
+    with Service(Classifier.load(config.workdir), limits) as service:
+        service.warm()  # Whoever finds it listening finds it ready.
+        shown = app.Shown(config.workdir, config.top_k, config.reject_below)
+        server.run(app.create(service, shown), config.host, config.port, config.workdir)
 
 
 def run() -> None:

@@ -19,49 +19,57 @@ _WHY = {
 }
 
 
-@contextlib.contextmanager
-def bind(host: str, port: int) -> Iterator[socket.socket]:
-    """Yields a socket of the address, which does not listen yet: nobody is to wait so long.
+def check_address(host: str, port: int) -> None:
+    """Says at once what would be wrong with an address, before the seconds of loading.
 
     Raises:
-        RuntimeError: if it cannot be had.
+        RuntimeError: if nothing can listen there.
     """
-    with _explained(host, port):
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    with listening:
-        with _explained(host, port):
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-        yield listening
+    _listen(host, port).close()
 
 
-def run(app: FastAPI, listening: socket.socket, workdir: str) -> None:
+def run(app: FastAPI, host: str, port: int, workdir: str) -> None:
     """Listens, and answers until a signal ends it: what was accepted by then is still answered.
 
     Args:
         app: What answers.
-        listening: As `bind` yields it.
+        host: A name or an address of this machine.
+        port: 0: any that is free.
         workdir: Whose model it is.
 
     Raises:
-        RuntimeError: if another process listens there by now, or if a second Ctrl-C cut it short.
+        RuntimeError: if nothing can listen there, or if a second Ctrl-C cut it short.
     """
-    host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
         app, log_config=None, log_level="warning", access_log=False, server_header=False,
         lifespan="off", ws="none", backlog=_BACKLOG, timeout_keep_alive=_IDLE_SECONDS,
     )  # fmt: skip
-    with _explained(host, port):
-        listening.listen(_BACKLOG)
-    shown = f"[{host}]" if ":" in host else host
-    print(f"Serving {workdir} at http://{shown}:{port}/ until Ctrl-C.", flush=True)
     server = _Server(config)
-    server.run([listening])
+    with _listen(host, port) as listening:
+        address, port = listening.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        print(f"Serving {workdir} at http://{shown}:{port}/ until Ctrl-C.", flush=True)
+        server.run([listening])
     if server.force_exit:
         raise RuntimeError("Stopped by a second Ctrl-C: requests that waited were not answered.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens, so that whoever connects from now on will be served."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise RuntimeError(
+            f"The host is not known: {error.strerror}. Received: host={host}. Give another --host."
+        ) from error
+    except OSError as error:
+        why = _WHY.get(error.errno or 0, os.strerror(error.errno or 0))
+        raise RuntimeError(
+            f"Nothing can listen at this address: {why}. Received: host={host}, port={port}."
+        ) from error
 
 
 class _Server(uvicorn.Server):
@@ -79,19 +87,3 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _explained(host: str, port: int) -> Iterator[None]:
-    """Says what is wrong with an address, and what to do."""
-    try:
-        yield
-    except socket.gaierror as error:
-        raise RuntimeError(
-            f"The host is not known: {error.strerror}. Received: host={host}. Give another --host."
-        ) from error
-    except OSError as error:
-        why = _WHY.get(error.errno or 0, os.strerror(error.errno or 0))
-        raise RuntimeError(
-            f"Nothing can listen at this address: {why}. Received: host={host}, port={port}."
-        ) from error
