@@ -24,6 +24,7 @@ from trainer.serving.uploads import Bounds, Upload
 if TYPE_CHECKING:
     from trainer.inference.classifier import Classifier
 
+_MOST_DECODERS = 8  # Each may need a GiB, for the largest of photographs.
 _REQUESTS_IN_MEMORY = 16  # So many of the largest may be inside at once.
 
 
@@ -53,7 +54,9 @@ class Service:
         self.places = Places(limits.waiting, _REQUESTS_IN_MEMORY * limits.request_bytes)
         self._classifier = classifier
         self._batcher = Batcher(classifier.probabilities, self.metrics.batch)
-        self._pool = ThreadPoolExecutor(machine.cores(), thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(
+            min(machine.cores(), _MOST_DECODERS), thread_name_prefix="decode"
+        )
         self._threads = contextlib.ExitStack()
         self.metrics.watch(
             "photographs_inside", "Photographs of requests that are not answered yet.",
