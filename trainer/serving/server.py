@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
@@ -40,6 +41,7 @@ def run(app: FastAPI, host: str, port: int, workdir: str) -> None:
     Raises:
         RuntimeError: if nothing can listen there, or if a second Ctrl-C cut it short.
     """
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # It warns of each bad form.
     config = uvicorn.Config(
         app, log_config=None, log_level="warning", access_log=False, server_header=False,
         lifespan="off", ws="none", backlog=_BACKLOG, timeout_keep_alive=_IDLE_SECONDS,
