@@ -5,6 +5,7 @@ python -m benchmarks.serving --workdir=W IMAGE...
 
 import contextlib
 import itertools
+import logging
 import re
 import statistics
 import subprocess
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
     """Prints each run's ratios, and their medians."""
     if not arguments:
         raise command.FlagsError("Photographs are needed. Received: none.")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # It tells of each request.
     photographs = [Path(path).read_bytes() for path in arguments]
     keras_settings.import_keras(find_devices=True)
     from trainer.inference.classifier import Classifier

@@ -113,6 +113,7 @@ def test_person_drops_photographs_on_the_page_and_reads_their_bars(
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page()
+        page.set_default_timeout(60_000)  # Other tests may be at work.
         fetched: list[str] = []
         errors: list[str] = []
         page.on("request", lambda request: fetched.append(request.url))
@@ -172,7 +173,7 @@ def test_what_was_accepted_by_sigterm_is_answered_before_the_end(
         wait_until(lambda: not listens(url))
         gate.unlink()
         assert [each.result().status_code for each in asked] == [200] * 40
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read().endswith("Loading TensorFlow and the model ...\n")
 
@@ -187,7 +188,7 @@ def listens(url: str) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

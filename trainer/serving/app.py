@@ -114,7 +114,8 @@ def create(service: Service, shown: Shown) -> FastAPI:
     """
     html = _page(service, shown)
     app = FastAPI(
-        title="Which animal", version=cli.__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
+        title="Which animal", version=cli.__version__,
+        docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
 
     @app.head("/", include_in_schema=False)
