@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from etils import epath
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, Field
 
 import cli
 from cli import page
 from trainer.inference import answers
+from trainer.results.predictions import Prediction
 from trainer.serving import uploads
+from trainer.serving.api import PREDICT
 from trainer.serving.metrics import CONTENT_TYPE
 from trainer.serving.middleware import Observed, WithHeaders
 from trainer.serving.places import Held
@@ -45,68 +46,6 @@ class Shown(NamedTuple):
     reject_below: float | None
 
 
-class _ClassProbability(BaseModel):
-    name: str = Field(alias="class")
-    probability: float
-
-
-class _Answer(BaseModel):
-    image: str
-    answer: str | None = Field(None, description="Only with --reject_below.")
-    predictions: list[_ClassProbability]
-
-
-class _BadImage(BaseModel):
-    image: str
-    reason: str
-
-
-class _Problem(BaseModel):
-    detail: str
-    images: list[_BadImage] = Field(description="The photographs that are to blame, if any is.")
-
-
-_REQUEST = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [uploads.FIELD],
-                    "properties": {
-                        uploads.FIELD: {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "items": {"type": "string", "contentEncoding": "base64"},
-                        },
-                        "image": {"type": "string", "contentEncoding": "base64"},
-                    },
-                }
-            },
-        },
-    }
-}
-_PROBLEMS = {
-    400: "The form or the JSON is not as it should be.",
-    408: "The request took too long to arrive.",
-    413: "The request, one of its files, or their number is too large.",
-    415: "Neither a form nor JSON.",
-    422: "Not all of them are photographs; none is predicted then.",
-    503: "Too many photographs are waiting.",
-}
-
-
 def create(service: Service, shown: Shown) -> FastAPI:
     """Returns the app of a service that is warm.
 
@@ -127,29 +66,10 @@ def create(service: Service, shown: Shown) -> FastAPI:
     async def icon() -> Response:
         return Response(status_code=204)  # Browsers ask for it, whatever the page says.
 
-    @app.post(
-        "/predict",
-        response_model=list[_Answer],
-        openapi_extra=_REQUEST,
-        responses={
-            code: {"model": _Problem, "description": what} for code, what in _PROBLEMS.items()
-        },
-        summary="Says which animals are on photographs.",
-    )
+    @app.post("/predict", **PREDICT)
     async def predict(request: Request) -> JSONResponse:
-        with Held(service.places) as held:
-            arrived = uploads.receive(request, service.bounds, lambda n: held.take(num_bytes=n))
-            async with arrived as photographs:
-                held.take(photographs=len(photographs) - 1)
-                predictions = await service.predict(photographs)
-        return JSONResponse(
-            [
-                answers.answer(
-                    each.name, each.top(shown.top_k), service.classes, shown.reject_below
-                )
-                for each in predictions
-            ]
-        )
+        predictions = await _predict(request, service)
+        return JSONResponse([_answer(each, service, shown) for each in predictions])
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Whether photographs are answered.")
@@ -165,6 +85,20 @@ def create(service: Service, shown: Shown) -> FastAPI:
     app.add_middleware(Observed, metrics=service.metrics, paths=_PATHS)
     app.add_middleware(WithHeaders, headers=_SAFE)
     return app
+
+
+async def _predict(request: Request, service: Service) -> list[Prediction]:
+    """Returns the predictions on a request's photographs, which have their places meanwhile."""
+    with Held(service.places) as held:
+        arriving = uploads.receive(request, service.bounds, lambda n: held.take(num_bytes=n))
+        async with arriving as photographs:
+            held.take(photographs=len(photographs) - 1)
+            return await service.predict(photographs)
+
+
+def _answer(prediction: Prediction, service: Service, shown: Shown) -> dict[str, Any]:
+    top = prediction.top(shown.top_k)
+    return answers.answer(prediction.name, top, service.classes, shown.reject_below)
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
@@ -186,7 +120,7 @@ def _page(service: Service, shown: Shown) -> str:
     return page.render(
         "trainer",
         "serve.html",
-        run=epath.Path(shown.workdir).name,
+        run=epath.Path(shown.workdir).resolve().name,
         classes=service.classes,
         field=uploads.FIELD,
         max_bytes=service.bounds.file_bytes,

@@ -72,23 +72,10 @@ async def receive(
     """
     _check_length(request, bounds)
     bounded = Request(request.scope, _bounded(request.receive, bounds, arrived))
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(_SECONDS_TO_SEND):
-                if kind == "multipart/form-data":
-                    form = await _read_form(bounded, bounds)
-                    stack.push_async_callback(form.close)
-                    uploads = _of_form(form, bounds)
-                elif kind == "application/json":
-                    body = await bounded.body()
-                    uploads = await run_in_threadpool(_of_json, body, bounds)
-                else:
-                    raise RefusalError(
-                        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                        f"{_HOW}, or {_HOW_JSON} as application/json. Received: "
-                        f"{_shown(kind) or 'no content type'}.",
-                    )
+                uploads = await _read(bounded, bounds, stack)
         except TimeoutError as error:
             raise RefusalError(
                 HTTPStatus.REQUEST_TIMEOUT,
@@ -97,6 +84,22 @@ async def receive(
         except ClientDisconnect as error:  # Nobody is there to read it.
             raise RefusalError(HTTPStatus.BAD_REQUEST, "The request was cut off.") from error
         yield uploads
+
+
+async def _read(request: Request, bounds: Bounds, stack: contextlib.AsyncExitStack) -> list[Upload]:
+    """Reads a form or JSON; the files of a form are closed with the stack."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        form = await _read_form(request, bounds)
+        stack.push_async_callback(form.close)
+        return _of_form(form, bounds)
+    if kind == "application/json":
+        return await run_in_threadpool(_of_json, await request.body(), bounds)
+    raise RefusalError(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        f"{_HOW}, or {_HOW_JSON} as application/json. Received: "
+        f"{_shown(kind) or 'no content type'}.",
+    )
 
 
 def _check_length(request: Request, bounds: Bounds) -> None:
