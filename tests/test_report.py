@@ -121,7 +121,7 @@ def test_mistakes_come_first_and_say_which_word_is_the_models(tmp_path) -> None:
     assert "10 of 20 were taken for another class." in page
     figures = re.findall(r'<figure( class="wrong")?>.*?<b><bdi>(.*?)</bdi></b>', page, re.DOTALL)
     wrong, doubted = "cat, taken for dog", "labelled cat, looks like dog"
-    assert figures == [("", doubted)] + [(' class="wrong"', wrong)] * 2 + [("", "cat")] * 2
+    assert figures == [(' class="wrong"', wrong)] * 2 + [("", doubted)] + [("", "cat")] * 2
 
 
 def test_page_under_way_says_so_and_shows_what_is_there(tmp_path) -> None:

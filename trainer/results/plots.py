@@ -157,6 +157,7 @@ def reliability_diagram(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(steps=[2, 5, 10], nbins=5))
         axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.tick_params(axis="x", pad=7)
     return figure
 
 
