@@ -70,6 +70,21 @@ def require_optuna() -> None:
         )
 
 
+def require_serving() -> None:
+    """Refuses to go on without what the server is made of.
+
+    Raises:
+        RuntimeError: if any of it is not installed.
+    """
+    needed = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeError(
+            "A server needs FastAPI and uvicorn, which come with the extra [serve]. Received: an "
+            f"install without {', '.join(missing)}. Install it with `pip install -e '.[serve]'`."
+        )
+
+
 def without_boxes(config: TrainConfig) -> TrainConfig:
     """Leaves out what needs boxes where the dataset has none, as class folders do; says so.
 
