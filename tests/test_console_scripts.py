@@ -22,6 +22,7 @@ OWN_FLAGS = {
     "animals-predict": "--top_k",
     "animals-crossval": "--folds",
     "animals-tune": "--trials",
+    "animals-export": "--quantize",
     "animals-launch": "--backend",
 }
 

@@ -21,6 +21,7 @@ VERBS = {
     "predict": "trainer.predict",
     "crossval": "trainer.crossval",
     "tune": "trainer.tune",
+    "export": "trainer.export",
     "launch": "launch.run",
 }
 FILE = re.compile(

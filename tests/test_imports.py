@@ -23,7 +23,7 @@ ALLOWED = {
 # The rooms and files of a package, floor by floor: each imports from the floors below its own.
 FLOORS = {
     "trainer": [
-        "main evaluate predict crossval tune",
+        "main evaluate predict crossval tune export",
         "tuning exporting serving",
         "preflight cross_validation lr_find",
         "train",
@@ -109,6 +109,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.predict",
         "trainer.crossval",
         "trainer.tune",
+        "trainer.export",
     ],
 )
 def test_module_starts_without_tensorflow(module: str) -> None:
