@@ -19,7 +19,7 @@ def new_folder(output: str) -> Iterator[Path]:
         ValueError: if something is there already, or if no folder can be made there.
         OSError: if what is written finds no room.
     """
-    path = Path(os.path.abspath(output))
+    path = Path(output).resolve()
     _refuse_existing(path, output)
     incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}{INCOMPLETE_SUFFIX}")
     made = _missing_parents(path)
@@ -42,9 +42,9 @@ def new_folder(output: str) -> Iterator[Path]:
 
 def _refuse_existing(path: Path, output: str) -> None:
     """An empty folder holds nothing that could be lost."""
-    if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+    if path.is_dir() and not any(path.iterdir()):
         return
-    if os.path.lexists(path):
+    if path.exists():
         raise ValueError(
             "The output must not be there yet. Received: "
             f"output={output}. Name another --output, or remove it."

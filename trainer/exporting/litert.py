@@ -38,9 +38,7 @@ def write(folder: Path, graph: Graph, representative: Iterable[np.ndarray] | Non
         labels.writestr(_LABELS, "".join(f"{name}\n" for name in graph.classes))
 
 
-def _convert(
-    temporary: Path, graph: Graph, representative: Iterable[np.ndarray] | None
-) -> bytes:
+def _convert(temporary: Path, graph: Graph, representative: Iterable[np.ndarray] | None) -> bytes:
     """Converts from a SavedModel, whose signature gives input and output their names."""
     module = tf.Module()
     module.call = tf.function(

@@ -37,9 +37,7 @@ def write(folder: Path, graph: Graph, representative: Iterable[np.ndarray] | Non
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     function = tf.function(graph.function, autograph=False)
-    model, _ = tf2onnx.convert.from_function(
-        function, input_signature=[graph.images], opset=_OPSET
-    )
+    model, _ = tf2onnx.convert.from_function(function, input_signature=[graph.images], opset=_OPSET)
     _name(model)
     if representative is not None:
         model = _quantize(folder, model, representative)

@@ -1,6 +1,7 @@
 """What an artefact says in its own runtime, compared with what the trained model says."""
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -91,7 +92,7 @@ def answers(
         squares = classifier.squares(batch.jpegs)
         if not names:
             one = dataclasses.replace(batch, jpegs=batch.jpegs[:1])
-            milliseconds = _milliseconds(lambda one=one, squares=squares: of_batch(one, squares[:1]))
+            milliseconds = _milliseconds(functools.partial(of_batch, one, squares[:1]))
         names += batch.names
         labels.append(batch.labels)
         probabilities.append(of_batch(batch, squares))
@@ -132,7 +133,7 @@ def compare(format_name: str, num_bytes: int, found: Answers, expected: Answers)
         accuracy=found.accuracy,
         difference=float(differences[worst]),
         worst=expected.names[worst],
-        changed=tuple(expected.names[row] for row in np.flatnonzero(best - of_found > _TIE)),
+        changed=tuple(expected.names[int(row)] for row in np.flatnonzero(best - of_found > _TIE)),
     )
 
 

@@ -20,8 +20,8 @@ class RunData:
     Attributes:
         data_dir: Where.
         manifest: What is in it.
-        fold: The fold that was held out, counted from 1, of how many, and how they were dealt; None:
-            the run went by the dataset's own splits.
+        fold: The fold that was held out, counted from 1, of how many, and their seed; None: the
+            run went by the dataset's own splits.
     """
 
     data_dir: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -54,7 +55,7 @@ def write(folder: Path, graph: Graph, view: View, image_size: int) -> None:
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _function(call: Callable[[tf.Tensor], _Answers], spec: tf.TensorSpec) -> tf.Function:
+def _function(call: Callable[[tf.Tensor], _Answers], spec: tf.TensorSpec) -> Any:
     return tf.function(call, input_signature=[spec], autograph=False)
 
 
