@@ -15,6 +15,7 @@ from trainer.exporting import card, graph, parity, photographs
 from trainer.exporting.graph import Graph
 from trainer.exporting.parity import Answers, Comparison
 from trainer.exporting.photographs import Batch, RunData
+from trainer.exporting.quiet import quiet
 from trainer.inference.classifier import Classifier
 from trainer.workdir.files import Workdir
 
@@ -79,13 +80,15 @@ class Artefacts:
         """
         self._say(f"Writing {format_name} ...")
         folder.mkdir(exist_ok=True)
-        module = importlib.import_module(f"trainer.exporting.{format_name}")
-        if format_name == "savedmodel":
-            view, image_size = self._classifier.view, self._classifier.image_size
-            module.write(folder, self._graph, view, image_size)
-        else:
-            module.write(folder, self._graph, self._representative() if quantize else None)
-        found = self._answers(self._asking(module.Opened(folder)))
+        with quiet():
+            module = importlib.import_module(f"trainer.exporting.{format_name}")
+            if format_name == "savedmodel":
+                view, image_size = self._classifier.view, self._classifier.image_size
+                module.write(folder, self._graph, view, image_size)
+            else:
+                module.write(folder, self._graph, self._representative() if quantize else None)
+            opened = module.Opened(folder)
+        found = self._answers(self._asking(opened))
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         comparison = parity.compare(format_name, size, found, self._expected)
         if quantize:

@@ -1,4 +1,4 @@
-"""What lies beside an exported model: its card, the names of its classes, a script that predicts."""
+"""What lies beside an exported model: its card, its classes' names, a script that predicts."""
 
 import dataclasses
 from collections.abc import Mapping
