@@ -60,7 +60,17 @@ def _function(call: Callable[[tf.Tensor], _Answers], spec: tf.TensorSpec) -> Any
 
 
 def _as_stored(jpeg: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Returns a JPEG no larger than those of the dataset, which a build has shrunk."""
+    """Returns a JPEG no larger than those of the dataset, which a build has shrunk.
+
+    One of too many pixels is an error before it is decoded, as it is to a build.
+    """
+    stored = tf.io.extract_jpeg_shape(jpeg, tf.int32)[:2]
+    num_pixels = tf.reduce_prod(tf.cast(stored, tf.int64))
+    allowed = tf.debugging.Assert(
+        num_pixels <= images.MAX_PIXELS, ["A photograph has too many pixels:", num_pixels]
+    )
+    with tf.control_dependencies([allowed]):
+        jpeg = tf.identity(jpeg)
     if not image_size:
         return jpeg
 
@@ -71,7 +81,7 @@ def _as_stored(jpeg: tf.Tensor, image_size: int) -> tf.Tensor:
         pixels = tf.saturate_cast(tf.round(smaller), tf.uint8)
         return tf.io.encode_jpeg(pixels, quality=images.JPEG_QUALITY)
 
-    shape = tf.cast(tf.io.extract_jpeg_shape(jpeg)[:2], tf.float32)
+    shape = tf.cast(stored, tf.float32)
     return tf.cond(tf.reduce_min(shape) > image_size, shrink, lambda: jpeg)
 
 
