@@ -40,7 +40,11 @@ WITHOUT_TENSORFLOW = REPOSITORY / "tests/support/without_tensorflow"
 def write_run(folder: Path, data_dir: Path, **recipe: object) -> Path:
     manifest = read_manifest(data_dir)
     run = trained_run.write(
-        folder, classes=manifest.classes, image_size=128, digest=manifest.digest, **recipe
+        folder,
+        classes=manifest.classes,
+        image_size=manifest.options["image_size"],
+        digest=manifest.digest,
+        **recipe,
     )
     config = json.loads((run / "config.json").read_text())
     flags = {"data_dir": str(data_dir), "workdir": str(run)}
@@ -79,7 +83,7 @@ def test_artefact_answers_as_the_model_does_for_any_number_of_photographs(
     for rows in (slice(0, 1), slice(0, 3), slice(0, 9)):
         found = opened.of_rgb(squares[rows].astype(np.float32))
         np.testing.assert_allclose(found, expected[rows], atol=1e-5)
-    assert len(set(expected.argmax(axis=1))) > 1
+    assert np.ptp(expected, axis=0).max() > 0.05
 
 
 def test_savedmodel_takes_jpegs_of_any_size_and_names_their_classes(
@@ -96,10 +100,9 @@ def test_savedmodel_takes_jpegs_of_any_size_and_names_their_classes(
     signature = tf.saved_model.load(str(exported[0] / "savedmodel")).signatures["serving_default"]
     answer = signature(jpegs=tf.constant(files))
     np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)  # Shrunk otherwise.
-    np.testing.assert_allclose(answer["probabilities"][:2], expected[:2], atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"][:3], expected[:3], atol=1e-5)
     best = [trained.classes[i] for i in expected.argmax(axis=1)]
     assert [name.decode() for name in answer["classes"].numpy()] == best
-    assert signature(jpegs=tf.constant([], tf.string))["probabilities"].shape == (0, 8)
     start = files[0].index(b"\xff\xc0") + 5  # Height and width in the JPEG's frame header.
     bomb = files[0][:start] + (20_000).to_bytes(2, "big") * 2 + files[0][start + 4 :]
     with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
@@ -145,7 +148,7 @@ def test_table_and_folder_hold_every_format_and_nothing_else(exported: tuple[Pat
 
 HEADS = [
     {"head": "gap", "precision": "mixed_float16"},
-    {"head": "gem", "feature_norm": "power_l2", "test_views": "scales"},
+    {"head": "gem", "feature_norm": "power_l2"},
     {
         **LINEAR, "head": "places", "feature_norm": "standardize", "test_views": "flip",
         "precision": "mixed_bfloat16",
@@ -188,7 +191,9 @@ def test_script_makes_the_square_that_the_model_was_trained_on(fit: str, tmp_pat
         expected = View(96, fit=fit).square(tf.constant(path.read_bytes())).numpy().astype(int)
         names = {"path": path, "Image": Image, "ImageOps": ImageOps}
         exec(f"if True:\n{made}", names)
-        assert np.abs(np.asarray(names["square"], int) - expected).max() <= 2
+        differences = np.abs(np.asarray(names["square"], int) - expected)
+        assert np.mean(differences > 2) < 0.02  # At a crop's edges, colours are decoded otherwise.
+        assert differences.mean() < 0.5
 
 
 @pytest.mark.parametrize("name", ["onnx", "litert"])
@@ -248,7 +253,7 @@ def test_card_has_what_model_hubs_read(exported: tuple[Path, str]) -> None:
             lambda p: p[:, ::-1],
             "says another class than the trained model. Received: 9 photographs",
         ),
-        (lambda p: p * np.nan, "differs by inf"),
+        (lambda p: p * np.nan, "the largest difference of a probability is inf"),
     ],
 )
 def test_artefact_that_answers_otherwise_is_refused_and_leaves_nothing(
