@@ -189,7 +189,7 @@ def test_script_makes_the_square_that_the_model_was_trained_on(fit: str, tmp_pat
         path = tmp_path / f"{number}.jpg"
         Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC).save(path, quality=95)
         expected = View(96, fit=fit).square(tf.constant(path.read_bytes())).numpy().astype(int)
-        names = {"path": path, "Image": Image, "ImageOps": ImageOps}
+        names = {"path": path, "Image": Image, "ImageOps": ImageOps, "io": io}
         exec(f"if True:\n{made}", names)
         differences = np.abs(np.asarray(names["square"], int) - expected)
         assert np.mean(differences > 2) < 0.02  # At a crop's edges, colours are decoded otherwise.
