@@ -22,7 +22,9 @@ COMMANDS = {
     "trainer.predict": "animals predict",
     "trainer.crossval": "animals crossval",
     "trainer.tune": "animals tune",
+    "trainer.explain": "animals explain",
     "trainer.export": "animals export",
+    "trainer.serve": "animals serve",
     "launch.run": "animals launch",
 }
 
