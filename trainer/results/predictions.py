@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from trainer.inference.answers import top
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # Arrays do not compare to one truth value.
 class Prediction:
@@ -24,8 +26,7 @@ class Prediction:
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """Returns (class index, probability) of the k most probable classes, best first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(int(i), float(self.probabilities[i])) for i in order]
+        return top(self.probabilities, k)
 
     @property
     def predicted(self) -> int:
