@@ -75,8 +75,6 @@ def main(arguments: list[str]) -> None:
     jpegs = read(selection.photographs, image_size, complaints.add)
     answers = predict(jpegs, config.workdir, config.reject_below)
     write(answers, classes, config, len(selection.photographs))
-    if words := selection.passed_over_in_words():
-        _say(words)
     if complaints.count:
         sys.exit(command.FAILED)
 
@@ -148,12 +146,14 @@ def check_workdir(workdir: str) -> tuple["Workdir", list[str], int]:
 
 
 def find(arguments: Sequence[str], save_dir: str | None) -> "Selection":
-    """Returns the photographs that arguments name, and says that there are many."""
+    """Returns the photographs that arguments name; says that there are many, and what is none."""
     from trainer.inference import selection
 
     if selection.LIST in arguments and sys.stdin.isatty():
         _say("Reading paths from the keyboard, one a line; Ctrl-D ends the list ...")
     found = selection.select(arguments, sys.stdin.buffer, leave_out=save_dir)
+    if words := found.passed_over_in_words():
+        _say(words)
     if len(found.photographs) > _MANY:
         _say(f"Reading {len(found.photographs):,} photographs ...")
     return found

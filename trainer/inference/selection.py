@@ -1,6 +1,7 @@
 """Finds the photographs that a person names: files, folders, patterns, a list of paths."""
 
 import dataclasses
+import fnmatch
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ LIST = "-"
 """The argument that stands for a list of paths on standard input."""
 
 _PHOTOGRAPHS_BEGIN = (b"\xff\xd8\xff", b"\x89PNG")
+_ANY_DEPTH = "**"
 _HEAD = 1024  # Bytes.
 
 
@@ -87,16 +89,34 @@ def _add(found: Selection, name: str, path: str, leave_out: str | None) -> None:
 
 
 def _add_matches(found: Selection, name: str, pattern: str, leave_out: str | None) -> None:
+    parts = Path(pattern).parts
+    deep = parts.index(_ANY_DEPTH) if _ANY_DEPTH in parts else len(parts)
+    matched = glob.glob(str(Path(*parts[:deep])))  # noqa: PTH207  Path's takes no absolute pattern.
     files: list[str] = []
-    matched = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path's takes no absolute pattern.
-    matches = [_literal(match) for match in sorted(matched)]
-    for match in matches:
-        # With `**`, a folder's files match too.
-        below = [] if "**" in pattern else _below(found, Path(match), leave_out)
-        files += below if _is_folder(match) else [match]
-    if not matches:
+    for match in sorted(matched):
+        if not _is_folder(match):
+            files += [match] if deep == len(parts) else []
+            continue
+        for file in _below(found, Path(match), leave_out):
+            if _matches(Path(file).relative_to(match).parts, parts[deep:]):
+                files.append(file)
+    if not files:
         raise ValueError("No file matches this pattern.")
     _add_photographs(found, name, files, "among what it matches")
+
+
+def _matches(file: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a pattern's parts match those of a file, or of a folder that it is in.
+
+    Python's own search below `**` follows links that lead up, again and again.
+    """
+    if not pattern:
+        return True
+    if pattern[0] == _ANY_DEPTH and _matches(file, pattern[1:]):
+        return True
+    if not file or (pattern[0] != _ANY_DEPTH and not fnmatch.fnmatchcase(file[0], pattern[0])):
+        return False
+    return _matches(file[1:], pattern if pattern[0] == _ANY_DEPTH else pattern[1:])
 
 
 def _add_photographs(found: Selection, name: str, files: Sequence[str], where: str) -> None:
@@ -106,7 +126,8 @@ def _add_photographs(found: Selection, name: str, files: Sequence[str], where: s
         beside = f", {len(files):,} of other kinds" if files else ""
         found.errors.append((originals.shown(name), f"No photograph is {where}{beside}."))
         return
-    found.photographs.extend(file for file, is_one in zip(files, are, strict=True) if is_one)
+    photographs = (file for file, is_one in zip(files, are, strict=True) if is_one)
+    found.photographs.extend(map(_literal, photographs))
     found.passed_over.extend(file for file, is_one in zip(files, are, strict=True) if not is_one)
 
 
@@ -120,7 +141,7 @@ def _below(found: Selection, folder: Path, leave_out: str | None) -> Iterator[st
     without = Path(leave_out).resolve() if leave_out else None
     for path in sorted(walk.files(folder, failed)):
         if without is None or not path.resolve().is_relative_to(without):
-            yield _literal(str(path))
+            yield str(path)
 
 
 def _is_folder(path: str) -> bool:
