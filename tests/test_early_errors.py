@@ -244,7 +244,7 @@ import trainer.predict
 from trainer.inference.answers import Answer
 
 said = Answer("photograph.jpg", np.array([0, 0, 0.25, 0.75, 0, 0, 0, 0]))
-trainer.predict.predict = lambda jpegs, *_: ((said, jpeg) for _, jpeg in jpegs)
+trainer.prediction.predict = lambda jpegs, *_: ((said, jpeg) for _, jpeg in jpegs)
 trainer.predict.run()
 """
 

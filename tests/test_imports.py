@@ -25,7 +25,7 @@ FLOORS = {
     "trainer": [
         "main evaluate predict crossval tune",
         "tuning exporting serving",
-        "preflight cross_validation lr_find",
+        "preflight cross_validation lr_find prediction",
         "train",
         "divergence microbatch head_start outcome",
         "run",

@@ -99,9 +99,9 @@ def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_it
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(jpeg(0))
     code = (
-        "import io; from trainer import predict; from trainer.inference import selection; "
+        "import io; from trainer import prediction; from trainer.inference import selection; "
         "found = selection.select(['~/photo.jpg', 'http://h/x.jpg'], io.BytesIO()); "
-        "[(name, _)] = predict.read(found.photographs, 16, print); "
+        "[(name, _)] = prediction.read(found.photographs, 16, print); "
         "[(_, said)] = found.errors; print(name, said)"
     )
     done = subprocess.run(

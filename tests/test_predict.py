@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support import trained_run
 from tests.support.coco_folder import jpeg
 from tfrecords import heif, walk
-from trainer import predict
+from trainer import prediction
 from trainer.inference import rejection
 from trainer.inference.answers import Answer, Csv, Json, Text
 from trainer.inference.classifier import Classifier
@@ -147,7 +147,7 @@ def test_each_bad_image_gets_a_line_and_the_others_are_read(tmp_path: Path) -> N
     loop.symlink_to(loop)
     paths = [str(path) for path in (whole, cut, pipe, loop, long, tmp_path / "no", odd)]
     errors: dict[str, str] = {}
-    jpegs = list(predict.read(found(*paths).photographs, 256, errors.__setitem__))
+    jpegs = list(prediction.read(found(*paths).photographs, 256, errors.__setitem__))
     assert jpegs == [(str(whole), jpeg(1)), (rf"{tmp_path}/caf\xe9.jpg", jpeg(2))]
     hint = "Give a photograph, such as a JPEG or a PNG."
     assert errors == {
@@ -168,7 +168,7 @@ def test_photographs_whose_names_look_alike_and_one_given_twice_are_all_answered
     gone = str(tmp_path / "gone.jpg")
     given = [str(escaped), gone, str(latin), str(escaped), gone]
     errors: list[str] = []
-    jpegs = list(predict.read(given, 256, lambda name, _: errors.append(name)))
+    jpegs = list(prediction.read(given, 256, lambda name, _: errors.append(name)))
     assert jpegs == [(str(escaped), jpeg(number)) for number in (1, 0, 1)]
     assert errors == [gone, gone]
 
@@ -183,14 +183,14 @@ def test_heic_and_avif_are_read_where_their_plug_ins_are(
     pixels.save(tmp_path / "2.avif")
     photographs = found(tmp_path).photographs
     assert [Path(path).name for path in photographs] == ["1.heic", "2.avif"]
-    assert len([*predict.read(photographs, 32, pytest.fail)]) == 2
+    assert len([*prediction.read(photographs, 32, pytest.fail)]) == 2
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(heif.features, "check", lambda name: False)
     monkeypatch.setattr(Image, "open", lambda *_, **__: (_ for _ in ()).throw(
         Image.UnidentifiedImageError("no")
     ))  # fmt: skip
     errors: list[str] = []
-    assert [*predict.read(photographs, 32, lambda _, reason: errors.append(reason))] == []
+    assert [*prediction.read(photographs, 32, lambda _, reason: errors.append(reason))] == []
     assert [error.split(":")[0] for error in errors] == [
         "HEIC needs the extra [heic]", "AVIF needs the extra [heic]",
     ]  # fmt: skip
@@ -280,7 +280,7 @@ def test_many_are_read_predicted_and_answered_in_batches(
             yield name, content
 
     known, names, rows = [], [], []
-    for answer, _ in predict.predict(photographs(), str(run), reject_below=0.99):
+    for answer, _ in prediction.predict(photographs(), str(run), reject_below=0.99):
         known.append(len(read))
         names.append(answer.name)
         rows.append(answer.probabilities)
@@ -291,8 +291,8 @@ def test_many_are_read_predicted_and_answered_in_batches(
     np.testing.assert_array_equal(rows, expected)
 
 
-def config(**options: object) -> predict.PredictConfig:
-    return predict.PredictConfig(workdir="run", **options)
+def config(**options: object) -> prediction.PredictConfig:
+    return prediction.PredictConfig(workdir="run", **options)
 
 
 def answered(count: int) -> Iterator[tuple[Answer, bytes]]:
@@ -309,7 +309,7 @@ def test_what_was_printed_before_an_interruption_is_whole(
 
     options = config(format="json", save_dir=str(tmp_path / "saved"))
     with pytest.raises(KeyboardInterrupt):
-        predict.write(interrupted(), CLASSES, options, 10)
+        prediction.write(interrupted(), CLASSES, options, 10)
     assert len(json.loads(capsys.readouterr().out)) == 2
     assert (tmp_path / "saved" / "predictions.csv").read_text().count("Dog.jpg") == 2
 
@@ -317,16 +317,16 @@ def test_what_was_printed_before_an_interruption_is_whole(
 def test_nobody_who_reads_on_ends_it_unless_something_is_left_to_draw(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("trainer.predict.streams.takes_more", lambda _: False)
+    monkeypatch.setattr("trainer.prediction.streams.takes_more", lambda _: False)
     drawn: list[int] = []
     monkeypatch.setattr(
         "trainer.results.plots.draw_predictions", lambda some, *_: drawn.append(len(some))
     )
     left = answered(100)
-    predict.write(left, CLASSES, config(), 100)
+    prediction.write(left, CLASSES, config(), 100)
     assert len([*left]) == 99
     left = answered(100)
-    predict.write(left, CLASSES, config(plot=str(tmp_path / "plot.png")), 100)
+    prediction.write(left, CLASSES, config(plot=str(tmp_path / "plot.png")), 100)
     assert len([*left]) == 40
     assert drawn == [60]
 
@@ -339,7 +339,7 @@ def test_picture_shows_the_first_of_many_and_says_so(
         "trainer.results.plots.draw_predictions", lambda some, *_: drawn.append(len(some))
     )
     for count in (60, 400):
-        predict.write(answered(count), CLASSES, config(plot=str(tmp_path / "plot.png")), count)
+        prediction.write(answered(count), CLASSES, config(plot=str(tmp_path / "plot.png")), count)
     assert drawn == [60, 60]
     assert capsys.readouterr().err == "The picture shows the first 60 of 400.\n"
 
@@ -348,7 +348,7 @@ def test_saved_pictures_have_names_of_their_own_within_the_folder(tmp_path: Path
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "predictions.csv").symlink_to(tmp_path / "elsewhere.csv")
-    predict.write(answered(2), CLASSES, config(save_dir=str(folder), overwrite=True), 2)
+    prediction.write(answered(2), CLASSES, config(save_dir=str(folder), overwrite=True), 2)
     assert sorted(path.name for path in folder.iterdir()) == [
         "Dog.jpg-2.png", "Dog.jpg.png", "predictions.csv",
     ]  # fmt: skip
@@ -357,8 +357,8 @@ def test_saved_pictures_have_names_of_their_own_within_the_folder(tmp_path: Path
     assert (folder / "predictions.csv").read_text().startswith("image,predicted,probability,cat,")
     assert not (tmp_path / "elsewhere.csv").exists()
     with pytest.raises(ValueError, match="new or an empty folder"):
-        predict.check_save_dir(str(folder), overwrite=False)
-    predict.check_save_dir(str(folder), overwrite=True)
+        prediction.check_save_dir(str(folder), overwrite=False)
+    prediction.check_save_dir(str(folder), overwrite=True)
 
 
 @pytest.mark.parametrize(
