@@ -19,6 +19,7 @@ from trainer.loop.timing import Timing
 from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
 from trainer.results import evaluation
+from trainer.tracking.trackers import Trackers
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
 from trainer.workdir.train_state import TrainState
@@ -38,6 +39,7 @@ class Run:
         state: The train state: how far it is.
         photographs: What it trains from, unless there are features.
         features: What it trains from once they are computed; None: from the photographs.
+        trackers: What is told of it, beside TensorBoard.
         timing: Where the time of this process's steps goes.
     """
 
@@ -54,6 +56,7 @@ class Run:
     workers: Workers
     photographs: PhotographSource
     features: FeatureSource | None
+    trackers: Trackers
     timing: Timing = dataclasses.field(default_factory=Timing)
 
     @property
