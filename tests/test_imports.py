@@ -31,7 +31,7 @@ FLOORS = {
         "run",
         "features results",
         "inference",
-        "data loop checks",
+        "data loop checks tracking",
         "distribute workdir",
         "model",
         "numerics",

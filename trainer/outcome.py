@@ -18,14 +18,16 @@ from trainer.model import freezing
 from trainer.model.classifier import for_inference
 from trainer.model.learning_rate import scaled_rate
 from trainer.model.moving_average import averaged
-from trainer.results import evaluation, report
+from trainer.results import confusion, evaluation, report
 from trainer.results.figures import figures_of_nothing
-from trainer.results.predictions import Prediction
+from trainer.results.predictions import Prediction, in_words
 from trainer.run import Run
+from trainer.tracking import tensorboard_summaries
 from trainer.workdir import history, provenance
 from trainer.workdir.files import write_json
 
 _PHOTOGRAPHS_IN_REPORT = 24
+_PHOTOGRAPHS_TRACKED = 9
 
 
 def predict_validation(
@@ -97,6 +99,22 @@ def write(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
         predictions=shown,
         classes=run.train_split.classes,
     )
+    track(run, figures, shown)
+
+
+def track(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> None:
+    """Tells TensorBoard and the other trackers what came out."""
+    workdir, classes = run.workdir, run.train_split.classes
+    pictures = {}
+    if shown and not run.config.fold:  # A fold is judged together with the others.
+        pictures["confusion matrix"] = confusion.picture(figures["confusion_matrix"], classes)
+        for number, each in enumerate(shown[:_PHOTOGRAPHS_TRACKED], start=1):
+            pictures[f"predictions/{number}: {in_words(each, classes)}"] = each.image
+    tensorboard_summaries.write(
+        workdir.tensorboard, run.settings, figures, pictures, len(run.state.history)
+    )
+    files = [workdir.config, workdir.history, workdir.metrics, workdir.report]
+    run.trackers.finish(figures, files, pictures)
 
 
 def _title(run: Run) -> report.Title:

@@ -60,6 +60,11 @@ class Run:
     timing: Timing = dataclasses.field(default_factory=Timing)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What trackers are told that it was asked for, {name: value}."""
+        return {**self.identity["recipe"], "dataset": self.identity["data"]["digest"]}
+
+    @property
     def splits(self) -> list[Split]:
         """The splits that the run reads."""
         return [self.train_split, *([self.val_split] if self.val_split else [])]

@@ -1,7 +1,7 @@
 """What the model says of one photograph."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -42,3 +42,12 @@ class Prediction:
 def mistakes_first(predictions: Iterable[Prediction]) -> list[Prediction]:
     """Mistakes first, the most confident before the others; then the rest, in their order."""
     return sorted(predictions, key=lambda p: -float(p.probabilities.max()) if p.is_wrong else 1.0)
+
+
+def in_words(prediction: Prediction, classes: Sequence[str]) -> str:
+    """Returns `dog 99.75%`, and what it is where that is another class."""
+    [(best, probability)] = prediction.top(1)
+    said = f"{classes[best]} {probability:.2%}"
+    if prediction.label is not None and prediction.is_wrong:
+        return f"{said}, is {classes[prediction.label]}"
+    return said

@@ -1,12 +1,7 @@
-"""The trackers of a run: what they are told, and that none of them can stop it.
-
-    trackers = Trackers(["mlflow"], workdir)
-    with trackers.following({"epochs": 20}, rows=[]):
-        trackers.log({"loss": 0.4}, step=1)
-        trackers.finish({"accuracy": 0.9}, files=[], pictures={})
-"""
+"""The trackers of a run: what they are told, and that none of them can stop it."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -43,6 +38,11 @@ class Tracker(Protocol):
 class Trackers:
     """Tells several trackers the same.
 
+        trackers = Trackers(["mlflow"], workdir)
+        with trackers.following({"epochs": 20}, rows=[]):
+            trackers.log({"loss": 0.4}, step=1)
+            trackers.finish({"accuracy": 0.9}, files=[], pictures={})
+
     One that fails is left out from then on, which a warning says once: training goes on. The ids of
     their runs are kept in the workdir, so that a run that is resumed is one run there too.
 
@@ -66,7 +66,7 @@ class Trackers:
             rows: Its epochs so far; a tracker that has not seen the run is told of them.
         """
         for name in self._names:
-            self._try(name, lambda name=name: self._start(name, settings, rows))
+            self._try(name, functools.partial(self._start, name, settings, rows))
         is_done = False
         try:
             yield
@@ -75,8 +75,8 @@ class Trackers:
             self._tell(lambda tracker: tracker.close(is_done))
             self._running = {}
 
-    def log(self, row: Mapping[str, float], step: int) -> None:
-        """Tells of a step's numbers; those that are NaN are none."""
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Tells of a step's numbers; NaN is none."""
         self._tell(lambda tracker: tracker.log(_numbers(row), step))
 
     def finish(
@@ -112,7 +112,7 @@ class Trackers:
 
     def _tell(self, what: Callable[[Tracker], None]) -> None:
         for name, tracker in [*self._running.items()]:
-            self._try(name, lambda tracker=tracker: what(tracker))
+            self._try(name, functools.partial(what, tracker))
 
     def _try(self, name: str, action: Callable[[], None]) -> None:
         try:

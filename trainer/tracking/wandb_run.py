@@ -1,10 +1,11 @@
 """A run as Weights & Biases keeps it: in the workdir, unless WANDB_MODE and WANDB_DIR say other."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from etils import epath
 
@@ -23,13 +24,13 @@ class WandbRun:
     """
 
     def __init__(self, root: epath.Path, settings: Mapping[str, Any], known: str | None) -> None:
-        mode = None if os.environ.get("WANDB_MODE") else "offline"
+        mode: Literal["offline"] | None = None if os.environ.get("WANDB_MODE") else "offline"
         if mode:  # Its errors are not sent either.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         folder = Path(root).resolve()
-        self.id = known or wandb.util.generate_id()
+        self.id = known or secrets.token_hex(4)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _NAME),
             name=os.environ.get("WANDB_NAME", folder.name),
