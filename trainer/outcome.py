@@ -108,8 +108,9 @@ def track(run: Run, figures: dict[str, Any], shown: Sequence[Prediction]) -> Non
     pictures = {}
     if shown and not run.config.fold:  # A fold is judged together with the others.
         pictures["confusion matrix"] = confusion.picture(figures["confusion_matrix"], classes)
+        group = f"predictions after epoch {len(run.state.history)}"
         for number, each in enumerate(shown[:_PHOTOGRAPHS_TRACKED], start=1):
-            pictures[f"predictions/{number}: {in_words(each, classes)}"] = each.image
+            pictures[f"{group}/{number}: {in_words(each, classes)}"] = each.image
     tensorboard_summaries.write(
         workdir.tensorboard, run.settings, figures, pictures, len(run.state.history)
     )

@@ -35,7 +35,7 @@ class WandbRun:
             project=os.environ.get("WANDB_PROJECT", _NAME),
             name=os.environ.get("WANDB_NAME", folder.name),
             id=self.id,
-            resume="allow",
+            resume=None if os.environ.get("WANDB_MODE", "offline") == "offline" else "allow",
             mode=mode,
             dir=None if os.environ.get("WANDB_DIR") else str(folder),
             # What is printed is the trainer's alone.
