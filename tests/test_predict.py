@@ -263,7 +263,7 @@ FIGURES = {
 )
 def test_threshold_is_said_in_terms_of_the_runs_validation(threshold: float, says: str) -> None:
     said = rejection.in_words(FIGURES, threshold)
-    assert said == f"Of the run's 200 validation photographs {says} are right."
+    assert said == f"Of the run's 200 validation photographs {says}, or more, are right."
     assert rejection.in_words({"num_examples": 200}, threshold) is None
 
 

@@ -15,6 +15,7 @@ from trainer.data.source import PhotographSource, Source
 from trainer.data.split import Split
 from trainer.distribute.workers import Workers
 from trainer.features.source import FeatureSource
+from trainer.loop.phases import Phases
 from trainer.loop.timing import Timing
 from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
@@ -41,6 +42,7 @@ class Run:
         features: What it trains from once they are computed; None: from the photographs.
         trackers: What is told of it, beside TensorBoard.
         timing: Where the time of this process's steps goes.
+        phases: Where all of its time goes.
     """
 
     config: TrainConfig
@@ -58,6 +60,7 @@ class Run:
     features: FeatureSource | None
     trackers: Trackers
     timing: Timing = dataclasses.field(default_factory=Timing)
+    phases: Phases = dataclasses.field(default_factory=Phases)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -24,6 +24,6 @@ def in_words(figures: Mapping[str, Any], threshold: float) -> str | None:
     sure = round(row["coverage"] * count)
     return (
         f"Of the run's {count:,} validation photographs {sure:,} are at least "
-        f"{row['threshold']:.2%} sure of their class, and {row['precision']:.0%} of those are "
-        "right."
+        f"{row['threshold']:.2%} sure of their class, and {row['precision']:.0%} of those, or "
+        "more, are right."
     )
