@@ -241,7 +241,7 @@ ANSWERED = """
 import sys
 import numpy as np
 import trainer.predict
-from trainer.inference.answers import Answer
+from trainer.inference.formats import Answer
 
 said = Answer("photograph.jpg", np.array([0, 0, 0.25, 0.75, 0, 0, 0, 0]))
 trainer.prediction.predict = lambda jpegs, *_: ((said, jpeg) for _, jpeg in jpegs)

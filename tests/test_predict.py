@@ -17,8 +17,8 @@ from tests.support.coco_folder import jpeg
 from tfrecords import heif, walk
 from trainer import prediction
 from trainer.inference import rejection
-from trainer.inference.answers import Answer, Csv, Json, Text
 from trainer.inference.classifier import Classifier
+from trainer.inference.formats import Answer, Csv, Json, Text
 from trainer.inference.selection import Selection, select
 from trainer.results import saved_predictions
 
@@ -228,7 +228,9 @@ def test_json_is_written_piece_by_piece_as_it_would_be_at_once(count: int) -> No
         ]},
     ][:count]  # fmt: skip
     judged = json.loads(written(Json(CLASSES, 1), JUDGED))
-    assert [entry["rejected"] for entry in judged] == [False, True]
+    assert [(entry["rejected"], entry["answer"]) for entry in judged] == [
+        (False, "cat"), (True, "none of these"),
+    ]  # fmt: skip
 
 
 def test_csv_gives_every_probability_back_and_quotes_as_rfc_4180_does() -> None:

@@ -18,7 +18,7 @@ from trainer import keras_settings
 if TYPE_CHECKING:
     import numpy as np
 
-    from trainer.inference.answers import Answer, Format
+    from trainer.inference.formats import Answer, Format
     from trainer.inference.selection import Selection
     from trainer.results.predictions import Prediction
     from trainer.results.saved_predictions import SavedPredictions
@@ -207,7 +207,7 @@ def predict(
         workdir: Of a trained run.
         reject_below: An answer whose most probable class is less probable is rejected.
     """
-    from trainer.inference.answers import Answer
+    from trainer.inference.formats import Answer
 
     if not (batch := list(itertools.islice(jpegs, _BATCH_SIZE))):
         return
@@ -218,7 +218,7 @@ def predict(
     classifier = Classifier.load(workdir)
 
     def is_rejected(row: "np.ndarray") -> bool | None:
-        return None if reject_below is None else bool(row.max() < reject_below)
+        return None if reject_below is None else float(row.max()) < reject_below
 
     while batch:
         rows = classifier.probabilities(classifier.squares([jpeg for _, jpeg in batch]))
@@ -280,7 +280,7 @@ def draw(
 
 
 def _format(config: PredictConfig, classes: Sequence[str]) -> "Format":
-    from trainer.inference.answers import Csv, Json, Text
+    from trainer.inference.formats import Csv, Json, Text
 
     if config.format == "text":
         return Text(classes, config.top_k)

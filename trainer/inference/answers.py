@@ -1,114 +1,28 @@
-"""What a model says of photographs, as text, JSON or CSV."""
+"""What a program is told of a photograph: its name and its classes, best first."""
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-_NONE_OF_THESE = "none of these"
+NONE = "none of these"
 
 
-class Answer(NamedTuple):
-    """What is said of one photograph.
+def answer(
+    name: str,
+    top: Sequence[tuple[int, float]],
+    classes: Sequence[str],
+    rejected: bool | None = None,
+) -> dict[str, Any]:
+    """Returns it as JSON has it.
 
-    Attributes:
+    Args:
         name: The photograph's.
-        probabilities: float [num_classes]; they add up to 1.
-        rejected: Whether no class is probable enough; None: that was not asked.
+        top: Index and probability of the most probable classes, best first.
+        classes: Names, in the order of the indices.
+        rejected: Whether the best is not probable enough: `answer` is `none of these`, and else its
+            class; None: that was not asked, and there is no `answer`.
     """
-
-    name: str
-    probabilities: np.ndarray
-    rejected: bool | None = None
-
-
-def top(probabilities: np.ndarray, k: int) -> list[tuple[int, float]]:
-    """Returns (class index, probability) of the k most probable classes, best first."""
-    order = np.argsort(-probabilities, kind="stable")[:k]
-    return [(int(i), float(probabilities[i])) for i in order]
-
-
-class Format(Protocol):
-    """How answers are written one after the other."""
-
-    def write(self, answer: Answer) -> str:
-        """Returns the next answer's text."""
-
-    def end(self) -> str:
-        """Returns what stands behind the last of them."""
-
-
-class Text:
-    """For a person: the name of each photograph, then a line a class."""
-
-    def __init__(self, classes: Sequence[str], top_k: int) -> None:
-        self._classes, self._top_k = classes, top_k
-
-    def write(self, answer: Answer) -> str:
-        """Returns a photograph's lines."""
-        lines = [
-            f"Probability {p:.2%} of [{self._classes[i]}]"
-            for i, p in top(answer.probabilities, self._top_k)
-        ]
-        if answer.rejected:
-            lines = [f"None of these (most probable: {lines[0]})"]
-        return "\n".join([answer.name, *lines, ""])
-
-    def end(self) -> str:
-        """Returns nothing."""
-        return ""
-
-
-class Json:
-    """For programs: a list with an object a photograph."""
-
-    def __init__(self, classes: Sequence[str], top_k: int) -> None:
-        self._classes, self._top_k = classes, top_k
-        self._before = "[\n"
-
-    def write(self, answer: Answer) -> str:
-        """Returns a photograph's object, as `json.dumps` of the whole list has it."""
-        before, self._before = self._before, ",\n"
-        entry = describe(answer, self._classes, self._top_k)
-        return before + json.dumps([entry], indent=2).removeprefix("[\n").removesuffix("\n]")
-
-    def end(self) -> str:
-        """Returns the end of the list."""
-        return "[]\n" if self._before == "[\n" else "\n]\n"
-
-
-def describe(answer: Answer, classes: Sequence[str], top_k: int) -> Mapping[str, Any]:
-    """Returns an answer as JSON has it."""
-    rejected = {} if answer.rejected is None else {"rejected": answer.rejected}
-    ranked = top(answer.probabilities, top_k)
-    predictions = [{"class": classes[i], "probability": p} for i, p in ranked]
-    return {"image": answer.name, **rejected, "predictions": predictions}
-
-
-class Csv:
-    """For tables: a row a photograph, with a column a class (RFC 4180)."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = classes
-        self._before = _row(["image", "predicted", "probability", *classes])
-
-    def write(self, answer: Answer) -> str:
-        """Returns a photograph's row; nine digits give a float32 back, bit for bit."""
-        [(best, _)] = top(answer.probabilities, 1)
-        predicted = _NONE_OF_THESE if answer.rejected else self._classes[best]
-        digits = [f"{probability:.9g}" for probability in answer.probabilities]
-        before, self._before = self._before, ""
-        return before + _row([answer.name, predicted, digits[best], *digits])
-
-    def end(self) -> str:
-        """Returns the header of a table without a row."""
-        return self._before
-
-
-def _row(cells: Sequence[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue()
+    predictions = [{"class": classes[i], "probability": p} for i, p in top]
+    if rejected is None:
+        return {"image": name, "predictions": predictions}
+    said = NONE if rejected else classes[top[0][0]]
+    return {"image": name, "answer": said, "rejected": rejected, "predictions": predictions}

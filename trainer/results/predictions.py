@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trainer.inference.answers import top
+from trainer.inference.formats import top
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # Arrays do not compare to one truth value.

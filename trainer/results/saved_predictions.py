@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from trainer.inference.answers import Answer, Csv
+from trainer.inference.formats import Answer, Csv
 from trainer.results.plots import draw_predictions
 from trainer.results.predictions import Prediction
 
