@@ -245,9 +245,10 @@ def write(
     """
     shown: list[Prediction] = []
     printed = _format(config, classes)
+    first = list(itertools.islice(answers, 1))  # The clock starts once the model is loaded.
     with _saving(config, classes) as saved, _counting(count) as progress:
         try:
-            for answer, jpeg in answers:
+            for answer, jpeg in itertools.chain(first, answers):
                 print(printed.write(answer), end="", flush=True)
                 if saved or _is_wanted(shown, config):
                     shown.append(_to_draw(answer, jpeg))
