@@ -14,6 +14,7 @@ _VERBS = {
     "predict": ("trainer.predict", "Say what is on photographs."),
     "serve": ("trainer.serve", "Answer photographs over HTTP, with a page to drop them on."),
     "crossval": ("trainer.crossval", "Say how good a recipe is, on every photograph by folds."),
+    "export": ("trainer.export", "Take a run away as SavedModel, ONNX or LiteRT, checked."),
     "tune": ("trainer.tune", "Search for the best recipe, on folds of a dataset."),
     "launch": ("launch.run", "Train on a cloud's VM, Slurm, Kubernetes or SkyPilot."),
 }

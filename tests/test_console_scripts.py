@@ -23,6 +23,7 @@ OWN_FLAGS = {
     "animals-serve": "--port",
     "animals-crossval": "--folds",
     "animals-tune": "--trials",
+    "animals-export": "--quantize",
     "animals-launch": "--backend",
 }
 

@@ -22,6 +22,7 @@ VERBS = {
     "serve": "trainer.serve",
     "crossval": "trainer.crossval",
     "tune": "trainer.tune",
+    "export": "trainer.export",
     "launch": "launch.run",
 }
 FILE = re.compile(

@@ -23,7 +23,7 @@ ALLOWED = {
 # The rooms and files of a package, floor by floor: each imports from the floors below its own.
 FLOORS = {
     "trainer": [
-        "main evaluate predict serve crossval tune",
+        "main evaluate predict export serve crossval tune",
         "tuning exporting serving",
         "preflight cross_validation lr_find prediction",
         "train",
@@ -112,6 +112,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.crossval",
         "trainer.tune",
         "trainer.tuning.worker",  # Each worker process imports it.
+        "trainer.export",
     ],
 )
 def test_module_starts_without_tensorflow(module: str) -> None:

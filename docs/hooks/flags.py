@@ -22,6 +22,7 @@ COMMANDS = {
     "trainer.predict": "animals predict",
     "trainer.crossval": "animals crossval",
     "trainer.tune": "animals tune",
+    "trainer.export": "animals export",
     "launch.run": "animals launch",
 }
 
