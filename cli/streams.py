@@ -60,6 +60,17 @@ def failure(stream: TextIO) -> OSError | None:
     return None if error is None or error.errno in _GONE else error
 
 
+def takes_more(stream: TextIO) -> bool:
+    """Whether what is printed still arrives: no longer once the reader has gone.
+
+    Args:
+        stream: As for `failure`.
+    """
+    stream.flush()
+    raw = _raw(stream)
+    return not isinstance(raw, _Output) or raw.failure is None
+
+
 def _open_nothing(number: int, name: str) -> None:
     """The next file to be opened would else take its number, and what libraries print with it."""
     null = os.open(os.devnull, os.O_RDWR)

@@ -136,7 +136,13 @@ EARLY = {
     "text as photograph": (*PREDICT, "text.h5", 1, "text.h5: not an image"),
     "damaged settings": (*PREDICT, "--workdir=cut_config", "photograph.jpg", 1,
                          "it has no data.image_size. Received: cut_config/config.json"),
-    "folder": (*PREDICT, "data", 1, "data: Is a directory. Give data/* for the photographs in it."),
+    "folder": (*PREDICT, "data", 1, "data: No photograph is in this folder, "),
+    "no match": (*PREDICT, "data/*.jpg", 1, "data/*.jpg: No file matches this pattern."),
+    "no probability": (*PREDICT, "--reject_below=0", "photograph.jpg", 2, "must be above 0, and"),
+    "save over files": (*PREDICT, "--save_dir=data", "photograph.jpg", 1,
+                        "new or an empty folder. Received: save_dir=data, which holds files."),
+    "save below a file": (*PREDICT, "--save_dir=text.h5/x", "photograph.jpg", 1,
+                          "The folder of --save_dir cannot be made: Not a directory."),
     "plot as JPEG": (*PREDICT, "--plot=x.jpg", "photograph.jpg", 2, "must be the name of a PNG"),
     "plot below a file": (*PREDICT, "--plot=text.h5/x.png", "photograph.jpg", 1,
                           "The folder of --plot cannot be made: "),
@@ -235,10 +241,10 @@ ANSWERED = """
 import sys
 import numpy as np
 import trainer.predict
-from trainer.results.predictions import Prediction
+from trainer.inference.formats import Answer
 
-said = Prediction("photograph.jpg", np.zeros([8, 8, 3], np.uint8), np.array([0.25, 0.75]))
-trainer.predict.predict = lambda jpegs, workdir: ([said], ["cat", "dog"])
+said = Answer("photograph.jpg", np.array([0, 0, 0.25, 0.75, 0, 0, 0, 0]))
+trainer.prediction.predict = lambda jpegs, *_: ((said, jpeg) for _, jpeg in jpegs)
 trainer.predict.run()
 """
 
@@ -249,8 +255,9 @@ def test_predictions_are_printed_and_then_drawn_whoever_reads_them(
 ) -> None:
     monkeypatch.chdir(inputs)
     plot = tmp_path / "not" / "there yet" / "plot.png"
+    flags = ("--workdir=run", f"--plot={plot}", "--top_k=2")
     with subprocess.Popen(
-        [sys.executable, "-c", ANSWERED, "--workdir=run", f"--plot={plot}", "photograph.jpg"],
+        [sys.executable, "-c", ANSWERED, *flags, "photograph.jpg"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**miniature.environment(), "PYTHONPATH": f"{WITHOUT_TENSORFLOW}:{REPOSITORY}"},
     ) as process:  # fmt: skip

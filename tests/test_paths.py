@@ -63,7 +63,7 @@ PATH_FLAGS = {
     "data_prep.verify": {"data_dir": False},
     "trainer.main": {"data_dir": True, "workdir": True, "weights": True, "cache_dir": False},
     "trainer.evaluate": {"data_dir": True, "workdir": True},
-    "trainer.predict": {"workdir": True, "plot": False},
+    "trainer.predict": {"workdir": True, "plot": False, "save_dir": False},
     "launch.run": {"write_to": False, "python": False},
 }  # fmt: skip
 TRY_EACH = """
@@ -98,11 +98,11 @@ def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_it
     tmp_path: Path,
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(jpeg(0))
-    (tmp_path / "config.json").write_text('{"data": {"image_size": 16}}')
     code = (
-        "from trainer import predict; "
-        "jpegs, errors = predict.read_photographs(['~/photo.jpg', 'http://h/x.jpg'], '.'); "
-        "[(name, _)], [(_, said)] = jpegs, errors; print(name, said)"
+        "import io; from trainer import prediction; from trainer.inference import selection; "
+        "found = selection.select(['~/photo.jpg', 'http://h/x.jpg'], io.BytesIO()); "
+        "[(name, _)] = prediction.read(found.photographs, 16, print); "
+        "[(_, said)] = found.errors; print(name, said)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,

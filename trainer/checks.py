@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+import os
 from collections.abc import Sequence
 
 from etils import epath
@@ -25,8 +26,10 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
         ValueError: if the dataset is missing, incomplete, of one class, or without what the flags
             ask for, or if the workdir holds another run or a dataset, or can be no folder, or if
             the model to start from is none.
+        RuntimeError: if a tracker is not installed.
         WeightsError: if the run starts from a file that cannot be the backbone's weights.
     """
+    require_trackers(config)
     manifest = read_manifest(config.data_dir)
     check_workdir(config.workdir)
     if len(manifest.classes) < 2:
@@ -68,6 +71,29 @@ def require_optuna() -> None:
             "A search needs Optuna, which comes with the extra [tune]. Received: an install "
             "without it. Install it with `pip install -e '.[tune]'`."
         )
+
+
+def require_trackers(config: TrainConfig) -> None:
+    """Refuses to go on without the trackers that are asked for, or a place for them.
+
+    Raises:
+        RuntimeError: if one is not installed.
+        ValueError: if one would go into a workdir that is no folder of this machine.
+    """
+    for name, says_where in (("mlflow", "MLFLOW_TRACKING_URI"), ("wandb", "WANDB_DIR")):
+        if name not in config.tracker_names:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:  # A folder of that name is not the package.
+            raise RuntimeError(
+                f"trackers={name} needs the extra [{name}]. Received: an install without it. "
+                f"Install it with `pip install -e '.[{name}]'`."
+            )
+        if "://" in config.workdir and not os.environ.get(says_where):
+            raise ValueError(
+                f"{name} keeps its files in a folder of this machine. Received: trackers="
+                f"{config.trackers}, workdir={config.workdir}. Say in {says_where} where they go."
+            )
 
 
 def require_serving() -> None:

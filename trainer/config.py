@@ -62,6 +62,14 @@ _Unfreezings = Annotated[
         "must be EPOCH:LAYER, as in 3:block4_conv1,6:block3_conv1",
     ),
 ]
+_TRACKERS = ("mlflow", "wandb")
+_Trackers = Annotated[
+    str,
+    Rule(
+        lambda text: sorted(names := text.split(",")) == sorted({*names} & {*_TRACKERS}),
+        f"must be {' or '.join(_TRACKERS)}, or both with a comma between",
+    ),
+]
 _Steps = Annotated[str, Rule(_are_steps, "must be FIRST:LAST, two steps from 1 on, as in 10:20")]
 
 
@@ -221,6 +229,9 @@ class TrainConfig:
     profile_steps: Machine[_Steps | None] = None
     """FIRST:LAST, as 10:20: steps whose profile goes to WORKDIR/tensorboard; the run's first
     is 1."""
+    trackers: Machine[_Trackers | None] = None
+    """mlflow, wandb, or mlflow,wandb: told of the run too, in the workdir unless their own
+    environment variables say where. Unset: TensorBoard alone, in WORKDIR/tensorboard."""
     lr_find: Machine[bool] = False
     """Try growing learning rates for 100 steps, draw WORKDIR/lr_find.png and suggest one, in place
     of a run; the workdir stays free."""
@@ -347,6 +358,11 @@ class TrainConfig:
         """From which epoch on, the first is 1, which frozen layer and those behind it train."""
         pairs = (entry.split(":") for entry in (self.unfreeze or "").split(",") if entry)
         return tuple((int(epoch), layer) for epoch, layer in pairs)
+
+    @property
+    def tracker_names(self) -> tuple[str, ...]:
+        """The trackers that are told of the run, beside TensorBoard."""
+        return tuple(self.trackers.split(",")) if self.trackers else ()
 
     @property
     def profiled(self) -> tuple[int, int] | None:

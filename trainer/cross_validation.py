@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from trainer.loop import child
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import named
 from trainer.results import (
+    confusion,
     crossval_report,
     label_issues,
     label_issues_file,
@@ -32,12 +33,13 @@ from trainer.results import (
 from trainer.results.predictions_file import Rows
 from trainer.results.report import Photographs, Title
 from trainer.results.selection import select
+from trainer.tracking.trackers import Trackers
 from trainer.workdir.crossval_files import CrossvalFiles, describe
 from trainer.workdir.files import read_json, write_json
 from trainer.workdir.initial_model import dataset_of, identify
 
 _PHOTOGRAPHS_IN_REPORT = 24
-_SET_FOR_EACH = ("workdir", "cache_dir", "fold", "fold_seed")
+_SET_FOR_EACH = ("workdir", "cache_dir", "fold", "fold_seed", "trackers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,7 @@ def cross_validate(
         for repeat, fold in crossval.runs():
             train_fold(crossval, repeat, fold, stop, known)
         figures = summarise(crossval, other)
+        track(crossval, figures)
     words = [pooled.in_words(figures)]
     if figures["against"]:
         words.append(pooled.difference_in_words(figures["against"]))
@@ -225,6 +228,7 @@ def of_fold(crossval: Crossval, repeat: int, fold: int) -> TrainConfig:
         cache_dir=recipe.cache_dir or shared,
         fold=f"{fold}/{crossval.config.folds}",
         fold_seed=crossval.first_seed + repeat - 1,
+        trackers=None,  # They are told of all folds together.
     )
 
 
@@ -296,6 +300,19 @@ def summarise(crossval: Crossval, other: Rows | None) -> dict[str, Any]:
     )
     write_json(files.metrics, figures)  # Last: it says that all is there.
     return figures
+
+
+def track(crossval: Crossval, figures: Mapping[str, Any]) -> None:
+    """Tells the trackers of the figures: of each fold as a step, and of all together."""
+    recipe, files = crossval.recipe, crossval.files
+    trackers = Trackers(recipe.tracker_names, files.root)
+    data = {"dataset": crossval.manifest.digest, "folds": crossval.config.folds}
+    with trackers.following({**recipe.settings(), **data}, rows=[]):
+        for step, fold in enumerate(figures["folds"], start=1):
+            trackers.log(fold, step)
+        matrix = figures["confusion_matrix"]
+        pictures = {"confusion matrix": confusion.picture(matrix, crossval.classes)}
+        trackers.finish(figures, [files.metrics, files.out_of_fold, files.report], pictures)
 
 
 def read_folds(crossval: Crossval) -> np.ndarray:

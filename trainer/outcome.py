@@ -8,18 +8,25 @@ import keras
 import numpy as np
 
 from cli.progress import Progress
+from trainer.data.examples import labels_of
 from trainer.data.split import Split
 from trainer.loop.checkpointing import Stopping
 from trainer.loop.counting import Counting
 from trainer.loop.signals import StopSignals
 from trainer.model.classifier import for_inference
 from trainer.model.moving_average import averaged
-from trainer.results import evaluation
+from trainer.results import confusion, evaluation
 from trainer.results.figures import figures_of_nothing
+from trainer.results.predictions import in_words
+from trainer.results.selection import select
 from trainer.run import Run
 from trainer.run_report import write_report
+from trainer.tracking import tensorboard_summaries
+from trainer.tracking.trackers import Pictures
 from trainer.workdir import history
 from trainer.workdir.files import write_json
+
+_PHOTOGRAPHS_TRACKED = 9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,3 +115,33 @@ def write(run: Run, judgement: Judgement) -> None:
     write_report(run, judgement.figures, judgement.probabilities, model)
     # Last: where it stands, the run is finished.
     write_json(workdir.metrics, judgement.figures)
+    track(run, judgement)
+
+
+def track(run: Run, judgement: Judgement) -> None:
+    """Tells TensorBoard and the other trackers what came out."""
+    workdir, figures = run.workdir, judgement.figures
+    # A fold is judged together with the others.
+    pictures = {} if run.config.fold else _pictures(run, judgement)
+    epochs = len(run.state.history)
+    tensorboard_summaries.write(workdir.tensorboard, run.settings, figures, pictures, epochs)
+    files = [workdir.config, workdir.history, workdir.metrics, workdir.report]
+    run.trackers.finish(figures, files, pictures)
+
+
+def _pictures(run: Run, judgement: Judgement) -> Pictures:
+    """The confusion matrix, and some photographs with what was said of them, mistakes first."""
+    split, probabilities = run.val_split, judgement.probabilities
+    if split is None or probabilities is None:
+        return {}
+    selection = select(labels_of(split), probabilities, _PHOTOGRAPHS_TRACKED)
+    places = [*selection.mistakes, *selection.unsure, *selection.others]
+    shown = evaluation.read_predictions(probabilities, split, places, run.photographs.view)
+    group = f"predictions after epoch {len(run.state.history)}"
+    return {
+        "confusion matrix": confusion.picture(judgement.figures["confusion_matrix"], split.classes),
+        **{
+            f"{group}/{number}: {in_words(shown[place], split.classes)}": shown[place].image
+            for number, place in enumerate(places, start=1)
+        },
+    }

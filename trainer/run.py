@@ -20,6 +20,7 @@ from trainer.loop.timing import Timing
 from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
 from trainer.results import evaluation
+from trainer.tracking.trackers import Trackers
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
 from trainer.workdir.train_state import TrainState
@@ -39,6 +40,7 @@ class Run:
         state: The train state: how far it is.
         photographs: What it trains from, unless there are features.
         features: What it trains from once they are computed; None: from the photographs.
+        trackers: What is told of it, beside TensorBoard.
         timing: Where the time of this process's steps goes.
         phases: Where all of its time goes.
     """
@@ -56,8 +58,14 @@ class Run:
     workers: Workers
     photographs: PhotographSource
     features: FeatureSource | None
+    trackers: Trackers
     timing: Timing = dataclasses.field(default_factory=Timing)
     phases: Phases = dataclasses.field(default_factory=Phases)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What trackers are told that it was asked for, {name: value}."""
+        return {**self.identity["recipe"], "dataset": self.identity["data"]["digest"]}
 
     @property
     def splits(self) -> list[Split]:

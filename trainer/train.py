@@ -57,6 +57,8 @@ from trainer.outcome import finish, predict_validation
 from trainer.results import metrics
 from trainer.run import Run, steps_per_epoch
 from trainer.run_report import write_report
+from trainer.tracking.epochs import TrackEpochs
+from trainer.tracking.trackers import Trackers
 from trainer.workdir import initial_model, provenance
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
@@ -82,7 +84,8 @@ def train(
         if run.workers.is_chief:
             run.workdir.claim(run.identity, start)
         settle(run)
-        with microbatch.naming_one_that_fits(run):
+        following = run.trackers.following(run.settings, run.state.history)
+        with microbatch.naming_one_that_fits(run), following:
             if run.features:
                 with run.phases.measured("frozen layers, once"):
                     fill_features(run)
@@ -166,6 +169,7 @@ def prepare(
         workers=workers,
         photographs=PhotographSource.from_config(config),
         features=features,
+        trackers=Trackers(config.tracker_names if workers.is_chief else (), workdir.root),
     )
 
 
@@ -418,6 +422,7 @@ def create_callbacks(
             images_per_epoch=run.steps_per_epoch * run.config.batch_size,
             learning_rate=lambda: rate_of_step(run.schedule, max(run.model.updates - 1, 0)),
         ),
+        TrackEpochs(run.state, run.trackers),
         EarlyStopping(run.state, run.config.early_stopping_patience),
         *([Profile(run.state, profiled, workdir.tensorboard)] if workdir and profiled else []),
         *(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from data_prep.config import ALL_CLASSES
 from data_prep.rules import Rule
-from data_prep.sources import folder_layouts, junk
+from data_prep.sources import folder_layouts
 from data_prep.sources.photographs import Photograph, Source, check_classes, hashed_id
+from tfrecords import junk, walk
 
 
 def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
@@ -34,7 +35,7 @@ def read_folders(folder_dir: str, classes: tuple[str, ...]) -> Source:
     photographs = []
     for folder in layout.folders:
         label = classes.index(folder.name) if folder.name in classes else None
-        for path in sorted(folder_layouts.files(folder.path)) if label is not None else []:
+        for path in sorted(walk.files(folder.path)) if label is not None else []:
             if junk.may_be_photograph(path):
                 photographs.append(_photograph(root, path, label, folder.split))
             else:

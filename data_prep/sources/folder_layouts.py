@@ -1,12 +1,11 @@
 """Recognises how class folders are laid out: with or without splits above or below them."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.sources import junk
 from data_prep.sources.photographs import split_name
+from tfrecords import junk, walk
 
 # A folder so called that holds folders alone is what a dataset lies in, not a class of it.
 _CONTAINERS = frozenset(
@@ -143,42 +142,14 @@ def _is_split_of_classes(folder: Path) -> bool:
     )
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Yields every file below a folder, except in folders that operating systems leave behind.
-
-    Links to folders are followed, each folder once, unless a link leads back up to where it stands.
-    A broken link or a pipe is yielded too: opening it will say what is wrong.
-
-    Raises:
-        OSError: if a folder's files cannot be listed.
-    """
-    seen: set[str] = set()
-    waiting = [folder]
-    while waiting:
-        links = []
-        for top in sorted(waiting):
-            for parent, folders, names in os.walk(top, onerror=_raise):
-                is_new = (real := os.path.realpath(parent)) not in seen
-                seen.add(real)
-                folders[:] = [f for f in folders if is_new and not junk.is_folder_of_none(Path(f))]
-                links += [path for f in folders if (path := Path(parent, f)).is_symlink()]
-                yield from (Path(parent, name) for name in names if is_new)
-        waiting = [link for link in links if not _leads_up(link, folder)]
-
-
-def _leads_up(link: Path, folder: Path) -> bool:
-    """Whether a link leads to a folder that its own folder is in."""
-    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
-
-
 def count_photographs(folder: Path) -> int:
     """Counts the files below a folder that may be photographs by their names."""
-    return sum(map(junk.may_be_photograph, files(folder)))
+    return sum(map(junk.may_be_photograph, walk.files(folder)))
 
 
 def count_direct(folder: Path) -> int:
     """Counts the photographs directly in a folder, by their names."""
-    _, _, names = next(os.walk(folder, onerror=_raise))
+    _, _, names = next(os.walk(folder, onerror=walk.unlisted))
     return sum(junk.is_photograph(Path(name)) for name in names)
 
 
@@ -186,11 +157,7 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(p for p in parent.iterdir() if p.is_dir() and not junk.is_folder_of_none(p))
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def _holds_photographs(folder: Path) -> bool:
     """Whether photographs lie directly in it, not only in folders below."""
-    _, _, names = next(os.walk(folder, onerror=_raise))
+    _, _, names = next(os.walk(folder, onerror=walk.unlisted))
     return any(junk.may_be_photograph(Path(name)) for name in names)

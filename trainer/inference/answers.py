@@ -10,7 +10,7 @@ def answer(
     name: str,
     top: Sequence[tuple[int, float]],
     classes: Sequence[str],
-    reject_below: float | None = None,
+    rejected: bool | None = None,
 ) -> dict[str, Any]:
     """Returns it as JSON has it.
 
@@ -18,12 +18,11 @@ def answer(
         name: The photograph's.
         top: Index and probability of the most probable classes, best first.
         classes: Names, in the order of the indices.
-        reject_below: Where the best is less probable, `answer` is `none of these`, and else its
-            class; None: there is no `answer`.
+        rejected: Whether the best is not probable enough: `answer` is `none of these`, and else its
+            class; None: that was not asked, and there is no `answer`.
     """
     predictions = [{"class": classes[i], "probability": p} for i, p in top]
-    if reject_below is None:
+    if rejected is None:
         return {"image": name, "predictions": predictions}
-    best, probability = top[0]
-    said = NONE if probability < reject_below else classes[best]
-    return {"image": name, "answer": said, "predictions": predictions}
+    said = NONE if rejected else classes[top[0][0]]
+    return {"image": name, "answer": said, "rejected": rejected, "predictions": predictions}

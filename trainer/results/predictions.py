@@ -1,9 +1,11 @@
 """What the model says of one photograph."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from trainer.inference.formats import top
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # Arrays do not compare to one truth value.
@@ -26,8 +28,7 @@ class Prediction:
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """Returns (class index, probability) of the k most probable classes, best first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(int(i), float(self.probabilities[i])) for i in order]
+        return top(self.probabilities, k)
 
     @property
     def predicted(self) -> int:
@@ -43,3 +44,12 @@ class Prediction:
 def mistakes_first(predictions: Iterable[Prediction]) -> list[Prediction]:
     """Mistakes first, the most confident before the others; then the rest, in their order."""
     return sorted(predictions, key=lambda p: -float(p.probabilities.max()) if p.is_wrong else 1.0)
+
+
+def in_words(prediction: Prediction, classes: Sequence[str]) -> str:
+    """Returns `dog 99.75%`, and what it is where that is another class."""
+    [(best, probability)] = prediction.top(1)
+    said = f"{classes[best]} {probability:.2%}"
+    if prediction.label is not None and prediction.is_wrong:
+        return f"{said}, is {classes[prediction.label]}"
+    return said

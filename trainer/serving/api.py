@@ -19,6 +19,7 @@ class Answer(BaseModel):
 
     image: str
     answer: str | None = Field(None, description="Only with --reject_below.")
+    rejected: bool | None = Field(None, description="Only with --reject_below.")
     predictions: list[ClassProbability] = Field(description="Best first.")
 
 

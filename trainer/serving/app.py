@@ -98,7 +98,9 @@ async def _predict(request: Request, service: Service) -> list[Prediction]:
 
 def _answer(prediction: Prediction, service: Service, shown: Shown) -> dict[str, Any]:
     top = prediction.top(shown.top_k)
-    return answers.answer(prediction.name, top, service.classes, shown.reject_below)
+    below = shown.reject_below
+    rejected = None if below is None else top[0][1] < below
+    return answers.answer(prediction.name, top, service.classes, rejected)
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:

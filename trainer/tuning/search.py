@@ -20,6 +20,7 @@ from trainer.model.backbone import named
 from trainer.results import tuning_report
 from trainer.results.report import Title
 from trainer.results.tuning_report import Tried
+from trainer.tracking.trackers import Trackers
 from trainer.tuning import trials
 from trainer.tuning.best_flags import flagfile
 from trainer.tuning.folds import Folds
@@ -148,11 +149,27 @@ def conclude(
         facts=_facts(config, crossval, files),
         command=command,
     )
+    _track(config, crossval, finished, files)
     return (
         f"Best: trial {best.number}, loss {best.loss:.4f}, accuracy {best.accuracy:.1%}: the best "
         f"of {len(tried)} on the same folds, so optimistic. How good it is: {command}\n"
         f"Flags: {files.best_flags}\nReport: {files.report}"
     )
+
+
+def _track(
+    config: TuneConfig, crossval: Crossval, finished: Sequence[Tried], files: TuningFiles
+) -> None:
+    """Tells the trackers of each finished trial as a step, and of the best."""
+    recipe = crossval.recipe
+    trackers = Trackers(recipe.tracker_names, files.root)
+    asked = {**dataclasses.asdict(config), "dataset": crossval.manifest.digest}
+    with trackers.following(asked, rows=[]):
+        for trial in finished:
+            trackers.log({"loss": trial.loss, "accuracy": trial.accuracy}, trial.number + 1)
+        best = tuning_report.ranked(finished)[0]
+        found = {"loss": best.loss, "accuracy": best.accuracy, "trial": best.number}
+        trackers.finish(found, [files.best_flags, files.report], {})
 
 
 def _all_tried(study: optuna.Study) -> list[Tried]:
