@@ -14,7 +14,7 @@ import tensorflow as tf
 from trainer.model.halves import Halves
 from trainer.model.several_views import has_mirror
 
-Method = Literal["gradcam", "gradcam++", "places"]
+Method = Literal["gradcam", "gradcam++", "hirescam", "places"]
 
 _BATCH_SIZE = 32
 
@@ -79,8 +79,8 @@ class HeatMaps:
             tape.watch(features)
             logits = tf.gather(self._halves.logits(features), classes, batch_dims=1)
         gradients = tape.gradient(logits, features)
-        weigh = _plain if self._method == "gradcam" else _plus_plus
-        weighed = weigh(features, gradients)[:, None, None, :] * features
+        weights = {"gradcam": _plain, "gradcam++": _plus_plus, "hirescam": _of_places}
+        weighed = weights[self._method](features, gradients) * features
         return tf.nn.relu(tf.reduce_sum(weighed, axis=-1))
 
     def _evidence(self, features: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
@@ -89,17 +89,22 @@ class HeatMaps:
         return tf.reshape(of_class, tf.shape(features)[:3])
 
 
-def _plain(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Returns Grad-CAM's weights of the channels, [n, channels]."""
-    return tf.reduce_mean(gradients, axis=[1, 2])
+def _plain(_: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Returns Grad-CAM's weights of the channels, [n, 1, 1, channels]."""
+    return tf.reduce_mean(gradients, axis=[1, 2], keepdims=True)
 
 
 def _plus_plus(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Returns Grad-CAM++'s weights of the channels, [n, channels], but for a factor of all.
+    """Returns Grad-CAM++'s weights of the channels, [n, 1, 1, channels], but for a common factor.
 
     The paper's alpha, g^2 / (2 g^2 + sum(A) g^3), weighs where the gradient g is above 0 alone, and
     is 1 / (2 + sum(A) g) there: nothing is divided by 0. Its A follow a ReLU; others are cut at 0.
     """
     rising = tf.nn.relu(gradients)
     total = tf.reduce_sum(tf.nn.relu(features), axis=[1, 2], keepdims=True)
-    return tf.reduce_sum(rising / (2 + total * rising), axis=[1, 2])
+    return tf.reduce_sum(rising / (2 + total * rising), axis=[1, 2], keepdims=True)
+
+
+def _of_places(_: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Returns HiResCAM's weights, one for each place and channel: the gradients themselves."""
+    return gradients

@@ -29,9 +29,9 @@ def enlarge(heat_map: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def place(heat_map: np.ndarray, view: View, height: int, width: int) -> np.ndarray:
-    """Returns the heat of a square where it is on the photograph, float32 [height, width] in [0, 1].
+    """Returns the heat of a square where that is on the photograph, float32 [height, width].
 
-    It is 0 where the model has seen nothing.
+    It is in [0, 1], and 0 where the model has seen nothing.
 
     Args:
         heat_map: Of the square, float32 [rows, columns] in [0, 1].
