@@ -19,6 +19,7 @@ VERBS = {
     "train": "trainer.main",
     "evaluate": "trainer.evaluate",
     "predict": "trainer.predict",
+    "explain": "trainer.explain",
     "crossval": "trainer.crossval",
     "tune": "trainer.tune",
     "launch": "launch.run",
