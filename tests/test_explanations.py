@@ -263,6 +263,6 @@ def test_squares_are_overlaid_as_a_report_shows_them() -> None:
     laid = explain_squares(model, squares, np.zeros(3, np.int64))
     assert laid.shape == squares.shape
     assert laid.dtype == np.uint8
-    changed = (laid != squares).any(axis=3)
-    assert changed[:, :24, 72:].mean() > 0.9
-    assert not changed[:, 36:, :60].any()
+    change = np.abs(laid - squares.astype(int)).max(axis=3)
+    assert change[:, :24, 72:].mean() > 50
+    assert change[:, 36:, :60].max() <= 2
