@@ -245,7 +245,7 @@ def test_classifier_explains_what_it_says_of_photographs(classifier: Classifier)
 
 def test_classes_that_cannot_be_explained_are_refused(classifier: Classifier) -> None:
     photograph = np.zeros((90, 150, 3), np.uint8)
-    with pytest.raises(FlagsError, match="Received: class='zebar'. The nearest: zebra"):
+    with pytest.raises(FlagsError, match="The nearest: zebra"):
         classifier.explain([photograph], ["zebar"])
     with pytest.raises(ValueError, match="Received: 1 for 2 photographs"):
         classifier.explain([photograph] * 2, ["cat"])
