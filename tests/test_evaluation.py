@@ -13,6 +13,7 @@ from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.data.view import View
 from trainer.results import evaluation
+from trainer.results.selection import select
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,11 @@ def test_worst_mistakes_are_shown_before_what_is_right(
     wrong: list[int], count: int, shown: int, wrong_of_these: list[int], split: Split
 ) -> None:
     probabilities = answers(split, wrong)
-    chosen = evaluation.choose_predictions(probabilities, split, count, View(96))
-    assert len(chosen) == shown
+    selection = select(labels_of(split), probabilities, count)
+    numbers = [*selection.mistakes, *selection.unsure, *selection.others]
+    read = evaluation.read_predictions(probabilities, split, numbers, View(96))
+    chosen = [read[number] for number in numbers]
+    assert len(set(numbers)) == shown
     assert {p.image.shape for p in chosen} == {(96, 96, 3)}
     places = [
         int(np.flatnonzero((probabilities == p.probabilities).all(axis=1))[0])

@@ -28,6 +28,7 @@ FLOORS = {
         "preflight cross_validation lr_find",
         "train",
         "divergence microbatch head_start outcome",
+        "run_report",
         "run",
         "features results",
         "inference",

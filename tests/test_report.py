@@ -8,7 +8,7 @@ import pytest
 from trainer.results import metrics
 from trainer.results.figures import figures_of_nothing
 from trainer.results.predictions import Prediction
-from trainer.results.report import Title, write_report
+from trainer.results.report import Photographs, Title, write_report
 from trainer.workdir.history import COLUMNS
 
 TITLE = Title("first", "animals (0123abcd)", "2026-05-01 12:00 UTC", "python -m trainer.main <x>")
@@ -27,11 +27,17 @@ def write_page(path, classes: list[str], epochs: int) -> tuple[str, dict]:
     write_report(
         path,
         title=TITLE,
-        title_facts={"Recipe": "a & b"},
+        facts={"Recipe": "a & b"},
         history=[dict.fromkeys(COLUMNS, 0.5) | {"epoch": i + 1} for i in range(epochs)],
         metrics=figures,
-        predictions=predictions,
+        photographs=Photographs(
+            [p for p in predictions if p.is_wrong],
+            unsure=[p for p in predictions if not p.is_wrong],
+            doubted=[(predictions[0], 1)],
+        ),
         classes=classes,
+        phases={"training": 3.0, "validation": 1.0},
+        details={"Settings": {"seed": 0}},
     )
     return path.read_text(), figures
 
@@ -60,7 +66,7 @@ def test_page_says_every_figure_and_needs_nothing_else(epochs, classes, tmp_path
 def test_figures_share_no_id_and_follow_the_colours_of_the_page(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=3)
     svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(svgs) == 2
+    assert len(svgs) == 3
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)) <= {
@@ -72,7 +78,7 @@ def test_figures_share_no_id_and_follow_the_colours_of_the_page(tmp_path) -> Non
 def test_page_of_no_epoch_says_so_and_draws_no_empty_axes(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=0)
     assert "No epoch was trained." in page
-    assert "<svg" not in page
+    assert page.count("<svg") == 1  # The reliability diagram.
 
 
 def test_page_of_a_run_without_validation_shows_training_alone(tmp_path) -> None:
@@ -80,15 +86,19 @@ def test_page_of_a_run_without_validation_shows_training_alone(tmp_path) -> None
     write_report(
         tmp_path / "report.html",
         title=TITLE,
-        title_facts={},
+        facts={},
         history=[row | {"epoch": epoch} for epoch in (1, 2)],
         metrics=figures_of_nothing(),
-        predictions=[],
+        photographs=Photographs(),
         classes=["cat", "dog"],
+        phases={},
+        details={},
+        is_running=True,
     )
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 2
     assert "</i>training</p>" in page
+    assert "Training, under way" in page
     body = page.partition("</style>")[2]
     assert not re.search("validation|accuracy on|always saying|NaN|nan", body)
 
@@ -109,9 +119,15 @@ def test_confusion_matrix_is_written_in_counts(tmp_path) -> None:
 def test_mistakes_come_first_and_say_which_word_is_the_models(tmp_path) -> None:
     page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
     assert "10 of 20 were taken for another class." in page
-    figures = re.findall(r'<figure( class="wrong")?>.*?<b>(.*?)</b>', page, re.DOTALL)
-    wrong, right = "<bdi>cat</bdi>, taken for <bdi>dog</bdi>", "<bdi>cat</bdi>"
-    assert figures == [(' class="wrong"', wrong)] * 2 + [("", right)] * 2
+    figures = re.findall(r'<figure( class="wrong")?>.*?<b><bdi>(.*?)</bdi></b>', page, re.DOTALL)
+    wrong, doubted = "cat, taken for dog", "labelled cat, looks like dog"
+    assert figures == [(' class="wrong"', wrong)] * 2 + [("", doubted)] + [("", "cat")] * 2
+
+
+def test_page_under_way_says_so_and_shows_what_is_there(tmp_path) -> None:
+    page, _ = write_page(tmp_path / "report.html", ["cat", "dog"], epochs=1)
+    assert "Training, under way" not in page
+    assert re.search(r"75.0%.*training.*3.0 s.*25.0%.*validation", page, re.DOTALL)
 
 
 def test_page_says_which_run_it_is_of(tmp_path) -> None:

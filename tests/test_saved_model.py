@@ -73,7 +73,7 @@ def saved(rgb: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.n
             precision=options["precision"],
         )
         path = folder / f"{'-'.join(map(str, options.values()))}.keras"
-        to_save = classifier.for_inference(model, config, SMALL_VGG)
+        to_save = classifier.for_inference(model, config, SMALL_VGG, temperature=1.5)
         to_save.save(path)
         said[str(path)] = to_save.predict(np.load(rgb), verbose=0)
     return said

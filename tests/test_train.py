@@ -63,10 +63,13 @@ def test_workdir_holds_what_the_contract_promises(uninterrupted: Path) -> None:
     metrics = json.loads((uninterrupted / "metrics.json").read_text())
     assert {
         "accuracy", "top_5_accuracy", "loss", "num_examples", "per_class", "confusion_matrix",
-        "accuracy_ci95", "expected_calibration_error",
+        "accuracy_ci95", "expected_calibration_error", "macro_f1", "averages", "brier_score",
+        "reliability", "reject", "temperature", "uncalibrated",
     } <= metrics.keys()  # fmt: skip
     # The last row and the final evaluation looked at the same weights and the same examples.
-    assert float(rows[-1]["val_loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
+    as_trained = metrics["uncalibrated"]["loss"]
+    assert float(rows[-1]["val_loss"]) == pytest.approx(as_trained, rel=1e-6)
+    assert metrics["loss"] <= as_trained
 
 
 def test_tensorboard_holds_the_profile_and_the_wait_for_input(uninterrupted: Path) -> None:
@@ -173,7 +176,7 @@ def test_early_stopping_takes_the_best_epochs_weights(dataset: Path, tmp_path: P
     assert len(losses) < 20
     assert losses.index(min(losses)) == len(losses) - 1 - 2
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["loss"] == pytest.approx(min(losses), rel=1e-6)
+    assert metrics["uncalibrated"]["loss"] == pytest.approx(min(losses), rel=1e-6)
     # More epochs are none that it would take.
     more = (f"--data_dir={dataset}", f"--workdir={tmp_path}", *flags, "--epochs=30")
     done = miniature.train(*more)
@@ -217,7 +220,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 0xFF
     newest.write_bytes(content)
-    (tmp_path / "report.html").unlink()  # Its absence says that the run is not finished.
+    (tmp_path / "metrics.json").unlink()  # Its absence says that the run is not finished.
     done = miniature.train(*flags)
     assert "Passed over a damaged checkpoint" in done.stderr
     assert "starting at step 18" in done.stdout

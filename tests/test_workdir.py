@@ -120,11 +120,11 @@ def test_more_epochs_end_what_says_that_the_run_is_finished(tmp_path: Path) -> N
     workdir = Workdir(tmp_path)
     run = {"recipe": {"epochs": 2, "seed": 0}, "data": {"classes": ["cat"]}}
     workdir.claim(run, {"step": 0})
-    workdir.report.write_text("")
+    workdir.metrics.write_text("")
     workdir.claim(run, {"step": 5})
-    assert workdir.report.exists()
+    assert workdir.metrics.exists()
     workdir.claim({**run, "recipe": {"epochs": 3, "seed": 0}}, {"step": 9})
-    assert not workdir.report.exists()
+    assert not workdir.metrics.exists()
     config = json.loads(workdir.config.read_text())
     assert (workdir.epochs(), config["recipe"]) == (3, {"epochs": 3, "seed": 0})
     assert [start["step"] for start in config["resumed"]] == [5, 9]

@@ -173,6 +173,9 @@ class TrainConfig:
     head_init: Literal["random", "logistic"] = "random"
     """logistic: the linear head (--head_units=0) starts as the logistic regression of the training
     features, its strength chosen by cross-validation within them; training goes on from it."""
+    calibration: Literal["temperature", "none"] = "temperature"
+    """temperature: once trained, the model's probabilities are made as sure as they are right, by
+    one number fitted to the split val and saved inside the model."""
     weights: BucketPath = "imagenet"
     """imagenet, none (random), or the path of Keras's file."""
     init_from: Annotated[BucketPath, _NOT_EMPTY] | None = None

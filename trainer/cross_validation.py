@@ -21,9 +21,17 @@ from trainer.distribute.cluster import find_cluster
 from trainer.loop import child
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import named
-from trainer.results import crossval_report, pooled, predictions_file
+from trainer.results import (
+    crossval_report,
+    label_issues,
+    label_issues_file,
+    metrics,
+    pooled,
+    predictions_file,
+)
 from trainer.results.predictions_file import Rows
-from trainer.results.report import Title
+from trainer.results.report import Photographs, Title
+from trainer.results.selection import select
 from trainer.workdir.crossval_files import CrossvalFiles, describe
 from trainer.workdir.files import read_json, write_json
 from trainer.workdir.initial_model import dataset_of, identify
@@ -249,47 +257,57 @@ def summarise(crossval: Crossval, other: Rows | None) -> dict[str, Any]:
     print("Putting the folds together ...", flush=True)
     config, files = crossval.config, crossval.files
     examples, labels, classes = crossval.examples, crossval.labels, crossval.classes
-    probabilities, folds = read_folds(crossval)
-    rows = Rows(examples.ids.tolist(), examples.files, labels, probabilities.mean(axis=0))
+    said = read_folds(crossval)
+    is_calibrated = crossval.recipe.calibration == "temperature"
+    calibrated = pooled.calibrate(labels, said, crossval.dealt) if is_calibrated else said
+    rows = Rows(examples.ids.tolist(), examples.files, labels, calibrated.mean(axis=0))
     figures = {
         "split": "all",
-        **pooled.figures_of(labels, rows.probabilities, examples.photographs, classes),
+        **metrics.compute_metrics(labels, rows.probabilities, classes, examples.photographs),
+        **(  # The temperature is another in each fold.
+            {"uncalibrated": metrics.calibration_figures(labels, said.mean(axis=0))}
+            if is_calibrated
+            else {}
+        ),
         "num_folds": config.folds,
         "num_repeats": config.repeats,
-        "repeats": [pooled.short_figures(labels, each, classes) for each in probabilities],
-        "folds": folds,
+        "repeats": [pooled.short_figures(labels, each, classes) for each in calibrated],
+        "folds": fold_figures(crossval, calibrated),
         "against": None,
     }
     if other:
         compared = pooled.compare_rows(rows, other, examples.photographs)
         figures["against"] = {"workdir": config.against, **compared}
     predictions_file.write(files.out_of_fold, rows, classes)
-    mistakes = pooled.worst_mistakes(labels, rows.probabilities, _PHOTOGRAPHS_IN_REPORT)
+    issues = label_issues.find(labels, rows.probabilities)
+    label_issues_file.write(files.label_issues, issues, rows, classes)
+    selection = select(labels, rows.probabilities, _PHOTOGRAPHS_IN_REPORT)
+    jpegs = read_jpegs(crossval.whole, selection.numbers)
     crossval_report.write_report(
         files.report,
         title=_title(crossval),
         facts=_facts(crossval),
         metrics=figures,
-        mistakes=crossval_report.shown(rows, read_jpegs(crossval.whole, mistakes), mistakes),
+        photographs=Photographs.of(
+            selection, crossval_report.predictions(rows, jpegs, selection.numbers)
+        ),
         classes=classes,
     )
     write_json(files.metrics, figures)  # Last: it says that all is there.
     return figures
 
 
-def read_folds(crossval: Crossval) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Returns what the models said, each of its own fold's examples, and how good each was.
+def read_folds(crossval: Crossval) -> np.ndarray:
+    """Returns what the models said, each of its own fold's examples.
 
     Returns:
-        Probabilities, float64 [num_repeats, num_examples, num_classes], and for each fold a row of
-        `repeat`, `fold`, `num_examples`, `accuracy`, `macro_f1` and `loss`.
+        Probabilities, float64 [num_repeats, num_examples, num_classes].
 
     Raises:
         ValueError: if a fold's predictions cannot be read, or are on other examples.
     """
     examples, labels, classes = crossval.examples, crossval.labels, crossval.classes
     probabilities = np.empty([crossval.config.repeats, len(labels), len(classes)])
-    folds = []
     for repeat, fold in crossval.runs():
         path = crossval.files.fold(repeat, fold).predictions
         rows = predictions_file.read(path, classes)
@@ -300,9 +318,18 @@ def read_folds(crossval: Crossval) -> tuple[np.ndarray, list[dict[str, Any]]]:
                 f"{path}. Remove its folder and start the same command again."
             )
         probabilities[repeat - 1, own] = rows.probabilities
-        figures = pooled.short_figures(labels[own], rows.probabilities, classes)
-        folds.append({"repeat": repeat, "fold": fold, **figures})
-    return probabilities, folds
+    return probabilities
+
+
+def fold_figures(crossval: Crossval, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """Returns how good each fold's model was: `repeat`, `fold` and `pooled.short_figures`."""
+    labels, classes = crossval.labels, crossval.classes
+    rows = []
+    for repeat, fold in crossval.runs():
+        own = np.flatnonzero(crossval.dealt[repeat - 1] == fold - 1)
+        figures = pooled.short_figures(labels[own], probabilities[repeat - 1, own], classes)
+        rows.append({"repeat": repeat, "fold": fold, **figures})
+    return rows
 
 
 def read_other(crossval: Crossval) -> Rows:

@@ -15,6 +15,7 @@ from trainer.data.source import PhotographSource, Source
 from trainer.data.split import Split
 from trainer.distribute.workers import Workers
 from trainer.features.source import FeatureSource
+from trainer.loop.phases import Phases
 from trainer.loop.timing import Timing
 from trainer.model.backbone import Backbone
 from trainer.model.learning_rate import Schedule
@@ -39,6 +40,7 @@ class Run:
         photographs: What it trains from, unless there are features.
         features: What it trains from once they are computed; None: from the photographs.
         timing: Where the time of this process's steps goes.
+        phases: Where all of its time goes.
     """
 
     config: TrainConfig
@@ -55,6 +57,7 @@ class Run:
     photographs: PhotographSource
     features: FeatureSource | None
     timing: Timing = dataclasses.field(default_factory=Timing)
+    phases: Phases = dataclasses.field(default_factory=Phases)
 
     @property
     def splits(self) -> list[Split]:

@@ -27,6 +27,7 @@ from trainer.head_start import fit_head
 from trainer.loop.checkpointing import Checkpointing
 from trainer.loop.display import Display
 from trainer.loop.early_stopping import EarlyStopping
+from trainer.loop.epoch_page import EpochPage
 from trainer.loop.history_log import HistoryLog
 from trainer.loop.profile import Profile
 from trainer.loop.signals import StopSignals
@@ -53,6 +54,7 @@ from trainer.numerics.reproducible_model import Sums, reproducible_sums
 from trainer.outcome import finish, predict_validation
 from trainer.results import metrics
 from trainer.run import Run, steps_per_epoch
+from trainer.run_report import write_report
 from trainer.workdir import initial_model, provenance
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.files import Workdir
@@ -80,10 +82,13 @@ def train(
         settle(run)
         with microbatch.naming_one_that_fits(run):
             if run.features:
-                fill_features(run)
+                with run.phases.measured("frozen layers, once"):
+                    fill_features(run)
             if not run.state.step:
-                fit_head(run)
-            fit(run, stop)
+                with run.phases.measured("fitting the head"):
+                    fit_head(run)
+            with run.phases.measured("training"):
+                fit(run, stop)
             return finish(run, stop)
 
 
@@ -266,7 +271,7 @@ def fit(run: Run, stop: StopSignals) -> None:
         divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
-            run.workdir.report.unlink(missing_ok=True)  # It stands for a run that is finished.
+            run.workdir.metrics.unlink(missing_ok=True)  # They stand for a run that is finished.
         try:
             with stop.deferred(), contextlib.closing(display):
                 fit_epochs(run, around)
@@ -357,6 +362,7 @@ def create_callbacks(
             if workdir
             else []
         ),
+        *([EpochPage(functools.partial(write_report, run))] if workdir else []),
         display,
         checkpointing,
     ]

@@ -13,6 +13,7 @@ from trainer.model.head import Head
 from trainer.model.layer_rates import Unfreezings, first_trained
 from trainer.model.normalization import StoredNormalization
 from trainer.model.several_views import averaged_over
+from trainer.model.temperature import with_temperature
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
 
@@ -131,8 +132,14 @@ def _suits_winograd(layer: keras.Layer) -> bool:
     )
 
 
-def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -> keras.Model:
-    """Returns a copy that Keras loads from 3.5 on, without the project and training state."""
+def for_inference(
+    model: keras.Model, config: TrainConfig, backbone: Backbone, temperature: float | None = None
+) -> keras.Model:
+    """Returns a copy that Keras loads from 3.5 on, without the project and training state.
+
+    Args:
+        temperature: What its probabilities are calibrated by; None: they are not.
+    """
     copy = build_model(
         model.output_shape[-1],
         backbone=backbone,
@@ -149,11 +156,11 @@ def for_inference(model: keras.Model, config: TrainConfig, backbone: Backbone) -
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # Keras's own does not see that its weights were set.
         layer.get_config = functools.partial(_config_for_all, layer)
-    averaged = averaged_over(copy, config.test_views)
-    for layer in averaged.layers:
+    whole = with_temperature(averaged_over(copy, config.test_views), temperature)
+    for layer in whole.layers:
         if layer is not copy:
             layer.get_config = functools.partial(_config_for_all, layer)
-    return averaged
+    return whole
 
 
 def _config_for_all(layer: keras.Layer) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The report of a cross-validation: one self-contained page for a person to read."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tfrecords import files
 from trainer.results import figures
 from trainer.results.predictions import Prediction
 from trainer.results.predictions_file import Rows
-from trainer.results.report import Title, photograph
+from trainer.results.report import Photographs, Title, shared_content
 
 
 def write_report(
@@ -22,8 +22,8 @@ def write_report(
     title: Title,
     facts: Mapping[str, str],
     metrics: Mapping[str, Any],
-    mistakes: Sequence[Prediction],
-    classes: Sequence[str],
+    photographs: Photographs,
+    classes: list[str],
 ) -> None:
     """Writes the page.
 
@@ -32,32 +32,30 @@ def write_report(
         title: Which cross-validation the page is of.
         facts: What to say of it, {name: value}.
         metrics: The content of metrics.json.
-        mistakes: Photographs that were taken for another class, the surest first.
+        photographs: What is shown of the examples.
         classes: Names, in the order of the probabilities.
     """
-    matrix = np.array(metrics["confusion_matrix"])
     content = page.render(
         "trainer",
         "crossval.html",
         title=title,
         facts=facts,
-        metrics=metrics,
-        classes=classes,
         baseline=figures.commonest(metrics),
-        num_wrong=int(matrix.sum() - matrix.trace()),
-        photographs=[photograph(mistake, classes) for mistake in mistakes],
+        **shared_content(metrics, photographs, classes),
     )
     files.write_atomically(path, content)
 
 
-def shown(rows: Rows, jpegs: Mapping[int, bytes], numbers: Sequence[int]) -> list[Prediction]:
+def predictions(
+    rows: Rows, jpegs: Mapping[int, bytes], numbers: Collection[int]
+) -> dict[int, Prediction]:
     """Returns the predictions on these examples, with their photographs as they are stored."""
-    return [
-        Prediction(
+    return {
+        number: Prediction(
             name=rows.files[number],
             image=np.asarray(Image.open(io.BytesIO(jpegs[number])).convert("RGB")),
             probabilities=rows.probabilities[number],
             label=int(rows.labels[number]),
         )
         for number in numbers
-    ]
+    }

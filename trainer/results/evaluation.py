@@ -1,7 +1,7 @@
 """Runs a model over a split: each example once, on any number of replicas."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,8 +14,8 @@ from trainer.data.examples import labels_of
 from trainer.data.source import Source
 from trainer.data.split import Split
 from trainer.data.view import View
-from trainer.results import metrics, predictions_file
-from trainer.results.predictions import Prediction, mistakes_first
+from trainer.results import calibration, metrics, predictions_file
+from trainer.results.predictions import Prediction
 
 
 def predict_batches(
@@ -63,11 +63,46 @@ def distributed_batches(
 
 def figures_of(probabilities: np.ndarray, split: Split) -> dict[str, Any]:
     """Returns the content of metrics.json for a model's predictions on a split."""
-    labels = labels_of(split)
+    photographs = np.array([int(origin["image/id"]) for origin in _origins(split)])
     return {
         "split": split.name,
-        **metrics.compute_metrics(labels, probabilities, split.classes),
+        **metrics.compute_metrics(labels_of(split), probabilities, split.classes, photographs),
     }
+
+
+def calibrate(probabilities: np.ndarray, split: Split) -> tuple[float, np.ndarray, dict[str, Any]]:
+    """Fits the temperature to a split.
+
+    Returns:
+        The temperature; the probabilities at it; the content of metrics.json for these, with
+        `temperature`, and in `uncalibrated` the figures that were others before.
+    """
+    labels = labels_of(split)
+    temperature = calibration.fit_temperature(labels, probabilities)
+    calibrated = calibration.tempered(probabilities, temperature)
+    figures = {
+        **figures_of(calibrated, split),
+        "temperature": temperature,
+        "uncalibrated": metrics.calibration_figures(labels, probabilities),
+    }
+    return temperature, calibrated, figures
+
+
+def calibration_in_words(figures: Mapping[str, Any]) -> str:
+    """Returns what the temperature did, for a person."""
+    before, after = figures["uncalibrated"], figures["expected_calibration_error"]
+    return (
+        f"Calibrated at temperature {figures['temperature']:.2f}, fitted to {figures['split']} and "
+        f"saved in the model: calibration error {before['expected_calibration_error']:.3f} before, "
+        f"{after:.3f} after."
+    )
+
+
+def _origins(split: Split) -> list[dict[str, Any]]:
+    """Which photograph each example is of, in the order of the shards."""
+    numbers = set(split.numbers)
+    origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
+    return [origin for number, origin in enumerate(origins) if number in numbers]
 
 
 def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split) -> None:
@@ -77,9 +112,7 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
         path: The CSV file.
         probabilities: float32 [num_examples, num_classes], in the order of the shards.
     """
-    numbers = set(split.numbers)
-    origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
-    own = [origin for number, origin in enumerate(origins) if number in numbers]
+    own = _origins(split)
     predictions_file.write(
         path,
         predictions_file.Rows(
@@ -92,38 +125,25 @@ def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split)
     )
 
 
-def choose_predictions(
-    probabilities: np.ndarray, split: Split, count: int, view: View
-) -> list[Prediction]:
-    """Returns predictions on so many examples: the worst mistakes, and what was right.
+def read_predictions(
+    probabilities: np.ndarray, split: Split, wanted: Collection[int], view: View
+) -> dict[int, Prediction]:
+    """Returns predictions on some examples of a split, by their places in it.
 
-    Mistakes are at most half of them, unless too little was right; those in which the model was
-    most confident, most confident first. The others are spread over the split, in its order.
+    Args:
+        probabilities: float32 [num_examples, num_classes], in the order of the shards.
+        wanted: Places in that order.
+        view: What of each photograph is shown.
     """
-    labels = labels_of(split)
-    predicted = probabilities.argmax(axis=1)
-    wrong, right = np.flatnonzero(predicted != labels), np.flatnonzero(predicted == labels)
-    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
-    worst = worst[: max(count // 2, count - len(right))]
-    spread = np.linspace(0, len(right) - 1, min(count - len(worst), len(right))).astype(int)
-    shown = {*worst, *right[spread]}
-    return mistakes_first(_read_predictions(probabilities, split, shown, view))
-
-
-def _read_predictions(
-    probabilities: np.ndarray, split: Split, wanted: set[int], view: View
-) -> list[Prediction]:
-    predictions = []
+    found = {}
     rows = {split.numbers[row]: row for row in wanted}
     for number, serialized in enumerate(reader.read_serialized(split.paths)):
         if number in rows:
             example = reader.parse_example(serialized)
-            predictions.append(
-                Prediction(
-                    name=example["image/filename"].numpy().decode(),
-                    image=view.square(example["image"]).numpy(),
-                    probabilities=probabilities[rows[number]],
-                    label=int(example["label"]),
-                )
+            found[rows[number]] = Prediction(
+                name=example["image/filename"].numpy().decode(),
+                image=view.square(example["image"]).numpy(),
+                probabilities=probabilities[rows[number]],
+                label=int(example["label"]),
             )
-    return predictions
+    return found

@@ -26,11 +26,17 @@ def commonest(figures: Mapping[str, Any]) -> tuple[str, float]:
 
 def figures_of_nothing() -> dict[str, Any]:
     """Returns the figures of a run that was evaluated on no example: every key, and no number."""
-    numbers = ("accuracy", "top_5_accuracy", "loss", "accuracy_ci95", "expected_calibration_error")
+    numbers = (
+        "accuracy", "top_5_accuracy", "loss", "accuracy_ci95", "accuracy_bootstrap_ci95",
+        "macro_f1", "macro_f1_ci95", "averages", "brier_score", "expected_calibration_error",
+        "temperature", "uncalibrated",
+    )  # fmt: skip
     return {
         "split": None,
         "num_examples": 0,
         "per_class": {},
         "confusion_matrix": [],
+        "reliability": [],
+        "reject": [],
         **dict.fromkeys(numbers),
     }

@@ -10,7 +10,7 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cli.page import ACCENT, INK, LINE, QUIET
 from tfrecords import files
@@ -129,6 +129,35 @@ def learning_curve(history: Sequence[Mapping[str, float]], name: str) -> Figure:
     axes.axhline(0, color=QUIET, linewidth=0.8)
     axes.set_xlim(0.5 if len(history) == 1 else None, 1.5 if len(history) == 1 else None)
     axes.set_ylim(bottom=0, top=1 if name == "accuracy" else None)
+    return figure
+
+
+def reliability_diagram(
+    bins: Sequence[Mapping[str, float]], before: Sequence[Mapping[str, float]] = ()
+) -> Figure:
+    """How often answers are right against how sure they are: now in accent, before quiet.
+
+    Dots are larger, the more photographs they stand for. On the diagonal probabilities are what
+    they say.
+
+    Args:
+        bins: As `calibration.reliability` returns them.
+        before: The same, before calibration.
+    """
+    figure, axes = _plain_axes("Right", "as sure as")
+    axes.plot([0, 1], [0, 1], "--", lw=1, color=QUIET)
+    for some, colour in ((before, QUIET), (bins, ACCENT)):
+        total = sum(each["count"] for each in some) or 1
+        sure = [each["confidence"] for each in some]
+        right = [each["accuracy"] for each in some]
+        sizes = [20 + 200 * each["count"] / total for each in some]
+        axes.plot(sure, right, "-", lw=1.2, color=colour)
+        axes.scatter(sure, right, sizes, color=colour, linewidths=0, zorder=3, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(steps=[2, 5, 10], nbins=5))
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.tick_params(axis="x", pad=7)
     return figure
 
 

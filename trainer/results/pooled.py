@@ -1,62 +1,46 @@
 """Figures of predictions that several models made, each on photographs that it has not seen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.stats
 
-from trainer.results import metrics
+from trainer.results import calibration, metrics
+from trainer.results.bootstrap import interval, resamples
 from trainer.results.predictions_file import Rows
-
-_RESAMPLES = 2000  # The ends of a 95 % interval then vary by a tenth of its width.
-_SEED = 0
-
-
-def figures_of(
-    labels: np.ndarray, probabilities: np.ndarray, photographs: np.ndarray, classes: Sequence[str]
-) -> dict[str, Any]:
-    """Returns the figures of metrics.json, with macro F1 and intervals by the bootstrap.
-
-    The bootstrap draws photographs, with all the examples that are of them (Efron and Tibshirani,
-    An Introduction to the Bootstrap, 1993, percentile intervals); its draws are the same each time.
-
-    Args:
-        labels: int [num_examples].
-        probabilities: float [num_examples, num_classes].
-        photographs: Equal numbers are of the same photograph, int [num_examples].
-        classes: Names, in the order of the columns.
-    """
-    predicted = probabilities.argmax(axis=1)
-    drawn = [
-        confusion(labels, predicted, len(classes), weights) for weights in resamples(photographs)
-    ]
-    return {
-        **metrics.compute_metrics(labels, probabilities, classes),
-        "macro_f1": macro_f1(confusion(labels, predicted, len(classes))),
-        "macro_f1_ci95": _interval([macro_f1(matrix) for matrix in drawn]),
-        "accuracy_bootstrap_ci95": _interval([_accuracy(matrix) for matrix in drawn]),
-    }
 
 
 def short_figures(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> dict[str, Any]:
     """Returns `num_examples`, `accuracy`, `macro_f1` and `loss`."""
-    matrix = confusion(labels, probabilities.argmax(axis=1), len(classes))
+    counts = metrics.count(labels, probabilities.argmax(axis=1), len(classes))
     return {
         "num_examples": len(labels),
-        "accuracy": _accuracy(matrix),
-        "macro_f1": macro_f1(matrix),
+        "accuracy": float(counts.accuracy()),
+        "macro_f1": macro_f1(counts),
         "loss": metrics.cross_entropy(labels, probabilities),
     }
 
 
-def worst_mistakes(labels: np.ndarray, probabilities: np.ndarray, count: int) -> list[int]:
-    """Returns which examples were taken for another class: at most so many, the surest first."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    surest = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
-    return wrong[surest][:count].tolist()
+def calibrate(
+    labels: np.ndarray, probabilities: np.ndarray, dealt: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Returns probabilities at temperatures: each fold's is fitted to the other folds.
+
+    Args:
+        labels: int [num_examples].
+        probabilities: float [num_repeats, num_examples, num_classes].
+        dealt: For each repeat the fold of each example, int [num_examples].
+    """
+    calibrated = np.empty_like(probabilities)
+    for repeat, folds in enumerate(dealt):
+        for fold in np.unique(folds):
+            own, others = folds == fold, folds != fold
+            temperature = calibration.fit_temperature(labels[others], probabilities[repeat, others])
+            calibrated[repeat, own] = calibration.tempered(probabilities[repeat, own], temperature)
+    return calibrated
 
 
 def compare_rows(here: Rows, there: Rows, photographs: np.ndarray) -> dict[str, Any]:
@@ -66,7 +50,7 @@ def compare_rows(here: Rows, there: Rows, photographs: np.ndarray) -> dict[str, 
     others = there.probabilities.argmax(axis=1)[of_there]
     return {
         "accuracy": float((others == labels).mean()),
-        "macro_f1": macro_f1(confusion(labels, others, here.probabilities.shape[1])),
+        "macro_f1": macro_f1(metrics.count(labels, others, here.probabilities.shape[1])),
         **compare(labels, predicted, others, photographs[of_here]),
     }
 
@@ -90,7 +74,7 @@ def compare(
         labels: int [num_examples].
         predicted: This recipe's classes, int [num_examples].
         others: The other's.
-        photographs: As in `figures_of`.
+        photographs: Equal numbers are of the same photograph, int [num_examples].
     """
     here, there = predicted == labels, others == labels
     only_here, only_there = int((here & ~there).sum()), int((there & ~here).sum())
@@ -99,38 +83,16 @@ def compare(
     differ = only_here + only_there
     return {
         "accuracy_difference": float(gain.mean()),
-        "accuracy_difference_ci95": _interval(drawn),
+        "accuracy_difference_ci95": interval(drawn),
         "right_only_here": only_here,
         "right_only_there": only_there,
         "mcnemar_p": float(scipy.stats.binomtest(only_here, differ).pvalue) if differ else 1.0,
     }
 
 
-def resamples(photographs: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields for each resample how often each example is drawn, int [num_examples]."""
-    _, photograph = np.unique(photographs, return_inverse=True)
-    count = int(photograph.max()) + 1
-    draws = np.random.default_rng(_SEED)
-    for _ in range(_RESAMPLES):
-        yield np.bincount(draws.integers(count, size=count), minlength=count)[photograph]
-
-
-def confusion(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    num_classes: int,
-    weights: np.ndarray | None = None,
-) -> np.ndarray:
-    """Returns how many examples of each class, a row, were taken for which, a column."""
-    cells = np.bincount(labels * num_classes + predicted, weights, num_classes**2)
-    return cells.reshape(num_classes, num_classes)
-
-
-def macro_f1(matrix: np.ndarray) -> float:
-    """The mean F1 of the classes of a confusion matrix; those that nowhere occur do not count."""
-    occurs = matrix.sum(axis=0) + matrix.sum(axis=1)
-    f1 = 2 * matrix.diagonal()[occurs > 0] / occurs[occurs > 0]
-    return float(f1.mean())
+def macro_f1(counts: metrics.Counts) -> float:
+    """The mean F1 of the classes; those that nowhere occur do not count."""
+    return float(counts.average(counts.measures()["f1"], "macro"))
 
 
 def in_words(figures: Mapping[str, Any]) -> str:
@@ -144,7 +106,18 @@ def in_words(figures: Mapping[str, Any]) -> str:
         f"Accuracy {figures['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}), macro F1 "
         f"{figures['macro_f1']:.3f} ({f1_low:.3f} to {f1_high:.3f}), loss {figures['loss']:.4f}, "
         f"on {figures['num_examples']} photographs, each judged by a model that has not seen it "
-        f"({folds} folds{times})."
+        f"({folds} folds{times}).{_calibration(figures)}"
+    )
+
+
+def _calibration(figures: Mapping[str, Any]) -> str:
+    """What the temperatures did."""
+    if not figures["uncalibrated"]:
+        return ""
+    before = figures["uncalibrated"]["expected_calibration_error"]
+    return (
+        f" Calibration error {figures['expected_calibration_error']:.3f}, {before:.3f} before each "
+        "fold was calibrated on the others."
     )
 
 
@@ -162,11 +135,3 @@ def difference_in_words(comparison: Mapping[str, Any]) -> str:
 def _as_p(comparison: Mapping[str, Any]) -> str:
     p = comparison["mcnemar_p"]
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _accuracy(matrix: np.ndarray) -> float:
-    return float(matrix.trace() / matrix.sum())
-
-
-def _interval(drawn: Sequence[float]) -> list[float]:
-    return np.quantile(drawn, [0.025, 0.975]).tolist()

@@ -15,12 +15,14 @@ class Prediction:
         image: RGB uint8 [height, width, 3] in [0, 255].
         probabilities: float [num_classes]; they add up to 1.
         label: Index of the true class, where it is known.
+        heat: The same photograph, with what the model looked at, where that is known.
     """
 
     name: str
     image: np.ndarray
     probabilities: np.ndarray
     label: int | None = None
+    heat: np.ndarray | None = None
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """Returns (class index, probability) of the k most probable classes, best first."""

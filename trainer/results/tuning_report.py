@@ -10,7 +10,8 @@ from markupsafe import Markup
 from cli import page
 from tfrecords import files
 from trainer.results import plots
-from trainer.results.report import Title
+from trainer.results.figures import figures_of_nothing
+from trainer.results.report import Photographs, Title, shared_content
 
 _STATES = ("finished", "given up", "failed")
 
@@ -65,8 +66,7 @@ def write_report(
         importance=importance,
         facts=facts,
         command=command,
-        metrics={"num_examples": 0},  # Neither classes nor photographs are shown.
-        photographs=[],
+        **shared_content(figures_of_nothing(), Photographs(), ()),  # Neither is shown.
         by_trial=_by_trial(tried),
         by_value=[_by_value(name, finished) for name in searched(finished)],
     )

@@ -19,6 +19,7 @@ class CrossvalFiles:
         self.identity = self.root / "crossval.json"
         self.features = self.root / "features"
         self.out_of_fold = self.root / "out_of_fold.csv"
+        self.label_issues = self.root / "label_issues.csv"
         self.report = self.root / "report.html"
         self.metrics = self.root / "metrics.json"  # Written last: where it stands, all is there.
 

@@ -87,7 +87,7 @@ class Workdir:
         if self.config.exists():
             before = read_json(self.config)
             if self.epochs() != run_identity["recipe"]["epochs"]:
-                self.report.unlink(missing_ok=True)  # It stands for a run that is finished.
+                self.metrics.unlink(missing_ok=True)  # They stand for a run that is finished.
             recipe = {**before["recipe"], "epochs": run_identity["recipe"]["epochs"]}
             resumed = [*before.get("resumed", []), start]
             write_json(self.config, {**before, "recipe": recipe, "resumed": resumed})
@@ -176,7 +176,7 @@ class Workdir:
         return [path for name, path in vars(self).items() if name != "root"]
 
     def is_finished(self) -> bool:
-        """Whether nothing is left to do: the report is written last, and removed to go on."""
+        """Whether nothing is left to do: metrics.json is written last, and removed to go on."""
         return all(file.exists() for file in (self.config, self.model, self.metrics, self.report))
 
 

@@ -13,6 +13,7 @@ from etils import epath
 
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
+from trainer.model.temperature import CALIBRATING
 from trainer.workdir import identity
 from trainer.workdir.files import Workdir, read_json
 
@@ -178,7 +179,8 @@ def _head(model: Any, backbone_layers: Sequence[str]) -> list[Any]:
     """The layers behind the backbone's."""
     names = [layer.name for layer in model.layers]
     last = max(names.index(name) for name in backbone_layers)
-    return model.layers[last + 1 :]
+    # What calibrates a saved model is of no use to one that goes on training.
+    return [each for each in model.layers[last + 1 :] if each.name not in CALIBRATING]
 
 
 def _shapes(layer: Any) -> list[tuple[int, ...]]:
