@@ -158,9 +158,7 @@ def test_mirrored_photograph_has_the_mirrored_map_whatever_stands_around_the_mod
     model = build_model(
         3, backbone=backbone, input_size=SIZE, freeze_layers=19, head=Head.from_config(config)
     )
-    saved = for_inference(model, config, backbone)
-    cooled = keras.layers.Rescaling(0.5, name="temperature")(keras.ops.log(saved.output))
-    keras.Model(saved.input, keras.layers.Softmax()(cooled)).save(tmp_path / "model.keras")
+    for_inference(model, config, backbone, temperature=1.7).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     squares, labels = noise(2), np.array([0, 2])
     heat_maps = HeatMaps(loaded)

@@ -264,7 +264,8 @@ def summarise(crossval: Crossval, other: Rows | None) -> dict[str, Any]:
     figures = {
         "split": "all",
         **metrics.compute_metrics(labels, rows.probabilities, classes, examples.photographs),
-        **(  # The temperature is another in each fold.
+        # The temperature is another in each fold.
+        **(
             {"uncalibrated": metrics.calibration_figures(labels, said.mean(axis=0))}
             if is_calibrated
             else {}
