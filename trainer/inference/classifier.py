@@ -16,6 +16,7 @@ from trainer.data.view import View
 from trainer.inference import photographs
 from trainer.inference.explanation import Explanation
 from trainer.inference.gradcam import HeatMaps, Method
+from trainer.inference.overlay import bounded
 from trainer.inference.photographs import Photograph
 from trainer.workdir.files import Workdir
 from trainer.workdir.saved_model import load_model
@@ -118,7 +119,7 @@ class Classifier:
             )
         return [
             Explanation(
-                tf.io.decode_jpeg(jpeg, channels=3).numpy(),
+                bounded(tf.io.decode_jpeg(jpeg, channels=3).numpy()),
                 heat_map,
                 int(label),
                 float(row[label]),

@@ -15,7 +15,7 @@ class Explanation:
     """A photograph, a class and its heat map.
 
     Attributes:
-        photograph: RGB uint8 [height, width, 3].
+        photograph: RGB uint8 [height, width, 3], its sides 2048 at most.
         heat_map: Of the square that the model saw, float32 [rows, columns] in [0, 1]; its hottest
             place is 1, and all are 0 where nothing speaks for the class.
         label: Index of the class.
@@ -29,15 +29,10 @@ class Explanation:
     probability: float
     view: View
 
-    def heat(self) -> np.ndarray:
-        """Returns the heat on the photograph, float32 [height, width] in [0, 1], 0 where unseen."""
-        return overlay.place(self.heat_map, self.view, *self.photograph.shape[:2])
-
     def overlay(self) -> np.ndarray:
-        """Returns the photograph with the heat over it, RGB uint8, its sides 2048 at most."""
-        photograph = overlay.bounded(self.photograph)
-        heat = overlay.place(self.heat_map, self.view, *photograph.shape[:2])
-        return overlay.lay_over(photograph, heat)
+        """Returns the photograph with the heat over it, RGB uint8 [height, width, 3]."""
+        heat = overlay.place(self.heat_map, self.view, *self.photograph.shape[:2])
+        return overlay.lay_over(self.photograph, heat)
 
 
 def explain_squares(
