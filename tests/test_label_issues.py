@@ -25,13 +25,21 @@ def test_swapped_labels_are_among_the_first_that_are_named() -> None:
     assert np.mean([issue.suggested == (issue.label - 3) % 10 for issue in right]) > 0.8
 
 
-def test_order_is_that_of_the_margin() -> None:
+def test_least_probable_labels_come_first() -> None:
     said = np.array([[0.9, 0.1], [0.2, 0.8], [0.05, 0.95], [0.6, 0.4], [0.3, 0.7]])
     labels = np.array([0, 0, 0, 1, 1])
     found = label_issues.find(labels, said)
     assert [(issue.number, issue.suggested) for issue in found] == [(2, 1), (1, 1), (3, 0)]
+    # The mean of class 0 among its own is 0.38, that of class 1 among its own 0.55.
+    assert [issue.is_confident for issue in found] == [True, True, True]
+    unsure = np.array([[0.9, 0.1], [0.1, 0.9], [0.45, 0.55]])
+    [issue] = label_issues.find(np.array([0, 1, 0]), unsure)
+    assert (issue.number, issue.is_confident) == (2, False)
 
 
-def test_none_is_doubted_where_all_is_right_or_one_class_occurs() -> None:
+def test_none_is_doubted_where_all_is_right_and_none_confidently_of_a_class_that_nowhere_occurs() -> (
+    None
+):
     assert label_issues.find(np.array([0, 1]), np.eye(2)) == []
-    assert label_issues.find(np.array([0, 0]), np.array([[0.6, 0.4], [0.4, 0.6]])) == []
+    [issue] = label_issues.find(np.array([0, 0]), np.array([[0.6, 0.4], [0.4, 0.6]]))
+    assert (issue.number, issue.is_confident) == (1, False)

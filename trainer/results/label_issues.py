@@ -11,42 +11,52 @@ class LabelIssue(NamedTuple):
     Attributes:
         number: Which example.
         label: Its class, by its label.
-        suggested: The class that the model finds.
+        suggested: The class that the model finds most probable.
+        is_confident: Whether the example is confidently of another class than its label.
     """
 
     number: int
     label: int
     suggested: int
+    is_confident: bool
 
 
 def find(labels: np.ndarray, probabilities: np.ndarray) -> list[LabelIssue]:
-    """Returns the examples whose labels look wrong, the most doubtful first.
+    """Returns the examples whose label is not the most probable class, the least probable first.
 
-    Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR
-    2021: an example is confidently of a class if its probability is at least the mean probability
-    that the class has among the examples of its label. One that is confidently of another class
-    than its label, and of none more, is doubted; the order is that of the margin between label and
-    the most probable other class.
+    An example is confidently of a class if its probability is at least the mean probability that
+    the class has among the examples of its label. Order and criterion are those of Northcutt, Jiang
+    and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021; of labels
+    that were swapped, the probability of the label alone finds the most (docs/results.md).
 
     Args:
         labels: int [num_examples].
         probabilities: float [num_examples, num_classes], of models that were not trained on the
             example.
     """
-    num_classes = probabilities.shape[1]
-    occurring = np.unique(labels)
-    means = np.full(num_classes, np.inf)  # Of a class without examples nothing is confident.
-    for label in occurring:
-        means[label] = probabilities[labels == label, label].mean()
-    confident = np.where(probabilities >= means, probabilities, -np.inf)
-    suggested = confident.argmax(axis=1)
-    is_confident = np.isfinite(confident.max(axis=1))
-    doubted = np.flatnonzero(is_confident & (suggested != labels))
+    found = probabilities.argmax(axis=1)
+    doubted = np.flatnonzero(found != labels)
+    means = _mean_probabilities(labels, probabilities)
     of_label = probabilities[doubted, labels[doubted]]
-    others = probabilities[doubted].copy()
-    others[np.arange(len(doubted)), labels[doubted]] = -np.inf
-    order = np.argsort(of_label - others.max(axis=1, initial=-np.inf), kind="stable")
     return [
-        LabelIssue(int(number), int(labels[number]), int(suggested[number]))
-        for number in doubted[order]
+        LabelIssue(
+            number=int(number),
+            label=int(labels[number]),
+            suggested=int(found[number]),
+            is_confident=bool(_is_confident(probabilities[number], labels[number], means)),
+        )
+        for number in doubted[np.argsort(of_label, kind="stable")]
     ]
+
+
+def _mean_probabilities(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The mean probability of each class among the examples of its label, float [num_classes]."""
+    means = np.full(probabilities.shape[1], np.inf)  # Of a class without any, none is confident.
+    for label in np.unique(labels):
+        means[label] = probabilities[labels == label, label].mean()
+    return means
+
+
+def _is_confident(row: np.ndarray, label: int, means: np.ndarray) -> bool:
+    reached = np.where(row >= means, row, -np.inf)
+    return bool(np.isfinite(reached.max()) and reached.argmax() != label)

@@ -10,7 +10,10 @@ from tfrecords import files
 from trainer.results.label_issues import LabelIssue
 from trainer.results.predictions_file import Rows
 
-_COLUMNS = ("id", "file", "label", "suggested", "probability_of_label", "probability_of_suggested")
+_COLUMNS = (
+    "id", "file", "label", "suggested", "probability_of_label", "probability_of_suggested",
+    "confident",
+)  # fmt: skip
 
 
 def write(
@@ -25,9 +28,10 @@ def write(
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for number, label, suggested in issues:
+    for number, label, suggested, is_confident in issues:
         said = rows.probabilities[number]
         digits = (f"{said[label]:.6f}", f"{said[suggested]:.6f}")
         names = (classes[label], classes[suggested])
-        writer.writerow([rows.ids[number], rows.files[number], *names, *digits])
+        confident = "yes" if is_confident else "no"
+        writer.writerow([rows.ids[number], rows.files[number], *names, *digits, confident])
     files.write_atomically(path, out.getvalue())
