@@ -45,7 +45,9 @@ class HeatMaps:
         self._method, self._has_mirror = method, has_mirror(model)
         squares = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
         classes = tf.TensorSpec([None], tf.int64)
-        self._compute = tf.function(self._maps, input_signature=[squares, classes], autograph=False)
+        compute = tf.function(self._maps, autograph=False)
+        # Traced here: TensorFlow warns of functions that are traced again, as of another model.
+        self._compute = compute.get_concrete_function(squares, classes)
 
     def of(self, squares: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Returns heat maps, float32 [n, rows, columns] in [0, 1], as coarse as the feature map.
@@ -60,7 +62,8 @@ class HeatMaps:
         maps = [np.zeros([0, *shape], np.float32)]
         for start in range(0, len(squares), _BATCH_SIZE):
             batch = slice(start, start + _BATCH_SIZE)
-            maps.append(self._compute(squares[batch], classes[batch]).numpy())
+            of_classes = tf.constant(classes[batch], tf.int64)
+            maps.append(self._compute(tf.constant(squares[batch]), of_classes).numpy())
         return np.concatenate(maps)
 
     def _maps(self, squares: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
