@@ -27,7 +27,7 @@ paths.define("cache_dir", None, "Where the features are, or go; unset: a tempora
 flags.DEFINE_integer("batch_size", 256, "Photographs in a batch.", lower_bound=1)
 flags.DEFINE_integer("batches", 60, "How many are timed.", lower_bound=1)
 flags.DEFINE_integer("num_gpus", 1, "0: the CPU.", lower_bound=0, upper_bound=1)
-flags.DEFINE_list("threads", ["1", "2", "4", "8", "16"], "That gather features side by side.")
+flags.DEFINE_list("threads", ["1", "2", "4", "8", "16"], "That gather a batch of features.")
 
 _WARM = 2  # Batches.
 
@@ -61,13 +61,12 @@ def _print_those_to_the_host(run: Run) -> None:
     assert features
     _print("photographs, to the host", run.photographs.training_batches(split, run.order))
     _print("features, to the host", features.training_batches(split, run.order))
-    look_up = features.look_up(split)
     examples = tf.data.Dataset.range(split.num_examples).repeat()
     for threads in map(int, FLAGS.threads):
+        look_up = features.look_up(split, threads)
         gathered = examples.batch(FLAGS.batch_size, drop_remainder=True).map(
-            lambda indices: look_up(indices, tf.zeros_like(indices)),
-            num_parallel_calls=threads,
-            deterministic=True,
+            lambda indices, look_up=look_up: look_up(indices, tf.zeros_like(indices)),
+            num_parallel_calls=1,
         )
         gathered = gathered.prefetch(2).with_options(worker_options())
         _print(f"features, gathered by {threads}", gathered)

@@ -13,7 +13,9 @@ _VERBS = {
     "evaluate": ("trainer.evaluate", "Say how good a run is on a split."),
     "predict": ("trainer.predict", "Say what is on photographs."),
     "explain": ("trainer.explain", "Show where on photographs the model saw what it says."),
+    "serve": ("trainer.serve", "Answer photographs over HTTP, with a page to drop them on."),
     "crossval": ("trainer.crossval", "Say how good a recipe is, on every photograph by folds."),
+    "export": ("trainer.export", "Take a run away as SavedModel, ONNX or LiteRT, checked."),
     "tune": ("trainer.tune", "Search for the best recipe, on folds of a dataset."),
     "launch": ("launch.run", "Train on a cloud's VM, Slurm, Kubernetes or SkyPilot."),
 }

@@ -35,15 +35,24 @@ def quiet() -> Iterator[None]:
     Errors pass, a crash's last words too. Nothing is held back from the first process
     of a container, at whose end no other is left to show its last words.
     """
-    if logging.get_verbosity() >= logging.DEBUG or os.environ.get(_LEVEL) == "0":
+    if not _shows_everything():
+        os.environ.setdefault(_LEVEL, _ERRORS)
+    with hiding(dropped_lines(os.environ)):
         yield
-        return
-    os.environ.setdefault(_LEVEL, _ERRORS)
+
+
+@contextlib.contextmanager
+def hiding(pattern: str) -> Iterator[None]:
+    """Hides the lines on file 2 that begin so, as `quiet` does, whoever writes them."""
     with contextlib.ExitStack() as stack:
-        if os.getpid() != 1:
+        if os.getpid() != 1 and not _shows_everything():
             with contextlib.suppress(OSError):  # No more processes: then all is shown.
-                stack.enter_context(_sifted(dropped_lines(os.environ)))
+                stack.enter_context(_sifted(pattern))
         yield
+
+
+def _shows_everything() -> bool:
+    return logging.get_verbosity() >= logging.DEBUG or os.environ.get(_LEVEL) == "0"
 
 
 def dropped_lines(environ: Mapping[str, str], devices: Path = Path("/dev")) -> str:

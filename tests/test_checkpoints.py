@@ -1,6 +1,7 @@
 """Checkpoints of a small model: what is kept, what is passed over, what is refused."""
 
 import json
+import threading
 from pathlib import Path
 
 import keras
@@ -81,6 +82,55 @@ def test_best_is_restored(tmp_path: Path) -> None:
     (tmp_path / names(2)[0]).unlink()
     with pytest.raises(ValueError, match="best epoch is missing or damaged"):
         checkpoints.restore_best(model, state)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Lets no checkpoint be written until it is set."""
+    event, write = threading.Event(), np.savez
+
+    def write_later(*arguments: object, **arrays: np.ndarray) -> None:
+        assert event.wait(timeout=30)
+        write(*arguments, **arrays)
+
+    monkeypatch.setattr(np, "savez", write_later)
+    return event
+
+
+def test_steps_go_on_while_a_checkpoint_is_written(tmp_path: Path, held: threading.Event) -> None:
+    """What is written is what was there as it was begun."""
+    checkpoints, model, state = Checkpoints(tmp_path, RUN, keep=2), small_model(), TrainState(1)
+    told: list[list[str]] = []
+    fill(model, 1)
+    checkpoints.begin(model, state, written=lambda: told.append(steps(tmp_path)))
+    fill(model, 2)
+    state.step = 2
+    assert names(1)[0] not in steps(tmp_path)
+    assert not told
+    held.set()
+    checkpoints.wait()
+    other = small_model()
+    assert checkpoints.restore(other).step == 1
+    assert {float(weight.numpy().max()) for weight in other.weights} == {1}
+    assert told == [names(1)]
+
+
+def test_no_more_than_one_checkpoint_is_behind(tmp_path: Path, held: threading.Event) -> None:
+    checkpoints, model = Checkpoints(tmp_path, RUN, keep=2), small_model()
+    checkpoints.begin(model, TrainState(1))
+    threading.Timer(0.05, held.set).start()
+    checkpoints.begin(model, TrainState(2))
+    assert names(1)[0] in steps(tmp_path)
+    checkpoints.wait()
+    assert steps(tmp_path) == names(1, 2)
+
+
+def test_checkpoint_that_cannot_be_written_is_an_error_at_the_next(tmp_path: Path) -> None:
+    checkpoints, model = Checkpoints(tmp_path / "file", RUN, keep=2), small_model()
+    (tmp_path / "file").write_bytes(b"")
+    checkpoints.begin(model, TrainState(1))
+    with pytest.raises(FileExistsError):
+        checkpoints.begin(model, TrainState(2))
 
 
 DAMAGES = {

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,31 @@ def test_signal_is_passed_on_once_and_its_end_awaited(number: signal.Signals) ->
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (42, "[1/2] SIGTERM\n")
     assert err == f"Error: Stopped by {number.name}. Start the same command again to go on.\n"
+
+
+STAYS = """
+import pathlib, signal, sys, time
+from trainer.loop import child
+def end(number, frame):
+    pathlib.Path({path!r}).touch(); sys.exit(42)
+signal.signal(signal.SIGTERM, end)
+child.watch_for_orphanhood()
+print("there")
+time.sleep(60)
+"""
+
+
+def test_command_is_told_to_stop_once_who_started_it_was_killed(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS, STAYS.format(path=str(told))], env=environment(), text=True,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[1/2] there\n"
+        assert not told.exists()
+        process.kill()
+    end = time.monotonic() + 30
+    while not told.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -19,6 +19,7 @@ SEED_RECIPE = {
     "fit": "crop", "object_crops": False, "test_views": "1", "cache_maps": False,
     "head_units": 256, "dropout": 0.5, "feature_norm": "none", "head_init": "random",
     "unfreeze": None, "layer_decay": 1.0, "ema": None, "lr_scaling": "none", "init_from": None,
+    "calibration": "temperature",
 }  # fmt: skip
 
 

@@ -21,8 +21,10 @@ OWN_FLAGS = {
     "animals-evaluate": "--split",
     "animals-predict": "--top_k",
     "animals-explain": "--class",
+    "animals-serve": "--port",
     "animals-crossval": "--folds",
     "animals-tune": "--trials",
+    "animals-export": "--quantize",
     "animals-launch": "--backend",
 }
 

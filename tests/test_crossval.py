@@ -206,7 +206,7 @@ def test_run_and_cross_validation_do_not_take_each_others_workdir(
     with pytest.raises(ValueError, match="needs a folder of its own"):
         crossval(dataset, finished / "folds" / "1-1")
     with pytest.raises(ValueError, match="The workdir holds a cross-validation"):
-        checks.check_no_crossval(finished)
+        checks.check_no_other(finished)
 
 
 def test_fold_that_fails_ends_the_others(

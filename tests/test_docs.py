@@ -20,8 +20,10 @@ VERBS = {
     "evaluate": "trainer.evaluate",
     "predict": "trainer.predict",
     "explain": "trainer.explain",
+    "serve": "trainer.serve",
     "crossval": "trainer.crossval",
     "tune": "trainer.tune",
+    "export": "trainer.export",
     "launch": "launch.run",
 }
 FILE = re.compile(

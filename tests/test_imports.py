@@ -23,12 +23,12 @@ ALLOWED = {
 # The rooms and files of a package, floor by floor: each imports from the floors below its own.
 FLOORS = {
     "trainer": [
-        "main evaluate predict explain crossval tune",
+        "main evaluate predict explain export serve crossval tune",
         "tuning exporting serving",
         "preflight cross_validation lr_find",
         "train",
-        "divergence microbatch head_start outcome",
-        "run_report",
+        "divergence half_precision head_start outcome",
+        "microbatch run_report",
         "run",
         "features results",
         "inference",
@@ -109,8 +109,11 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.evaluate",
         "trainer.predict",
         "trainer.explain",
+        "trainer.serve",
         "trainer.crossval",
         "trainer.tune",
+        "trainer.tuning.worker",  # Each worker process imports it.
+        "trainer.export",
     ],
 )
 def test_module_starts_without_tensorflow(module: str) -> None:

@@ -37,9 +37,7 @@ def test_least_probable_labels_come_first() -> None:
     assert (issue.number, issue.is_confident) == (2, False)
 
 
-def test_none_is_doubted_where_all_is_right_and_none_confidently_of_a_class_that_nowhere_occurs() -> (
-    None
-):
+def test_none_is_doubted_where_all_is_right_nor_for_a_class_that_nowhere_occurs() -> None:
     assert label_issues.find(np.array([0, 1]), np.eye(2)) == []
     [issue] = label_issues.find(np.array([0, 0]), np.array([[0.6, 0.4], [0.4, 0.6]]))
     assert (issue.number, issue.is_confident) == (1, False)

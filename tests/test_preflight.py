@@ -1,5 +1,6 @@
 """The dry run: what it says, and that it leaves no trace."""
 
+import re
 from pathlib import Path
 
 from tests.support import miniature
@@ -19,7 +20,7 @@ def test_dry_run_says_what_would_be_and_writes_nothing(dataset: Path, tmp_path: 
     workdir = tmp_path / "run"
     done = miniature.train(
         f"--data_dir={dataset}", f"--workdir={workdir}", "--batch_size=8", "--epochs=4",
-        "--cpu_replicas=2", "--dry_run",
+        "--cpu_replicas=2", "--precision=mixed_bfloat16", "--dry_run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
@@ -32,5 +33,7 @@ def test_dry_run_says_what_would_be_and_writes_nothing(dataset: Path, tmp_path: 
         str(workdir / "model.keras"),
     } <= lines
     assert any(line.startswith("First step: ") for line in lines)
+    [step] = [line for line in lines if line.startswith("Step: ")]
+    assert re.match(r"Step: mixed_bfloat16 [\d.e-]+ s, float32 [\d.e-]+ s: ", step)
     assert not list(tmp_path.iterdir())
     assert contents(dataset) == before

@@ -85,3 +85,8 @@ def test_notable_wait_is_told_where_it_is_not_the_bound() -> None:
 
 def test_nothing_is_claimed_of_no_step() -> None:
     assert Timing().verdict() == "Too few steps to measure."
+
+
+def test_verdict_ends_with_what_else_there_is_to_say() -> None:
+    timing = Timing(images=8, total=10, input=0.5, compute=9, remark="And a remark")
+    assert timing.verdict().endswith("would speed it up. And a remark.")

@@ -226,8 +226,8 @@ def test_missing_optuna_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """The commands of the folds' runs, which train the miniature from warm."""
-    from trainer.tuning import search, trials
+    """The commands of the folds' runs, which train the miniature from warm; so do workers."""
+    from trainer.tuning import folds, search
 
     started = []
 
@@ -237,7 +237,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
         show(done.stdout + done.stderr)
         return done.returncode
 
-    monkeypatch.setattr(trials.child, "run", run)
+    monkeypatch.setattr(folds.child, "run", run)
+    monkeypatch.setenv("PYTHONPATH", f"{miniature.AS_MINIATURE}:{miniature.REPOSITORY}")
     monkeypatch.setattr(search, "named", lambda _: MINIATURE)
     return started
 
@@ -261,7 +262,7 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
 ) -> None:
     workdir = tmp_path / "search"
     words = tune(dataset, workdir)
-    assert len(commands) == 4
+    assert not commands  # The head alone trains.
     assert words.startswith("Best: trial ")
     assert f"trainer.crossval --flagfile={workdir}/best.flags " in words
     assert len(list((workdir / "features").iterdir())) <= 2
@@ -279,11 +280,38 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
     page = (workdir / "report.html").read_text()
     assert "optimistic" in page
     assert "trainer.crossval" in page
+    before = (workdir / "trials/0001/log.txt").read_bytes()
     tune(dataset, workdir)
-    assert len(commands) == 4  # Nothing is missing.
+    assert (workdir / "trials/0001/log.txt").read_bytes() == before  # Nothing is missing.
     with pytest.raises(ValueError, match=r"holds another search\. .*; epochs: 1 there, 2 here\."):
         tune(dataset, workdir, epochs=2)
     with pytest.raises(ValueError, match="head: not given there, gap here"):
         tune(dataset, workdir, head="gap")
     with pytest.raises(ValueError, match="The workdir holds a search for a recipe"):
-        checks.check_no_search(workdir)
+        checks.check_no_other(workdir)
+
+
+def test_trial_that_trains_the_backbone_is_a_run_for_each_fold(
+    dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
+) -> None:
+    tune(dataset, tmp_path, trials=1, freeze_layers=0, cache_features="off")
+    folds = [flag for command in commands for flag in command if flag.startswith("--fold=")]
+    assert folds == ["--fold=1/2", "--fold=2/2"]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "flags", "alone"),
+    [
+        ({}, {"head_init": "logistic", "head_units": 0}, True),
+        ({}, {"head_init": "random", "freeze_layers": 19}, True),
+        ({"freeze_layers": 18}, {"head_init": "logistic", "head_units": 0}, False),
+        ({"freeze_until": "block5_conv1"}, {"head_init": "logistic", "head_units": 0}, False),
+        ({"unfreeze": "9:block5_conv1"}, {"head_init": "logistic", "head_units": 0}, False),
+        ({"on_nan": "rollback"}, {"head_init": "logistic", "head_units": 0}, False),
+        ({"cache_features": "off"}, {"freeze_layers": 19}, False),
+        ({"cache_features": "on"}, {"freeze_layers": 19}, True),
+        ({"mixup": 0.2}, {"freeze_layers": 19}, False),
+    ],
+)
+def test_worker_measures_what_trains_the_head_alone(fixed: dict, flags: dict, alone: bool) -> None:
+    assert space_of(**fixed).trains_head_alone(flags) == alone

@@ -33,8 +33,13 @@ class Record(NamedTuple):
 
 def frame(record: bytes) -> bytes:
     """Returns the bytes that a file holds for a record."""
+    return b"".join(frame_parts(record))
+
+
+def frame_parts(record: bytes) -> tuple[bytes, bytes, bytes]:
+    """Returns the same in three parts, so that a large record need not be copied."""
     length = struct.pack("<Q", len(record))
-    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+    return length + _masked_crc(length), record, _masked_crc(record)
 
 
 def read_frames(file: BinaryIO, size: int) -> Iterator[Record]:

@@ -72,6 +72,21 @@ def require_optuna() -> None:
         )
 
 
+def require_serving() -> None:
+    """Refuses to go on without what the server is made of.
+
+    Raises:
+        RuntimeError: if any of it is not installed.
+    """
+    needed = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RuntimeError(
+            "A server needs FastAPI and uvicorn, which come with the extra [serve]. Received: an "
+            f"install without {', '.join(missing)}. Install it with `pip install -e '.[serve]'`."
+        )
+
+
 def without_boxes(config: TrainConfig) -> TrainConfig:
     """Leaves out what needs boxes where the dataset has none, as class folders do; says so.
 
@@ -124,30 +139,36 @@ def check_workdir(path: epath.PathLike) -> None:
         )
 
 
-def check_no_crossval(path: epath.PathLike) -> None:
-    """Refuses a run the workdir of a cross-validation, whose figures it would replace.
+_Files = type[CrossvalFiles] | type[TuningFiles]
+_OF_MANY_RUNS: tuple[tuple[_Files, str, str], ...] = (
+    (
+        CrossvalFiles,
+        "a cross-validation, whose figures the run's would replace",
+        "its runs lie in its folds/",
+    ),
+    (
+        TuningFiles,
+        "a search for a recipe, whose report would be replaced",
+        "its trials lie in its trials/",
+    ),
+)
+
+
+def check_no_other(path: epath.PathLike, own: _Files | None = None) -> None:
+    """Refuses the workdir of a cross-validation or of a search, whose report would be replaced.
+
+    Args:
+        own: What the command makes itself; None: a run.
 
     Raises:
         ValueError: if it is one.
     """
-    if CrossvalFiles(path).identity.exists():
-        raise ValueError(
-            "The workdir holds a cross-validation, whose figures the run's would replace. "
-            f"Received: workdir={path}. Name another --workdir; its runs lie in its folds/."
-        )
-
-
-def check_no_search(path: epath.PathLike) -> None:
-    """Refuses the workdir of a search for a recipe, whose report another one would replace.
-
-    Raises:
-        ValueError: if it is one.
-    """
-    if TuningFiles(path).identity.exists():
-        raise ValueError(
-            "The workdir holds a search for a recipe, whose report would be replaced. Received: "
-            f"workdir={path}. Name another --workdir; its trials lie in its trials/."
-        )
+    for files, what, where in _OF_MANY_RUNS:
+        if files is not own and files(path).identity.exists():
+            raise ValueError(
+                f"The workdir holds {what}. Received: workdir={path}. Name another --workdir; "
+                f"{where}."
+            )
 
 
 def check_shards(data_dir: epath.PathLike, manifest: Manifest, split: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cli.command import PREEMPTED, PreemptedError
 from tfrecords.manifest import Manifest, read_manifest
-from trainer.checks import check_no_search, check_run
+from trainer.checks import check_no_other, check_run
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.data.dataset import Examples, read_examples, read_jpegs, whole_dataset
 from trainer.data.folds import deal_examples
@@ -110,7 +110,7 @@ def cross_validate(
         PreemptedError: if a signal came; the same command goes on.
         RuntimeError: if a fold failed.
     """
-    check_no_search(recipe.workdir)
+    check_no_other(recipe.workdir, CrossvalFiles)
     crossval = prepare(config, recipe, given)
     files = crossval.files
     other = read_other(crossval) if config.against else None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -21,33 +22,38 @@ from trainer.run import Run
 # A float32 that is read, and the float64 copies of all, of a fold's and of what L-BFGS works in.
 _BYTES_PER_NUMBER = 4 + 3 * 8
 
+Fit = Callable[..., logistic.LinearHead]
 
-def fit_head(run: Run) -> None:
+
+def fit_head(run: Run, remembered: Callable[[Fit], Fit] = lambda fit: fit) -> None:
     """Fits the parts of the head that the config asks for to the training features.
 
     Every worker computes the same; the chief's numbers are taken, to the bit.
+
+    Args:
+        remembered: Makes of a fit of `logistic` one that may know the head of equal rows.
     """
     config, features = run.config, run.features
     if features and (config.head_init == "logistic" or config.feature_norm == STANDARDIZE):
-        _fit_vectors(run, features)
+        _fit_vectors(run, features, remembered(logistic.fit))
         if config.head == PLACES:
-            _fit_places(run, features)
+            _fit_places(run, features, remembered(logistic.fit_at))
 
 
-def _fit_vectors(run: Run, features: FeatureSource) -> None:
+def _fit_vectors(run: Run, features: FeatureSource, fit: Fit) -> None:
     """Fits the standardization and the classifier of a photograph's one vector."""
     config, model = run.config, run.model
     rows = _rows(run, features)
     if config.feature_norm == STANDARDIZE:
         rows = _standardize(run, STANDARDIZE, rows)
     if config.head_init == "logistic":
-        head = logistic.fit(rows, len(run.train_split.classes), config.seed)
+        head = fit(rows, len(run.train_split.classes), config.seed)
         layer = model.get_layer(CLASSIFIER)
         _assign(run, [layer.kernel, layer.bias], [head.kernel, head.bias])
         print(_in_words(head, rows), flush=True)
 
 
-def _fit_places(run: Run, features: FeatureSource) -> None:
+def _fit_places(run: Run, features: FeatureSource, fit_at: Fit) -> None:
     """Fits the standardization and the classifier of the places of the feature map."""
     config, num_classes = run.config, len(run.train_split.classes)
     look_up = features.look_up(run.train_split)
@@ -63,7 +69,7 @@ def _fit_places(run: Run, features: FeatureSource) -> None:
     rows = _standardize(run, STANDARDIZE_PLACES, rows)
     weights = np.append(_weights_of_classes(run), 1.0)[rows.labels]  # Background is no class.
     rows = dataclasses.replace(rows, weights=weights)
-    head = logistic.fit_at(rows, num_classes + 1, places.STRENGTH)
+    head = fit_at(rows, num_classes + 1, places.STRENGTH)
     layer = run.model.get_layer(PLACES)
     kernel = head.kernel.reshape(layer.kernel.shape)
     _assign(run, [layer.kernel, layer.bias], [kernel, head.bias])

@@ -11,14 +11,13 @@ from tfrecords.manifest import Manifest, read_manifest
 from trainer import keras_settings
 from trainer.checks import (
     advice_on_stored_size,
-    check_no_crossval,
-    check_no_search,
+    check_no_other,
     check_run,
     without_boxes,
 )
 from trainer.config import RECIPES, TrainConfig
 from trainer.distribute.cluster import Cluster, find_cluster, without_proxies
-from trainer.loop import preemption
+from trainer.loop import child, preemption
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import Backbone, named
 from trainer.results.figures import in_words
@@ -37,14 +36,14 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
     backbone.check_count(config.freeze_layers)
     with StopSignals() as stop:  # Before TensorFlow's seconds of import, which --help is spared.
         preemption.watch_for_notice()
+        child.watch_for_orphanhood()
         cluster = find_cluster(os.environ)
         if cluster:
             os.environ.update(without_proxies(cluster, os.environ))  # TensorFlow reads them once.
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
-        check_no_crossval(config.workdir)
-        check_no_search(config.workdir)
+        check_no_other(config.workdir)
         config = without_boxes(config)
         figures = None if config.dry_run or config.lr_find else finished_figures(config)
         if figures is None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cli import machine
 from trainer.distribute.strategy import is_on_cpu
 from trainer.model import memory
-from trainer.numerics.reproducible_model import in_pieces
+from trainer.numerics.reproducible_model import ReproducibleModel, in_pieces
 from trainer.run import Run
 
 AUTO = "auto"
@@ -48,16 +48,16 @@ def sizes(share: int, parts: int) -> list[int]:
 def largest_fitting(run: Run, most: int) -> int:
     """Tries what is no more than `most`, the largest first; 0 where nothing fits."""
     candidates = sizes(_share(run), run.model.sums.parts)
-    return next((n for n in candidates if n <= most and _may_fit(run, n) and _fits(run, n)), 0)
+    return next((n for n in candidates if n <= most and may_fit(run.model, n) and _fits(run, n)), 0)
 
 
-def _may_fit(run: Run, size: int) -> bool:
+def may_fit(model: ReproducibleModel, size: int) -> bool:
     """Whether it is safe to try: a host without memory left ends processes, and tells none."""
-    strategy = run.model.distribute_strategy
+    strategy = model.distribute_strategy
     if not is_on_cpu(strategy):
         return True
     replicas = len(strategy.extended.worker_devices)  # Of this worker.
-    needed = _MARGIN * replicas * memory.step_bytes(run.model, size)
+    needed = _MARGIN * replicas * memory.step_bytes(model, size)
     return needed <= machine.free_memory()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cli import machine
-from trainer import microbatch
+from trainer import half_precision, microbatch
 from trainer.config import TrainConfig
 from trainer.distribute.cluster import Cluster
 from trainer.model import memory
@@ -19,7 +19,7 @@ from trainer.model.backbone import VGG16, Backbone
 from trainer.model.state import nbytes, variables
 from trainer.results import evaluation
 from trainer.run import Run
-from trainer.train import prepare, settle, training_batches
+from trainer.train import float32_model, prepare, settle, training_batches
 
 
 def preflight(
@@ -38,6 +38,8 @@ def preflight(
     print("Trying a step, and to predict a batch ...", flush=True)
     with microbatch.naming_one_that_fits(from_photographs):
         _print_rows(try_step(from_photographs))
+        if config.precision != "float32":
+            _print_rows({"Step": compare_precisions(run)})
     needed = disk_bytes(run)
     _print_rows({f"Disk, {name}": machine.readable(size) for name, size in needed.items()})
     machine.require_disk(run.workdir.root, sum(needed.values()))
@@ -84,6 +86,16 @@ def try_step(run: Run) -> dict[str, str]:
         f"Batch of {split.name}": f"{time.monotonic() - stepped:.1f} s, the same",
         "Memory, measured": _measured_memory(),
     }
+
+
+def compare_precisions(run: Run) -> str:
+    """Measures a step as the run would make it, and one in float32; says whether half pays."""
+    config, model = run.config, run.model
+    if run.features:
+        model.settle(model.sums, trained=run.features.rest, uses_xla=config.jit_compile)
+    seconds = half_precision.seconds_a_step(model, config.batch_size)
+    in_float32 = half_precision.seconds_in_float32(float32_model(run), config.batch_size)
+    return half_precision.in_words(config.precision, seconds, in_float32)
 
 
 def disk_bytes(run: Run) -> dict[str, int]:

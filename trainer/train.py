@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.manifest import Manifest, read_manifest
-from trainer import divergence, microbatch, workarounds
+from trainer import divergence, half_precision, microbatch, workarounds
 from trainer.config import TrainConfig
 from trainer.data.examples import index_together, labels_of
 from trainer.data.folds import hold_out
@@ -36,6 +37,7 @@ from trainer.loop.validation import Validation
 from trainer.model import freezing
 from trainer.model.backbone import VGG16, Backbone
 from trainer.model.classifier import build_model
+from trainer.model.division import cut
 from trainer.model.head import Head
 from trainer.model.layer_rates import layer_rates
 from trainer.model.learning_rate import (
@@ -92,15 +94,25 @@ def train(
             return finish(run, stop)
 
 
-def prepare(config: TrainConfig, cluster: Cluster | None = None, backbone: Backbone = VGG16) -> Run:
-    """Builds all that a run needs, and writes nothing."""
+def prepare(
+    config: TrainConfig,
+    cluster: Cluster | None = None,
+    backbone: Backbone = VGG16,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Run:
+    """Builds all that a run needs, and writes nothing.
+
+    Args:
+        strategy: That of a run before in this process, which can have no other; None: there is no
+            such run.
+    """
     if config.head_init == "logistic":  # What it is fitted to stays, unless it is said.
         backbone = dataclasses.replace(backbone, freeze_layers=None)
     manifest = read_manifest(config.data_dir)
     train_split, val_split, counts = find_splits(config, manifest)
     splits = [train_split, *([val_split] if val_split else [])]
     workarounds.keep_memory()
-    strategy = create_strategy(
+    strategy = strategy or create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
     config.check_replicas(strategy.num_replicas_in_sync)
@@ -236,6 +248,18 @@ def create_model(
     model.summary()  # Before compile, which would count the optimizer's slots in.
     if kept := freezing.describe_kept(model):
         print(kept, flush=True)
+    compile_model(model, config, schedule, counts, steps_per_epoch)
+    return model
+
+
+def compile_model(
+    model: keras.Model,
+    config: TrainConfig,
+    schedule: Schedule | float,
+    counts: Mapping[str, int],
+    steps_per_epoch: int,
+) -> None:
+    """Gives a model its optimizer and loss. Call it in a strategy's scope; as `create_model`."""
     rates = layer_rates(model, config, steps_per_epoch)
     model.compile(
         optimizer=create_optimizer(config, schedule, rates),
@@ -244,7 +268,6 @@ def create_model(
         jit_compile=False,  # Of the whole step it fails under tf.distribute; see `settle`.
     )
     model.build_training()
-    return model
 
 
 def fit(run: Run, stop: StopSignals) -> None:
@@ -276,10 +299,50 @@ def fit(run: Run, stop: StopSignals) -> None:
             with stop.deferred(), contextlib.closing(display):
                 fit_epochs(run, around)
         except divergence.DivergedError:
+            complete_checkpoints(run)
             if config.on_nan == "stop":
                 raise divergence.stop(run) from None
             divergence.roll_back(run)
+    complete_checkpoints(run)
+    with stop.deferred():
+        run.timing.remark = remark_on_precision(run)
     print(run.timing.verdict(), flush=True)
+
+
+def complete_checkpoints(run: Run) -> None:
+    """Returns once the chief has written what it saved last, which any worker may read next."""
+    run.checkpoints.wait()
+    run.workers.wait()
+
+
+def remark_on_precision(run: Run) -> str:
+    """Says where half precision made the steps slower than float32 would; else "".
+
+    Where the input or the host is the bound, and on several workers, nothing is measured.
+    """
+    config, timing = run.config, run.timing
+    if config.precision == "float32" or not timing.images or timing.bound != "compute":
+        return ""
+    if run.workers.are_several:
+        return ""
+    in_float32 = half_precision.seconds_in_float32(float32_model(run), config.batch_size)
+    if in_float32 is None:
+        return ""
+    seconds = timing.compute / timing.images * config.batch_size
+    return half_precision.remark_on(config.precision, seconds, in_float32)
+
+
+def float32_model(run: Run) -> keras.Model:
+    """Returns a model that trains as the run's does, but in float32, from random weights."""
+    config = dataclasses.replace(run.config, precision="float32")
+    counts = dict.fromkeys(run.train_split.classes, 1)
+    silence = contextlib.redirect_stdout(io.StringIO())  # It is the same summary again.
+    with silence, run.model.distribute_strategy.scope():
+        model = create_model(config, run.schedule, counts, run.backbone, run.steps_per_epoch)
+    trained = cut(model, before_head=config.cache_maps)[1] if run.features else None
+    model.settle(run.model.sums, trained=trained, uses_xla=config.jit_compile)
+    model.set_microbatch(run.model.microbatch)
+    return model
 
 
 def fit_epochs(run: Run, around: list[keras.callbacks.Callback]) -> None:

@@ -154,3 +154,14 @@ def build_training(model: Any) -> None:
         model.optimizer.build(model.trainable_variables)
         return
     build(data_batch=(model.input, model.output))
+
+
+def freeze_variables(function: Any) -> Any:
+    """Returns a concrete function with its variables' values as constants.
+
+    Without: LiteRT's converter leaves a Keras 3 model's variables in its file without their values,
+    and NaN comes out. TensorFlow has no public name for it. Last seen in TensorFlow 2.21.0.
+    """
+    from tensorflow.python.framework import convert_to_constants
+
+    return convert_to_constants.convert_variables_to_constants_v2(function)

@@ -23,6 +23,7 @@ COMMANDS = {
     "trainer.explain": "animals explain",
     "trainer.crossval": "animals crossval",
     "trainer.tune": "animals tune",
+    "trainer.export": "animals export",
     "launch.run": "animals launch",
 }
 

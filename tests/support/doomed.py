@@ -28,7 +28,7 @@ PHASES = {
     "features": ("tfrecords.files", "atomic_writer"),
     "trace": ("trainer.numerics.reproducible_model", "ReproducibleModel.train_step"),
     "train": ("trainer.loop.history_log", "HistoryLog.on_train_batch_end"),
-    "checkpoint": ("trainer.workdir.checkpoints", "Checkpoints.save"),
+    "checkpoint": ("trainer.workdir.checkpoints", "Checkpoints.begin"),
     "evaluate": ("trainer.loop.validation", "Validation.on_epoch_end"),
     "report": ("trainer.train", "finish"),
 }

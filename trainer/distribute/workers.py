@@ -38,12 +38,13 @@ class Workers:
 
     Attributes:
         is_chief: Whether this one writes for all.
+        are_several: Whether there are others.
     """
 
     def __init__(self, cluster: Cluster | None, strategy: tf.distribute.Strategy) -> None:
         self.is_chief = cluster is None or cluster.is_chief
         self._rank, self._count = (cluster.rank, len(cluster.addresses)) if cluster else (0, 1)
-        self._are_several = cluster is not None
+        self.are_several = cluster is not None
         self._strategy = strategy
 
         def add(flag: tf.Tensor) -> tf.Tensor:
@@ -58,7 +59,7 @@ class Workers:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag of at least one worker is set."""
-        if not self._are_several:
+        if not self.are_several:
             return flag
         [total, *_] = self._strategy.experimental_local_results(
             self._total(tf.constant(flag * 1.0))
@@ -67,7 +68,7 @@ class Workers:
 
     def smallest(self, number: int) -> int:
         """Returns the smallest of the numbers that they come with."""
-        return int(self._gather([number]).min()) if self._are_several else number
+        return int(self._gather([number]).min()) if self.are_several else number
 
     def own(self, items: Sequence[T]) -> Sequence[T]:
         """Returns the items that fall to this worker: one of every so many as there are workers."""
@@ -75,7 +76,7 @@ class Workers:
 
     def join(self, array: np.ndarray) -> np.ndarray:
         """Returns int64 [n], of which each has filled its part and left the others' at 0."""
-        return self._gather(array).max(axis=0) if self._are_several else array
+        return self._gather(array).max(axis=0) if self.are_several else array
 
     def wait(self) -> None:
         """Returns once every worker has called it."""
@@ -98,7 +99,7 @@ class Workers:
         Raises:
             ValueError: if the step, the weights or the settings differ; in all workers.
         """
-        if not self._are_several:
+        if not self.are_several:
             return
         mine = [state["step"], *_digest(settings), *_digest(state, *weights())]
         rows = self._gather(mine)

@@ -14,8 +14,9 @@ from trainer.data.source import decoding_options, parallel_decodes
 from trainer.data.split import Split
 from trainer.data.view import Shown, View
 from trainer.distribute.workers import Workers
+from trainer.features.handover import hand_over
 from trainer.features.source import FeatureSource
-from trainer.features.store import shards_of
+from trainer.features.store import FeatureStore, shards_of
 from trainer.numerics.reproducible_model import in_pieces
 
 
@@ -47,11 +48,24 @@ def fill(
     with Progress(count, "photographs") as progress:
         for split in splits:
             paths = [path for owner, path in missing if owner is split]
-            views = _compute(features, split, paths, model, batch_size)
-            for path in paths:  # Batches run on from one shard into the next.
-                num_views = len(store.views_in(split))
-                records = _records(views, store.num_examples(path), num_views)
-                store.write(path, _counted(records, progress))
+            if not paths:
+                continue
+            write = functools.partial(_write, store, split, paths, progress)
+            hand_over(_compute(features, split, paths, model, batch_size), write)
+
+
+def _write(
+    store: FeatureStore,
+    split: Split,
+    paths: Sequence[str],
+    progress: Progress,
+    batches: Iterator[np.ndarray],
+) -> None:
+    """Writes shards of the views that come in batches, which run on from one into the next."""
+    views = itertools.chain.from_iterable(batches)
+    for path in paths:
+        records = _records(views, store.num_examples(path), len(store.views_in(split)))
+        store.write(path, _counted(records, progress))
 
 
 def _records(views: Iterator[np.ndarray], count: int, num_views: int) -> Iterator[bytes]:
@@ -67,7 +81,10 @@ def _compute(
     model: keras.Model,
     batch_size: int,
 ) -> Iterator[np.ndarray]:
-    """Yields the features of every view of every example, in order; padding behind them."""
+    """Yields the features of every view of every example, in batches, in order; then padding.
+
+    What a batch became is read back once the next one is on its way, for which a GPU would wait.
+    """
     strategy = model.distribute_strategy
     replicas = len(strategy.extended.worker_devices)  # Of this worker.
     rows = batch_size // strategy.num_replicas_in_sync * replicas
@@ -80,13 +97,18 @@ def _compute(
         out = in_pieces(features.frozen, images, model.sums.parts, model.microbatch)
         return tf.cast(out, features.store.dtype)
 
-    for images in _batches(features, split, paths, rows):
-        parts = tf.split(images, replicas)
-        shares = strategy.experimental_distribute_values_from_function(
-            lambda context, parts=parts: parts[context.replica_id_in_sync_group % replicas]
-        )
-        for computed in strategy.experimental_local_results(compute(shares)):
-            yield from computed.numpy()
+    def launched() -> Iterator[tf.Tensor]:
+        for images in _batches(features, split, paths, rows):
+            parts = tf.split(images, replicas)
+            yield compute(
+                strategy.experimental_distribute_values_from_function(
+                    lambda context, parts=parts: parts[context.replica_id_in_sync_group % replicas]
+                )
+            )
+
+    for computed, _ in itertools.pairwise(itertools.chain(launched(), [None])):
+        for share in strategy.experimental_local_results(computed):
+            yield share.numpy()
 
 
 def _batches(

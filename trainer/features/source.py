@@ -1,15 +1,12 @@
 """The source of batches of features: the same examples in the same order, the frozen part done."""
 
-import bisect
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrecords import framing
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.data.examples import labels_by_number, numbers_in
@@ -17,6 +14,7 @@ from trainer.data.order import ALONE, Order, full_batches_once, own_rows
 from trainer.data.source import worker_options
 from trainer.data.split import Split
 from trainer.data.view import View
+from trainer.features.gatherer import Gatherer, Pages
 from trainer.features.store import FeatureStore
 from trainer.model.division import cut
 
@@ -31,12 +29,14 @@ class FeatureSource:
         view: What the frozen layers see of each photograph.
         frozen: The layers before the first that trains: images in, features out.
         rest: The layers from the first that trains on: features in, probabilities out.
+        pages: Where its batches lie.
     """
 
     store: FeatureStore
     view: View
     frozen: keras.Model
     rest: keras.Model
+    pages: Pages = dataclasses.field(default_factory=Pages, repr=False)
 
     @classmethod
     def from_config(
@@ -67,7 +67,7 @@ class FeatureSource:
                 look_up(indices, views),
                 tf.one_hot(tf.gather(labels, indices), len(split.classes)),
             ),
-            num_parallel_calls=1,  # Beside the steps: copying is cheap, and its memory is not.
+            num_parallel_calls=1,  # Beside the steps; its threads share one batch's memory.
         )
         return ds.prefetch(_PREFETCHED).with_options(worker_options())
 
@@ -88,20 +88,17 @@ class FeatureSource:
         ds = ds.map(lambda indices: look_up(indices, tf.fill(indices.shape, np.int64(position))))
         return ds.prefetch(_PREFETCHED).with_options(worker_options())
 
-    def look_up(self, split: Split) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Returns what gives features, [rows, ...], for examples, [rows], and views, [rows]."""
+    def look_up(
+        self, split: Split, threads: int | None = None
+    ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """Returns what gives features, [rows, ...], for examples, [rows], and views, [rows].
+
+        Args:
+            threads: As `Gatherer` takes it.
+        """
         store = self.store
         records = store.open(split)
-        ends = list(itertools.accumulate(map(len, records)))
-
-        def gather(indices: np.ndarray, views: np.ndarray) -> np.ndarray:
-            rows = np.empty([len(indices), store.view_bytes], np.uint8)
-            for out, index, view in zip(rows, indices, views, strict=True):
-                shard = bisect.bisect_right(ends, index)
-                start = framing.HEADER_BYTES + view * store.view_bytes
-                record = records[shard][index - ends[shard]]  # Counted from the shard's end.
-                out[:] = record[start : start + store.view_bytes]
-            return rows
+        gather = Gatherer(records, store.view_bytes, self.pages, threads).gather
 
         def look_up(indices: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
             rows = tf.numpy_function(gather, [indices, views], tf.uint8, stateful=False)

@@ -19,7 +19,6 @@ from absl import logging
 from cli import machine
 from tfrecords import files, framing
 from tfrecords.manifest import Manifest
-from tfrecords.writer import write_shard
 from trainer.config import TrainConfig
 from trainer.data.split import Split
 from trainer.data.view import Shown, View
@@ -54,7 +53,7 @@ class FeatureStore:
         self._is_shared = config.cache_dir is not None
         self._examples = {shard.file: shard.examples for shard in manifest.shards}
         self._description = self._describe(frozen, manifest.digest)
-        if config.feature_norm == "power_l2":  # Its square roots are no layers.
+        if config.feature_norm == "power_l2" and not config.cache_maps:  # Its roots are no layers.
             self._description["feature_norm"] = config.feature_norm
         if config.fold:  # Every shard has all views then, as each fold is trained on and tested.
             self._description["splits"] = "all"
@@ -113,7 +112,7 @@ class FeatureStore:
 
     def write(self, path: str, records: Iterable[bytes]) -> None:
         """Writes the shard of features that stands for a shard of photographs."""
-        write_shard(self.path(path), records)
+        write_records(self.path(path), records)
 
     def open(self, split: Split) -> list[np.ndarray]:
         """Returns the framed records of each shard, uint8 [num_examples, frame_bytes], mapped."""
@@ -152,6 +151,16 @@ class FeatureStore:
     def _shard_bytes(self, shard: Shard) -> int:
         split, path = shard
         return self.num_examples(path) * self._frame_bytes(split)
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Writes a shard without a digest, which would take longer than all the rest; CRCs are enough.
+
+    Nothing asks for it: the features' bytes are no part of a run's identity.
+    """
+    with files.atomic_writer(path) as file:
+        for record in records:
+            file.writelines(framing.frame_parts(record))
 
 
 def shards_of(splits: Sequence[Split]) -> list[Shard]:

@@ -1,6 +1,6 @@
 """When a run is saved, and when it stops: at a signal, between two batches."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
@@ -40,6 +40,8 @@ class Stopping(keras.callbacks.Callback):
 class Checkpointing(Stopping):
     """Saves at each epoch's end, every so many steps, and when a signal asks to stop.
 
+    What it saves is written beside the next steps; before it stops a run, it waits until it is.
+
     Comes last in the list: an epoch's row must be in the train state before it is saved. It is
     also a callback of the validation's `predict`, which may take longer than a signal leaves.
     """
@@ -69,19 +71,19 @@ class Checkpointing(Stopping):
         if stops or (self._every and self._state.step % self._every == 0):
             self._save_within_epoch()
         if stops:
-            raise self._preempted()
+            self._stop_run()
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves an epoch whose steps are done and whose validation is not."""
         if self._must_stop():
             self._save_within_epoch()
-            raise self._preempted()
+            self._stop_run()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves, the epoch's row included."""
         self._save()
         if self._must_stop():
-            raise self._preempted()
+            self._stop_run()
 
     def _save_within_epoch(self) -> None:
         self._state.metrics = self.model.read_metrics()
@@ -89,7 +91,18 @@ class Checkpointing(Stopping):
         self._state.metrics = []
 
     def _save(self) -> None:
-        with self._stop.saving:
-            if self._workers.is_chief:
-                self._checkpoints.save(self.model, self._state)
-            self._workers.wait()  # The others may end or read it next.
+        if not self._workers.is_chief:
+            return
+        self._checkpoints.wait()
+        self._stop.saving.acquire()  # The end of the grace waits for it from here on.
+        try:
+            self._checkpoints.begin(self.model, self._state, written=self._stop.saving.release)
+        except BaseException:
+            self._stop.saving.release()
+            raise
+
+    def _stop_run(self) -> NoReturn:
+        with self._stop.saving:  # Which is free once what was begun is written.
+            self._checkpoints.wait()
+            self._workers.wait()  # The others may end now.
+        raise self._preempted()

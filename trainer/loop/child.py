@@ -1,6 +1,11 @@
-"""A command that another one starts: its lines are passed on, and so is a signal that stops it."""
+"""A command that another one starts: its lines are passed on, and so is a signal that stops it.
+
+Its standard input is a pipe that nothing is written to: it ends with whoever started the command,
+however that ended.
+"""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +15,7 @@ from typing import IO, Any
 from trainer.loop.signals import StopSignals
 
 _LOOK_SECONDS = 0.2
+_STARTED = "ANIMALS_STARTED"  # In the environment of a command that another one started.
 
 
 def training(
@@ -65,19 +71,36 @@ def run(command: Sequence[str], stop: StopSignals, show: Callable[[str], object]
     with stop.deferred():
         child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             errors="replace",
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", _STARTED: "1"},
         )
+        assert child.stdin
         assert child.stdout
         passing_on = threading.Thread(target=_pass_on, args=(child.stdout, show))
         passing_on.start()
         code = _wait(child, stop)
         passing_on.join()
+        child.stdin.close()
     return code
+
+
+def watch_for_orphanhood() -> None:
+    """In a command that `run` has started: once nobody waits for it any more, it is told to stop.
+
+    It then ends as at any SIGTERM, with its work kept.
+    """
+    if os.environ.pop(_STARTED, None):
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _wait(child: subprocess.Popen[str], stop: StopSignals) -> int:

@@ -26,12 +26,14 @@ class Timing:
         total: Seconds from step to step: all but what stands between epochs.
         input: Seconds of the total in which the step waited for its batch.
         compute: Seconds of the total in the step itself.
+        remark: What else there is to say of the speed.
     """
 
     images: int = 0
     total: float = 0.0
     input: float = 0.0
     compute: float = 0.0
+    remark: str = ""
 
     def fractions(self) -> dict[str, float]:
         """Fractions of the total: `input`, `compute`, and `host`: callbacks, checkpoints, Python.
@@ -43,18 +45,25 @@ class Timing:
         waited, computed = self.input / total, self.compute / total
         return {"input": waited, "compute": computed, "host": max(0.0, 1 - waited - computed)}
 
+    @property
+    def bound(self) -> str:
+        """The largest of the fractions."""
+        fractions = self.fractions()
+        return max(fractions, key=lambda name: fractions[name])
+
     def verdict(self) -> str:
         """What to say to a person."""
         if not self.images:
             return "Too few steps to measure."
-        fractions = self.fractions()
-        bound = max(fractions, key=lambda name: fractions[name])
+        fractions, bound = self.fractions(), self.bound
         sentence = (
             f"{self.images / self.total:.1f} images/s, waiting for input "
             f"{fractions['input']:.1%} of the time: bound by {bound}. {_ADVICE[bound]}"
         )
         if bound != "input" and fractions["input"] > _NOTABLE:
             sentence += f". {_ADVICE['input']} too"
+        if self.remark:
+            sentence += f". {self.remark}"
         return f"{sentence}."
 
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cli import flags, machine
 from tfrecords import files as tfrecords_files
-from trainer.checks import check_no_crossval
+from trainer.checks import check_no_other
 from trainer.config import CrossvalConfig, TrainConfig, TuneConfig
 from trainer.cross_validation import Crossval, prepare
 from trainer.loop.signals import StopSignals
@@ -22,7 +22,9 @@ from trainer.results.report import Title
 from trainer.results.tuning_report import Tried
 from trainer.tuning import trials
 from trainer.tuning.best_flags import flagfile
+from trainer.tuning.folds import Folds
 from trainer.tuning.space import Space
+from trainer.tuning.worker import Workers
 from trainer.workdir.tuning_files import TuningFiles
 
 _FOLD_SEED = 1000  # A cross-validation counts from 0: its folds are others.
@@ -48,15 +50,15 @@ def tune(config: TuneConfig, recipe: TrainConfig, given: Sequence[str], stop: St
         study = trials.open_study(files, recipe.seed)
         if not study.trials and space.may_be_fitted:
             study.enqueue_trial(_FIRST)
-        runs = trials.FoldRuns(crossval, space.shared, files, stop)
-        every = trials.Trials(
-            study,
-            space,
-            runs.measure,
-            lambda number: files.tidy(number, config.folds),
-            config.folds,
-        )
-        with stop.deferred():  # Trials are made by threads, and each looks at it.
+        # Trials are made by threads, and each looks at the signals.
+        with stop.deferred(), Workers(str(files.vectors), stop) as workers:
+            every = trials.Trials(
+                study,
+                space,
+                Folds(crossval, space, files, stop, workers).measure,
+                lambda number: files.tidy(number, config.folds),
+                config.folds,
+            )
             every.make(config.trials, config.timeout_s, config.jobs)
         return conclude(config, space, crossval, study, files)
 
@@ -83,7 +85,7 @@ def _prepare(
             "input_sizes takes the place of input_size. Received: "
             f"input_sizes={config.input_sizes}, input_size={recipe.input_size}. Leave one out."
         )
-    check_no_crossval(recipe.workdir)
+    check_no_other(recipe.workdir, TuningFiles)
     crossval = prepare(CrossvalConfig(folds=config.folds), recipe, given, _FOLD_SEED)
     has_boxes = crossval.manifest.options["source"] != "folder"
     space = Space(recipe, fixed, named(recipe.backbone), config.sizes, has_boxes)

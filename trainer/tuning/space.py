@@ -10,6 +10,9 @@ from trainer.model.backbone import Backbone
 
 Flags = dict[str, Any]
 
+# Of what tells features apart, what is searched.
+OF_FEATURES = ("input_size", "augment", "test_views")
+
 
 class Suggests(Protocol):
     """What draws a value of each name: an Optuna trial."""
@@ -193,6 +196,24 @@ class Space:
             return {}
         on = {} if self.fixed & {"cache_features", "freeze_until"} else {"cache_features": "on"}
         return {"cache_maps": True, **on}
+
+    def trains_head_alone(self, flags: Flags) -> bool:
+        """Whether no layer of the backbone trains under these flags, and features stand for it.
+
+        A trial that may have to go back to a checkpoint, or that starts from another run's head, is
+        a run of its own all the same.
+        """
+        recipe = dataclasses.replace(self.base, **flags)
+        if recipe.on_nan == "rollback" or recipe.init_from:
+            return False
+        if recipe.unfreeze or recipe.freeze_until is not None:
+            return False
+        if self.shared.get("cache_features", recipe.cache_features) != "on":
+            return False
+        count = recipe.freeze_layers
+        if count is None:
+            return recipe.head_init == "logistic" or self.backbone.freeze_layers is None
+        return count == self.backbone.num_layers
 
     @property
     def _freezes_all(self) -> bool:

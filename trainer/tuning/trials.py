@@ -7,18 +7,13 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cli.command import PREEMPTED, PreemptedError
-from trainer.cross_validation import Crossval, command_line, is_finished, of_fold
-from trainer.loop import child
-from trainer.loop.signals import StopSignals
 from trainer.tuning.space import Flags, Space, in_words
-from trainer.workdir.files import read_json
 from trainer.workdir.tuning_files import TuningFiles
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -183,66 +178,3 @@ def _together(before: list[dict[str, Any]], measured: dict[str, Any]) -> dict[st
         for name in ("loss", "accuracy")
     }
     return {**mean, "num_examples": count}
-
-
-@dataclasses.dataclass(frozen=True)
-class FoldRuns:
-    """Tries a recipe on a fold, by a run of the trainer in a process of its own.
-
-    Attributes:
-        crossval: Whose folds they are, of the recipe that the user's flags give.
-        shared: Flags by which all trials share their features.
-        files: The search's.
-        stop: Once a signal came, runs are stopped.
-    """
-
-    crossval: Crossval
-    shared: Flags
-    files: TuningFiles
-    stop: StopSignals
-    _filled: set[tuple[Any, ...]] = dataclasses.field(default_factory=set)
-    _filling: dict[tuple[Any, ...], threading.Lock] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(threading.Lock)
-    )
-
-    def measure(self, flags: Flags, number: int, fold: int) -> dict[str, Any]:
-        """Returns the figures of a fold, of a run that is started, goes on or was finished before.
-
-        Raises:
-            PreemptedError: if it was stopped.
-            FailedTrialError: if it failed.
-        """
-        crossval = self._of_trial(flags, number)
-        run, log = of_fold(crossval, 1, fold), self.files.log(number)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if not is_finished(crossval, 1, fold):
-            with self._features_once(flags), log.open("a") as file:
-                code = child.run(command_line(crossval, run), self.stop, file.write)
-            if code == PREEMPTED:
-                raise PreemptedError("A trial was stopped. Start the same command again to go on.")
-            if code:
-                raise FailedTrialError(
-                    f"Received: exit code {code} of fold {run.fold}; {log} says more."
-                )
-        figures = read_json(crossval.files.fold(1, fold).metrics)
-        return {name: figures[name] for name in ("loss", "accuracy", "num_examples")}
-
-    def _of_trial(self, flags: Flags, number: int) -> Crossval:
-        files, added = self.files.trial(number), {**flags, **self.shared}
-        cache_dir = self.crossval.recipe.cache_dir or str(self.files.features)
-        recipe = dataclasses.replace(
-            self.crossval.recipe, workdir=str(files.root), cache_dir=cache_dir, **added
-        )
-        given = [*self.crossval.given, *(f"--{name}={value}" for name, value in added.items())]
-        return dataclasses.replace(self.crossval, recipe=recipe, given=given, files=files)
-
-    @contextlib.contextmanager
-    def _features_once(self, flags: Flags) -> Iterator[None]:
-        """Of trials side by side, one computes the features that all read; the others wait."""
-        key = tuple(flags.get(name) for name in ("input_size", "augment", "test_views"))
-        if key in self._filled:
-            yield
-            return
-        with self._filling[key]:
-            yield
-        self._filled.add(key)

@@ -4,9 +4,10 @@ The order of the data is a function of (seed, step), so a step stands for the po
 learning rate is a function of the step too, and when to stop early one of the history.
 """
 
+import concurrent.futures
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -28,7 +29,8 @@ class Checkpoints:
     """The checkpoints of one run: the newest few, and the one of the best epoch.
 
     What it removes is what it found at its start, or wrote: never what another process writes
-    beside it, as it can where the workdir has no lock.
+    beside it, as it can where the workdir has no lock. No more than one is being written at a time,
+    by a thread, and the process does not end before it is.
 
         from trainer.workdir.checkpoints import Checkpoints
 
@@ -50,17 +52,53 @@ class Checkpoints:
         self._run_identity = run_identity
         self._keep = keep
         self._known = self._files()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._writing: concurrent.futures.Future[None] | None = None
 
     def save(self, model: keras.Model, state: TrainState) -> None:
         """Writes model, optimizer, train state and the run's identity."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables(model))}
+        self.begin(model, state)
+        self.wait()
+
+    def begin(
+        self, model: keras.Model, state: TrainState, written: Callable[[], None] = lambda: None
+    ) -> None:
+        """Copies the same, and has a thread write it while steps go on; waits for the one before.
+
+        Args:
+            written: Called once it is, or could not be.
+
+        Raises:
+            Exception: whatever went wrong in writing the one before.
+        """
+        self.wait()
+        # NumPy's arrays may be the variables' own memory, which the next step writes to.
+        arrays = {
+            f"{i:04d}": np.array(keras.ops.convert_to_numpy(v))
+            for i, v in enumerate(variables(model))
+        }
         described = json.dumps({"run": self._run_identity, **state.stored()})
         arrays[_JSON] = np.frombuffer(described.encode(), np.uint8)
-        with files.atomic_writer(self._path(state.step)) as file:
+        best = self._path(int(state.best["step"])) if state.best else None
+        self._writing = self._writer.submit(self._write, state.step, arrays, best)
+        self._writing.add_done_callback(lambda _: written())
+
+    def wait(self) -> None:
+        """Returns once whatever was begun is written.
+
+        Raises:
+            Exception: whatever went wrong in writing it.
+        """
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _write(self, step: int, arrays: dict[str, Any], best: epath.Path | None) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with files.atomic_writer(self._path(step)) as file:
             np.savez(file, **arrays)
-        self._known.add(self._path(state.step))
-        self._remove_old(state)
+        self._known.add(self._path(step))
+        self._remove_old(step, best)
 
     def newest_step(self) -> int | None:
         """The step of the newest checkpoint, damaged or not; None where there is none."""
@@ -132,11 +170,10 @@ class Checkpoints:
             variable.assign(array)
         return TrainState.from_stored(described)
 
-    def _remove_old(self, state: TrainState) -> None:
+    def _remove_old(self, step: int, best: epath.Path | None) -> None:
         """Keeps the newest few and the best, and nothing that a kill left behind."""
-        best = state.best and self._path(int(state.best["step"]))
         # A later one is damaged, or of a course that was given up: it must not pass for the newest.
-        later = [path for path in self._newest_first() if _step(path) > state.step]
+        later = [path for path in self._newest_first() if _step(path) > step]
         so_far = self._newest_first()[len(later) :]
         old = [path for path in so_far[self._keep :] if path != best]
         left = [path for path in self._known if path.name.endswith(files.INCOMPLETE_SUFFIX)]

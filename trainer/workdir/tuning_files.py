@@ -20,6 +20,7 @@ class TuningFiles:
         self.identity = self.root / "tune.json"
         self.study = self.root / "study.db"
         self.features = self.root / "features"
+        self.vectors = self.root / "vectors"  # What heads make of them before their weights.
         self.best_flags = self.root / "best.flags"
         self.report = self.root / "report.html"
 
