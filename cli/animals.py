@@ -12,6 +12,7 @@ _VERBS = {
     "train": ("trainer.main", "Train the classifier, or go on where a run stopped."),
     "evaluate": ("trainer.evaluate", "Say how good a run is on a split."),
     "predict": ("trainer.predict", "Say what is on photographs."),
+    "explain": ("trainer.explain", "Show where on photographs the model saw what it says."),
     "serve": ("trainer.serve", "Answer photographs over HTTP, with a page to drop them on."),
     "crossval": ("trainer.crossval", "Say how good a recipe is, on every photograph by folds."),
     "export": ("trainer.export", "Take a run away as SavedModel, ONNX or LiteRT, checked."),

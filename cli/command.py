@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from absl import app, flags, logging
 
 from cli import environment, recipes, streams
+from cli.flags import flag_name
 from cli.help import Help
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def config_from_flags(config_class: type[Config], *, without: Collection[str] = 
         without: Fields that have no flag here, and stay at their defaults.
     """
     values = {
-        field.name: flags.FLAGS[field.name].value
+        field.name: flags.FLAGS[flag_name(field.name)].value
         for field in dataclasses.fields(config_class)
         if field.name not in without
     }

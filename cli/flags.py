@@ -190,7 +190,8 @@ def define(
     for name, option in options_of(config_class).items():
         if name in without:
             continue
-        _define(name, option, {"flag_values": values, "required": option.is_required})
+        extra = {"flag_values": values, "required": option.is_required}
+        _define(flag_name(name), option, extra)
 
 
 def define_unchecked(config_class: "type[DataclassInstance]", values: flags.FlagValues) -> None:
@@ -203,13 +204,20 @@ def define_unchecked(config_class: "type[DataclassInstance]", values: flags.Flag
         _DEFINE[option.kind](name, option.flag_default, option.help, flag_values=values)
 
 
+def flag_name(field: str) -> str:
+    """Returns the name of a field's flag: `class_` is --class, a word that Python keeps."""
+    return field.rstrip("_")
+
+
 def check(config: "DataclassInstance") -> None:
     """Raises ValueError for the first option whose value is not what its field says."""
     for name, option in options_of(type(config)).items():
         value = getattr(config, name)
         complaint = None if value is None else option.complaint(value)
         if complaint:
-            raise ValueError(f"{name} {complaint}. Received: {name}={value!r}.")
+            raise ValueError(
+                f"{flag_name(name)} {complaint}. Received: {flag_name(name)}={value!r}."
+            )
 
 
 def _define(name: str, option: Option, extra: dict[str, Any]) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import jinja2
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image
 
 # The colours that a figure is drawn in; a page turns them into its own, light or dark.
 ACCENT = "#2563eb"
@@ -37,6 +39,20 @@ def render(package: str, template: str, **content: Any) -> str:
 def jpeg(content: bytes) -> Markup:
     """Returns a JPEG as a data URL, for an image's `src`."""
     return Markup(f"data:image/jpeg;base64,{base64.b64encode(content).decode()}")
+
+
+def thumbnail(pixels: np.ndarray, side: int = 448) -> Markup:
+    """Returns a photograph as a data URL, small: RGB uint8 [height, width, 3].
+
+    Args:
+        pixels: The photograph.
+        side: The most that its longer side has; unset: twice the widest that pages show it, for
+            dense screens.
+    """
+    image, out = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((side, side))
+    image.save(out, "JPEG", quality=85)
+    return jpeg(out.getvalue())
 
 
 def svg(figure: Figure, name: str) -> Markup:

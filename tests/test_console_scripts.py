@@ -20,6 +20,7 @@ OWN_FLAGS = {
     "animals-train": "--freeze_layers",
     "animals-evaluate": "--split",
     "animals-predict": "--top_k",
+    "animals-explain": "--class",
     "animals-serve": "--port",
     "animals-crossval": "--folds",
     "animals-tune": "--trials",

@@ -19,6 +19,7 @@ VERBS = {
     "train": "trainer.main",
     "evaluate": "trainer.evaluate",
     "predict": "trainer.predict",
+    "explain": "trainer.explain",
     "serve": "trainer.serve",
     "crossval": "trainer.crossval",
     "tune": "trainer.tune",

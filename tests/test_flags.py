@@ -184,6 +184,20 @@ def test_config_that_extends_another_has_the_options_of_both() -> None:
         Aquarium(place="here", litres=0)
 
 
+def test_field_that_python_has_a_word_for_ends_in_an_underscore() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Ticket:
+        class_: Positive = 2
+        """Where to sit."""
+
+    values = absl_flags.FlagValues()
+    flags.define(Ticket, values)
+    values(["train", "--class=1"])
+    assert values["class"].value == 1
+    with pytest.raises(ValueError, match=r"class must be 1 or more\. Received: class=0"):
+        flags.check(Ticket(class_=0))
+
+
 def test_field_without_a_help_is_refused_when_the_flags_are_defined() -> None:
     @dataclasses.dataclass(frozen=True)
     class Silent:

@@ -23,7 +23,7 @@ ALLOWED = {
 # The rooms and files of a package, floor by floor: each imports from the floors below its own.
 FLOORS = {
     "trainer": [
-        "main evaluate predict export serve crossval tune",
+        "main evaluate predict explain export serve crossval tune",
         "tuning exporting serving",
         "preflight cross_validation lr_find prediction",
         "train",
@@ -108,6 +108,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "trainer.main",
         "trainer.evaluate",
         "trainer.predict",
+        "trainer.explain",
         "trainer.serve",
         "trainer.crossval",
         "trainer.tune",

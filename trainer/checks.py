@@ -1,6 +1,7 @@
 """What can be wrong with a command's inputs, said before TensorFlow's seconds of import."""
 
 import dataclasses
+import difflib
 import importlib.util
 import math
 import os
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from cli.command import FlagsError
 from tfrecords import naming
 from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
@@ -226,6 +228,20 @@ def check_trained(workdir: Workdir) -> list[str]:
         )
     workdir.require_model()
     return classes
+
+
+def label_of(name: str, classes: Sequence[str]) -> int:
+    """Returns the index of a class.
+
+    Raises:
+        FlagsError: if there is none of this name.
+    """
+    if name not in classes:
+        nearest = difflib.get_close_matches(name, classes, n=1, cutoff=0)
+        raise FlagsError(
+            f"class must be one of the run's. Received: class={name!r}. The nearest: {nearest[0]}."
+        )
+    return classes.index(name)
 
 
 def check_classes(run_classes: Sequence[str], manifest: Manifest) -> None:

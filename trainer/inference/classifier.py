@@ -1,5 +1,6 @@
 """The classifier of a trained run: the one way from a photograph to probabilities."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -8,11 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.checks import check_trained
+from trainer.checks import check_trained, label_of
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.inference import photographs
+from trainer.inference.explanation import Explanation
+from trainer.inference.gradcam import HeatMaps, Method
+from trainer.inference.overlay import bounded
 from trainer.inference.photographs import Photograph
 from trainer.workdir.files import Workdir
 from trainer.workdir.saved_model import load_model
@@ -57,6 +61,7 @@ class Classifier:
             input_signature=[tf.TensorSpec([None, view.size, view.size, 3], tf.uint8)],
             autograph=False,
         )
+        self._heat_maps = functools.cache(functools.partial(HeatMaps, model))
 
     @classmethod
     def load(cls, workdir: str | os.PathLike[str]) -> "Classifier":
@@ -83,6 +88,55 @@ class Classifier:
             ValueError: if one is an array of another kind.
         """
         return self.probabilities(self.squares([self.read(each) for each in some]))
+
+    def explain(
+        self,
+        some: Sequence[Photograph],
+        classes: Sequence[str] | None = None,
+        method: Method = "gradcam",
+    ) -> list[Explanation]:
+        """Returns where on photographs the model saw what speaks for a class.
+
+        Args:
+            some: As `predict` takes them.
+            classes: Of which class, for each photograph; None: its most probable.
+            method: `gradcam`, `gradcam++`, `hirescam`, or, for a run of that head, `places`.
+
+        Raises:
+            ValueError: also if there is no such class, or no such method for this model.
+            UnusableImageError, OSError: as `predict`.
+        """
+        heat_maps = self.heat_maps(method)
+        chosen = [label_of(name, self.classes) for name in classes or []]
+        jpegs = [self.read(each) for each in some]
+        squares = self.squares(jpegs)
+        probabilities = self.probabilities(squares)
+        labels = probabilities.argmax(axis=1) if classes is None else np.array(chosen, np.int64)
+        if len(labels) != len(jpegs):
+            raise ValueError(
+                "classes must be one for each photograph. Received: "
+                f"{len(labels)} for {len(jpegs)} photographs."
+            )
+        return [
+            Explanation(
+                bounded(tf.io.decode_jpeg(jpeg, channels=3).numpy()),
+                heat_map,
+                int(label),
+                float(row[label]),
+                self.view,
+            )
+            for jpeg, heat_map, label, row in zip(
+                jpegs, heat_maps.of(squares, labels), labels, probabilities, strict=True
+            )
+        ]
+
+    def heat_maps(self, method: Method = "gradcam") -> HeatMaps:
+        """Returns what makes heat maps, made once.
+
+        Raises:
+            ValueError: if there is no such method, or none for this model.
+        """
+        return self._heat_maps(method)
 
     def read(self, photograph: Photograph) -> bytes:
         """Returns a photograph as the dataset would have stored it, a JPEG; raises as `predict`."""

@@ -13,6 +13,8 @@ DROPOUT = "dropout"
 CLASSIFIER = "probabilities"
 PLACES = "places"
 STANDARDIZE_PLACES = "standardize_places"
+# A head has one of these or more, and each takes the feature map.
+TAKES_FEATURES = ("flatten", "positive", "around", "gap", "gmp")
 
 _GEM_POWER = 3  # Radenovic et al., Fine-tuning CNN Image Retrieval, TPAMI 2019.
 _SMALLEST = 1e-6  # What a root is taken of, at least: its slope at 0 has no end.

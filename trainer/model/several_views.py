@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 _DTYPE = "float32"
+_MIRROR = "mirror"
 
 
 def zoom_margin(size: int) -> int:
@@ -37,8 +38,16 @@ def averaged_over(model: keras.Model, test_views: str) -> keras.Model:
     return averaged
 
 
+def has_mirror(model: keras.Model) -> bool:
+    """Whether a model's views are also mirrored."""
+    return any(
+        layer.name == _MIRROR or (isinstance(layer, keras.Model) and has_mirror(layer))
+        for layer in model.layers
+    )
+
+
 def _mirror(size: int) -> keras.Layer:
     """Swaps left and right by a matrix: an operation of Keras is stored differently in each."""
     return keras.layers.EinsumDense(
-        "bhwc,wv->bhvc", (size, size, 3), dtype=_DTYPE, trainable=False, name="mirror"
+        "bhwc,wv->bhvc", (size, size, 3), dtype=_DTYPE, trainable=False, name=_MIRROR
     )

@@ -1,13 +1,10 @@
 """The report of a run: one self-contained page for a person to read."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from etils import epath
 from markupsafe import Markup
-from PIL import Image
 
 from cli import page
 from tfrecords import files
@@ -17,8 +14,6 @@ from trainer.results.predictions import Prediction
 from trainer.results.selection import Selection
 
 _BARS = 3
-_JPEG_QUALITY = 85
-_PHOTOGRAPH_SIDE = 448  # Twice the widest it is shown, for dense screens.
 
 
 class Title(NamedTuple):
@@ -138,20 +133,12 @@ def photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]
     """Returns what a page's template shows of a prediction."""
     return {
         "name": plots.shorten(epath.Path(prediction.name).name),
-        "image": _jpeg(prediction.image),
-        "heat": None if prediction.heat is None else _jpeg(prediction.heat),
+        "image": page.thumbnail(prediction.image),
+        "heat": None if prediction.heat is None else page.thumbnail(prediction.heat),
         "bars": [(classes[label], p) for label, p in prediction.top(_BARS)],
         "truth": None if prediction.label is None else classes[prediction.label],
         "taken_for": classes[prediction.predicted] if prediction.is_wrong else None,
     }
-
-
-def _jpeg(pixels: np.ndarray) -> Markup:
-    image = Image.fromarray(pixels)
-    image.thumbnail((_PHOTOGRAPH_SIDE, _PHOTOGRAPH_SIDE))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=_JPEG_QUALITY)
-    return page.jpeg(out.getvalue())
 
 
 def _curve(history: Sequence[Mapping[str, float]], name: str) -> Markup:
