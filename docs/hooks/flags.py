@@ -20,7 +20,6 @@ COMMANDS = {
     "trainer.main": "animals train",
     "trainer.evaluate": "animals evaluate",
     "trainer.predict": "animals predict",
-    "trainer.explain": "animals explain",
     "trainer.crossval": "animals crossval",
     "trainer.tune": "animals tune",
     "trainer.explain": "animals explain",
