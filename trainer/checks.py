@@ -218,7 +218,7 @@ def check_trained(workdir: Workdir) -> list[str]:
     """Returns the names of the classes of a trained run.
 
     Raises:
-        ValueError: if the workdir holds none, or if what it holds is damaged.
+        ValueError: if the workdir holds none, or if what it holds is damaged or edited.
     """
     classes = read_json(workdir.classes)
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -227,7 +227,21 @@ def check_trained(workdir: Workdir) -> list[str]:
             f"{workdir.classes}. Put a copy of it back; config.json has them too."
         )
     workdir.require_model()
+    _check_names(workdir, classes)
     return classes
+
+
+def _check_names(workdir: Workdir, classes: Sequence[str]) -> None:
+    """Refuses names that were edited: in another order, each answer would be of another class."""
+    content = read_json(workdir.config) if workdir.config.exists() else {}
+    data = content.get("data") if isinstance(content, dict) else None
+    trained = data.get("classes") if isinstance(data, dict) else None
+    if trained is not None and trained != classes:
+        raise ValueError(
+            "The names of the classes must be those that the run was trained with. Received: "
+            f"{workdir.classes} with {', '.join(classes)}; {workdir.config} with "
+            f"{', '.join(map(str, trained))}. Put the run's own files back."
+        )
 
 
 def label_of(name: str, classes: Sequence[str]) -> int:

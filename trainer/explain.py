@@ -70,10 +70,13 @@ def explain(
     Raises:
         ValueError: if the method is none for this model.
     """
+    from etils import epath
+
     from trainer.results.explanations_page import Shown, write_page
 
     classifier.heat_maps(config.method)  # Before anything is written.
-    title = {"run": Path(config.workdir).name, "method": config.method, "fit": classifier.view.fit}
+    run = epath.Path(config.workdir).resolve().name  # Also where it is `.`.
+    title = {"run": run, "method": config.method, "fit": classifier.view.fit}
     page, shown = folder / _PAGE, []
     taken: set[str] = set()
     write_page(page, [], 0, **title)  # First: by it the folder is known for one of explanations.

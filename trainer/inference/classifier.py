@@ -28,6 +28,14 @@ def _ignore(_: int) -> None:
     pass
 
 
+def _refuse_one(some: object) -> None:
+    """A path is a sequence too, of letters, each of which would be taken for a path."""
+    if isinstance(some, str | bytes | os.PathLike):
+        raise TypeError(
+            "Photographs must be a list. Received: one photograph. Put it in brackets: [photograph]."
+        )
+
+
 class Classifier:
     """Says what is on photographs, as every command does.
 
@@ -86,8 +94,14 @@ class Classifier:
             UnusableImageError: if one is no photograph, or has too many pixels: with the reason.
             OSError: if the file of one cannot be read.
             ValueError: if one is an array of another kind.
+            TypeError: if it is one photograph, not a list of them.
         """
-        return self.probabilities(self.squares([self.read(each) for each in some]))
+        _refuse_one(some)
+        rows = [np.empty([0, len(self.classes)], np.float32)]
+        for start in range(0, len(some), _BATCH_SIZE):  # Of many, the squares would fill memory.
+            jpegs = [self.read(each) for each in some[start : start + _BATCH_SIZE]]
+            rows.append(self.probabilities(self.squares(jpegs)))
+        return np.concatenate(rows)
 
     def explain(
         self,
@@ -104,8 +118,9 @@ class Classifier:
 
         Raises:
             ValueError: also if there is no such class, or no such method for this model.
-            UnusableImageError, OSError: as `predict`.
+            UnusableImageError, OSError, TypeError: as `predict`.
         """
+        _refuse_one(some)
         heat_maps = self.heat_maps(method)
         chosen = [label_of(name, self.classes) for name in classes or []]
         jpegs = [self.read(each) for each in some]

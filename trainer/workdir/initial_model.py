@@ -127,7 +127,7 @@ def _load(path: epath.Path, config: TrainConfig) -> Any:
     import keras
 
     try:
-        model = keras.models.load_model(str(path), compile=False)
+        model = keras.models.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:  # Of a damaged file, or of layers that are not Keras's, many kinds.
         said = " ".join(str(error).split())[:200]
         raise ValueError(
