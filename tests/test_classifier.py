@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from etils import epath
@@ -95,6 +96,50 @@ def test_what_is_no_photograph_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(error, match=message and message.replace("[", r"\[")):
         classifier.predict([photograph])
+
+
+@pytest.mark.parametrize("one", ["1.jpg", Path("1.jpg"), b""], ids=["text", "path", "bytes"])
+def test_one_photograph_is_not_taken_for_a_list(one: object, classifier: Classifier) -> None:
+    for method in (classifier.predict, classifier.explain):
+        with pytest.raises(TypeError, match=r"must be a list\. Received: one photograph\."):
+            method(one)
+
+
+def test_memory_holds_the_squares_of_some_photographs_and_not_of_all(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    squares = classifier.squares
+    monkeypatch.setattr(classifier, "squares", lambda j: at_once.append(len(j)) or squares(j))
+    assert classifier.predict([jpeg(1)] * 70).shape == (70, 3)
+    assert at_once == [32, 32, 6]
+
+
+def test_names_in_another_order_than_the_run_was_trained_with_are_refused(tmp_path: Path) -> None:
+    run = trained_run.write(tmp_path / "run")
+    (run / "classes.json").write_text('["dog", "cat", "zebra"]')
+    with pytest.raises(ValueError, match=r"with dog, cat, zebra; .*config.json with cat, dog, z"):
+        Classifier.load(run)
+
+
+def test_damaged_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    run = trained_run.write(tmp_path / "run")
+    whole = (run / "model.keras").read_bytes()
+    (run / "model.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"is damaged: it is no zip file.*Put a copy of it back"):
+        Classifier.load(run)
+    (run / "model.keras").write_bytes(whole[:4000] + bytes(2000) + whole[6000:])
+    with pytest.raises(ValueError, match=r"cannot be read: .*Put a copy of it back"):
+        Classifier.load(run)
+
+
+def test_model_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    run = trained_run.write(tmp_path / "run")
+    images = keras.Input((96, 96, 3))
+    x = keras.layers.Lambda(lambda rgb: rgb[:, 0, 0, :])(images)
+    keras.Model(images, x).save(run / "model.keras")
+    with pytest.raises(ValueError, match=r"cannot be read: .*[Ll]ambda"):
+        Classifier.load(run)
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(classifier: Classifier) -> None:

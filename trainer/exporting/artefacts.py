@@ -101,9 +101,7 @@ class Artefacts:
             format_name,
             files=self._files,
             data=self._data,
-            compared=card.Compared(
-                comparison, self._val, self.comparisons[0].accuracy, quantize
-            ),
+            compared=card.Compared(comparison, self._val, self.comparisons[0].accuracy, quantize),
             view=self._classifier.view,
         )
 

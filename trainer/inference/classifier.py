@@ -31,9 +31,7 @@ def _ignore(_: int) -> None:
 def _refuse_one(some: object) -> None:
     """A path is a sequence too, of letters, each of which would be taken for a path."""
     if isinstance(some, str | bytes | os.PathLike):
-        raise TypeError(
-            "Photographs must be a list. Received: one photograph. Put it in brackets: [photograph]."
-        )
+        raise TypeError("Photographs must be a list. Received: one photograph. Put it in brackets.")
 
 
 class Classifier:
