@@ -18,11 +18,13 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_run.write(tmp_path_factory.mktemp("run"))
 
 
-def explain(workdir: Path, output_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def explain(
+    workdir: Path, output_dir: Path, *words: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     flags = [f"--workdir={workdir}", f"--output_dir={output_dir}"]
     return subprocess.run(
         warm.up([sys.executable, "-m", "trainer.explain", *flags, *words]),
-        capture_output=True, text=True, env=environment(), check=False,
+        capture_output=True, text=True, env=environment(), check=False, cwd=cwd,
     )  # fmt: skip
 
 
@@ -62,10 +64,11 @@ def test_every_photograph_that_can_be_read_gets_a_picture_of_its_own(
     assert "4 photographs, method gradcam++" in page
     assert page.count("data:image/jpeg") == 8
 
-    again = explain(workdir, out, "--class=zebra", str(given[0]))
+    again = explain(Path(), out, "--class=zebra", str(given[0]), cwd=workdir)
     assert again.returncode == 0
     assert again.stdout.startswith(f"{out}/1.png: Probability ")
     assert again.stdout.endswith("% of [zebra]\n")
+    assert workdir.name in (out / "explanations.html").read_text()
 
 
 @pytest.mark.parametrize(
