@@ -187,12 +187,8 @@ def read(
         name = originals.shown(path)
         try:
             yield name, inference.read(path, image_size)
-        except UnusableImageError as error:
-            complain(name, f"{error}. Give a photograph, such as a JPEG or a PNG.")
-        except OSError as error:
-            complain(name, f"{error.strerror}. Give the path of a photograph.")
-        except ValueError as error:  # Of its path.
-            complain(name, str(error))
+        except (UnusableImageError, OSError, ValueError) as error:
+            complain(name, inference.complaint(name, error))
 
 
 def predict(
