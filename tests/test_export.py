@@ -33,6 +33,7 @@ from trainer.data.view import View
 from trainer.exporting import card, extra, graph, litert, onnx, parity, photographs, savedmodel
 from trainer.exporting.config import ExportConfig
 from trainer.exporting.export import export
+from trainer.exporting.folder import new_folder
 from trainer.inference.classifier import Classifier
 from trainer.model import classifier as models
 from trainer.model.head import Head
@@ -386,6 +387,22 @@ def test_full_disk_is_one_line_and_leaves_nothing(name: str, run: Path, small_di
     assert error.value.errno == errno.ENOSPC
     assert str(small_disk) in str(error.value)
     assert [path.name for path in small_disk.iterdir()] == ["full"]
+
+
+def test_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    output = tmp_path / "new" / "out"
+    with pytest.raises(KeyboardInterrupt), new_folder(str(output)) as folder:
+        (folder / "model.onnx").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="must not be there yet"), new_folder(str(output)):
+        output.mkdir()
+        (output / "others").touch()  # Somebody else's, made meanwhile.
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+    (output / "others").unlink()
+    with new_folder(str(output)) as folder:  # An empty folder is one that was made for it.
+        (folder / "model.onnx").touch()
+    assert [path.name for path in output.iterdir()] == ["model.onnx"]
 
 
 def test_int8_says_how_much_accuracy_it_costs(run: Path, tmp_path: Path) -> None:
