@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -391,17 +392,29 @@ def test_full_disk_is_one_line_and_leaves_nothing(name: str, run: Path, small_di
 
 def test_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     output = tmp_path / "new" / "out"
-    with pytest.raises(KeyboardInterrupt), new_folder(str(output)) as folder:
-        (folder / "model.onnx").touch()
+
+    def write(then: Callable[[], object]) -> None:
+        with new_folder(str(output)) as folder:
+            (folder / "model.onnx").touch()
+            then()
+
+    def stop() -> None:
         raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ValueError, match="must not be there yet"), new_folder(str(output)):
+
+    def others() -> None:
         output.mkdir()
-        (output / "others").touch()  # Somebody else's, made meanwhile.
-    assert [path.name for path in output.parent.iterdir()] == ["out"]
+        (output / "others").touch()
+
+    with pytest.raises(KeyboardInterrupt):
+        write(stop)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="must not be there yet"):
+        write(others)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
+        "new/out/others"
+    ]
     (output / "others").unlink()
-    with new_folder(str(output)) as folder:  # An empty folder is one that was made for it.
-        (folder / "model.onnx").touch()
+    write(lambda: None)  # An empty folder is one that was made for it.
     assert [path.name for path in output.iterdir()] == ["model.onnx"]
 
 
