@@ -188,7 +188,7 @@ class Bench:
         return self._train(job.name, line, workdir) | self._compare(job, workdir)
 
     def _compare(self, job: Job, workdir: Path) -> dict[str, Any]:
-        if not (self._unbroken / "report.html").exists():  # It was measured by another process.
+        if not (self._unbroken / "metrics.json").exists():  # Not measured here, or not to its end.
             self._deterministic(job)
         return {"same_bits": same_bits(self._unbroken, workdir)}
 
