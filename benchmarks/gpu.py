@@ -108,7 +108,9 @@ def _note(log: Path, job: Job, bench: "Bench") -> None:
     entry = {"name": job.name, "kind": job.kind, **job.recipe._asdict()}
     try:
         entry |= bench.measure(job)
-    except (RuntimeError, subprocess.TimeoutExpired) as error:  # The others are worth knowing.
+    except (  # The others are worth knowing.
+        RuntimeError, OSError, ValueError, subprocess.SubprocessError,
+    ) as error:  # fmt: skip
         entry["error"] = str(error)[-2000:]
     entry["seconds"] = round(time.perf_counter() - start, 1)
     with log.open("a") as file:

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from absl import flags as absl_flags
@@ -187,8 +188,8 @@ def test_stopped_trial_is_the_next_one_with_its_flags_and_its_folder(tmp_path: P
 
 def test_trials_side_by_side_share_one_study(tmp_path: Path) -> None:
     losses = Losses(tmp_path, lambda _, number: 1.0 + number / 100)
-    study = losses.make(20, jobs=8)
-    assert len([t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]) == 20
+    study = losses.make(10, jobs=5)
+    assert len([t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]) == 10
 
 
 def test_same_flags_are_not_tried_twice(tmp_path: Path) -> None:
@@ -226,16 +227,19 @@ def test_missing_optuna_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """The commands of the folds' runs, which train the miniature from warm; so do workers."""
+    """The commands of the folds' runs, which leave figures alone; workers train the miniature."""
     from trainer.tuning import folds, search
 
     started = []
 
     def run(command: Sequence[str], _: StopSignals, show: Callable[[str], object]) -> int:
         started.append(command)
-        done = miniature.train(*command[3:])
-        show(done.stdout + done.stderr)
-        return done.returncode
+        [workdir] = [word.partition("=")[2] for word in command if word.startswith("--workdir=")]
+        figures = {"loss": 1.0 + len(started), "accuracy": 0.5, "num_examples": 25}
+        Path(workdir).mkdir(parents=True)
+        Path(workdir, "metrics.json").write_text(json.dumps(figures))
+        show("done")
+        return 0
 
     monkeypatch.setattr(folds.child, "run", run)
     monkeypatch.setenv("PYTHONPATH", f"{miniature.AS_MINIATURE}:{miniature.REPOSITORY}")
@@ -258,10 +262,18 @@ def tune(dataset: Path, workdir: Path, trials: int = 2, **changes: object) -> st
 
 
 def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
-    dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
+    dataset: Path, tmp_path: Path, commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workdir = tmp_path / "search"
-    words = tune(dataset, workdir)
+    told = mock.Mock(id="run")
+    monkeypatch.setattr("trainer.tracking.trackers._start_one", lambda *_: told)
+    words = tune(dataset, workdir, trackers="mlflow")
+    *trials, (last, step) = [call.args for call in told.log.call_args_list]
+    assert [(row["trial"], number) for row, number in trials] == [(0, 0), (1, 1)]
+    assert last["final_loss"] == min(row["loss"] for row, _ in trials)
+    assert step is None
+    assert [file.name for file in told.keep.call_args.args[0]] == ["best.flags", "report.html"]
+    assert not list((workdir / "trials").rglob("trackers.json"))  # Folds are not runs of their own.
     assert not commands  # The head alone trains.
     assert words.startswith("Best: trial ")
     assert f"trainer.crossval --flagfile={workdir}/best.flags " in words
@@ -294,9 +306,13 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
 def test_trial_that_trains_the_backbone_is_a_run_for_each_fold(
     dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
 ) -> None:
-    tune(dataset, tmp_path, trials=1, freeze_layers=0, cache_features="off")
+    words = tune(dataset, tmp_path, trials=1, freeze_layers=0, cache_features="off")
     folds = [flag for command in commands for flag in command if flag.startswith("--fold=")]
     assert folds == ["--fold=1/2", "--fold=2/2"]
+    assert all({"--freeze_layers=0", "--fold_seed=1000"} <= {*command} for command in commands)
+    assert not [flag for command in commands for flag in command if flag.startswith("--trials=")]
+    assert "loss 2.5000" in words  # Of both folds.
+    assert (tmp_path / "trials/0000/log.txt").read_text() == "donedone"
 
 
 @pytest.mark.parametrize(

@@ -162,11 +162,11 @@ def _track(
 ) -> None:
     """Tells the trackers of each finished trial as a step, and of the best."""
     recipe = crossval.recipe
-    trackers = Trackers(recipe.tracker_names, files.root)
+    trackers = Trackers(recipe.tracker_names, files.root, counted="trial")
     asked = {**dataclasses.asdict(config), "dataset": crossval.manifest.digest}
     with trackers.following(asked, rows=[]):
         for trial in finished:
-            trackers.log({"loss": trial.loss, "accuracy": trial.accuracy}, trial.number + 1)
+            trackers.log({"loss": trial.loss, "accuracy": trial.accuracy}, trial.number)
         best = tuning_report.ranked(finished)[0]
         found = {"loss": best.loss, "accuracy": best.accuracy, "trial": best.number}
         trackers.finish(found, [files.best_flags, files.report], {})
