@@ -230,11 +230,12 @@ def _title(config: TuneConfig, crossval: Crossval) -> Title:
 def _facts(config: TuneConfig, crossval: Crossval, files: TuningFiles) -> dict[str, str]:
     folder = Path(crossval.recipe.cache_dir or files.features)
     stores = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    kinds = "one kind" if len(stores) == 1 else f"{len(stores)} kinds"
     size = sum(file.stat().st_size for store in stores for file in store.iterdir())
     return {
         "Examples": f"{len(crossval.labels):,}, all splits together",
         "Folds": f"{config.folds}, the same for every trial",
-        "Features": f"{machine.readable(size)}, of {len(stores)} kinds, in {folder}"
+        "Features": f"{machine.readable(size)}, of {kinds}, in {folder}"
         if stores
         else "none were kept",
     }
