@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
@@ -14,12 +15,15 @@ from cli.command import PreemptedError
 from cli.flags import define
 from tests.support import miniature
 from tests.support.miniature_backbone import MINIATURE
+from tfrecords.manifest import read_manifest
 from trainer import checks
 from trainer.config import TrainConfig, TuneConfig
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import VGG16
 from trainer.tuning.best_flags import flagfile
 from trainer.tuning.space import Space
+from trainer.workdir.crossval_files import CrossvalFiles, describe
+from trainer.workdir.initial_model import identify
 from trainer.workdir.tuning_files import TuningFiles
 
 
@@ -124,17 +128,21 @@ def test_flags_that_settle_all_leave_nothing_to_search() -> None:
     assert not space_of().is_empty()
 
 
+def config_from(flagfile: Path, **others: object) -> TrainConfig:
+    values = absl_flags.FlagValues()
+    define(TrainConfig, values)
+    flags = [f"--{name}={value}" for name, value in others.items()]
+    values(["trainer.main", *flags, f"--flagfile={flagfile}"])
+    return TrainConfig(**{f.name: values[f.name].value for f in dataclasses.fields(TrainConfig)})
+
+
 def test_best_flags_say_the_recipe_again(tmp_path: Path) -> None:
     for seed in range(20):
         space = space_of(class_weights="balanced", fit="squash")
         recipe = dataclasses.replace(space.base, **space.propose(Draws(seed)))
         path = tmp_path / "best.flags"
         path.write_text(flagfile(recipe, ["Words."]))
-        values = absl_flags.FlagValues()
-        define(TrainConfig, values)
-        values(["trainer.main", "--data_dir=d", "--workdir=w", f"--flagfile={path}"])
-        again = {f.name: values[f.name].value for f in dataclasses.fields(TrainConfig)}
-        assert TrainConfig(**again) == recipe
+        assert config_from(path, data_dir="d", workdir="w") == recipe
 
 
 class Losses:
@@ -261,6 +269,18 @@ def tune(dataset: Path, workdir: Path, trials: int = 2, **changes: object) -> st
     )
 
 
+def leave_crossval(workdir: Path, recipe: TrainConfig) -> None:
+    """Leaves what a cross-validation of the recipe does."""
+    found = CrossvalFiles(f"{workdir}-crossval")
+    found.claim(describe(identify(recipe, read_manifest(recipe.data_dir)), 5, []))
+    figures = {
+        "accuracy": 0.618, "accuracy_bootstrap_ci95": [0.5, 0.7], "macro_f1": 0.6,
+        "macro_f1_ci95": [0.5, 0.7], "loss": 1.0, "num_examples": 50, "num_folds": 5,
+        "num_repeats": 1, "repeats": [{"accuracy": 0.618}], "uncalibrated": None,
+    }  # fmt: skip
+    found.metrics.write_text(json.dumps(figures))
+
+
 def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
     dataset: Path, tmp_path: Path, commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,8 +313,15 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
     assert "optimistic" in page
     assert "trainer.crossval" in page
     before = (workdir / "trials/0001/log.txt").read_bytes()
-    tune(dataset, workdir)
+    leave_crossval(workdir, config_from(workdir / "best.flags", data_dir=dataset, workdir="w"))
+    words = tune(dataset, workdir)
     assert (workdir / "trials/0001/log.txt").read_bytes() == before  # Nothing is missing.
+    assert "How good it is: Accuracy 61.8% (95 % interval 50.0% to 70.0%)" in words
+    assert "Accuracy 61.8%" in (workdir / "report.html").read_text()
+    shutil.rmtree(f"{workdir}-crossval")
+    best = config_from(workdir / "best.flags", data_dir=dataset, workdir="w")
+    leave_crossval(workdir, dataclasses.replace(best, seed=1))
+    assert "61.8%" not in tune(dataset, workdir)  # It is of another recipe.
     with pytest.raises(ValueError, match=r"holds another search\. .*; epochs: 1 there, 2 here\."):
         tune(dataset, workdir, epochs=2)
     with pytest.raises(ValueError, match="head: not given there, gap here"):
