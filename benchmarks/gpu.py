@@ -58,6 +58,8 @@ flags.DEFINE_float("limit_s", 3600, "Seconds in all, after which what runs is en
 flags.DEFINE_float("job_limit_s", 150, "Seconds of one process at most.")
 
 _POLL_SECONDS = 0.02
+# Of a process, or of what it leaves.
+_FAILURES = (RuntimeError, OSError, ValueError, subprocess.SubprocessError)
 
 
 def main(arguments: list[str]) -> None:
@@ -108,7 +110,7 @@ def _note(log: Path, job: Job, bench: "Bench") -> None:
     entry = {"name": job.name, "kind": job.kind, **job.recipe._asdict()}
     try:
         entry |= bench.measure(job)
-    except (RuntimeError, subprocess.TimeoutExpired) as error:  # The others are worth knowing.
+    except _FAILURES as error:  # The others are worth knowing.
         entry["error"] = str(error)[-2000:]
     entry["seconds"] = round(time.perf_counter() - start, 1)
     with log.open("a") as file:
@@ -188,7 +190,7 @@ class Bench:
         return self._train(job.name, line, workdir) | self._compare(job, workdir)
 
     def _compare(self, job: Job, workdir: Path) -> dict[str, Any]:
-        if not (self._unbroken / "report.html").exists():  # It was measured by another process.
+        if not (self._unbroken / "metrics.json").exists():  # Not measured here, or not to its end.
             self._deterministic(job)
         return {"same_bits": same_bits(self._unbroken, workdir)}
 

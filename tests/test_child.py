@@ -42,6 +42,15 @@ def test_lines_are_passed_on_once_and_the_code_comes_back(
     assert capsys.readouterr().out == "[1/2] b\n"
 
 
+def test_command_whose_lines_cannot_be_shown_runs_to_its_end_and_then_is_an_error() -> None:
+    def show(_: str) -> None:
+        raise BrokenPipeError
+
+    command = [sys.executable, "-c", "print('a line\\n' * 100_000)"]  # More than a pipe holds.
+    with StopSignals() as stop, pytest.raises(BrokenPipeError):
+        child.run(command, stop, show)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signal_is_passed_on_once_and_its_end_awaited(number: signal.Signals) -> None:
     with subprocess.Popen(

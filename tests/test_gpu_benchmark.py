@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.gpu_figures import figures_of, rates_of, read_log, same_bits, table
 from benchmarks.gpu_jobs import Job, Recipe, plan
+from tests.support import miniature
 
 USUAL = Recipe("float32", False, "off", 256)
 
@@ -102,3 +103,23 @@ def test_table_divides_by_the_bound_of_the_same_recipe() -> None:
 
 def test_log_that_is_not_there_yet_holds_nothing(tmp_path: Path) -> None:
     assert read_log(tmp_path / "log") == []
+
+
+def test_what_is_noted_is_not_measured_again_and_what_there_is_no_time_for_is_named(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    recipe = {**USUAL._asdict(), "batch_size": 4}
+    noted = {"kind": "deterministic", "name": "deterministic, float32, 4", **recipe}
+    failed = {"kind": "again", "name": "again, float32, 4", **recipe, "error": "Ended with 1"}
+    log.write_text(f"{json.dumps(noted)}\n{json.dumps(failed)}\n")
+    done = miniature.python(
+        "benchmarks.gpu", "--data_dir=none", f"--log={log}", "--limit_s=0", "--batch_sizes=4",
+        "--precisions=float32", "--jit_compile=false", "--cache_features=off",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    over = [line for line in done.stdout.splitlines() if line.startswith("The time is over: ")]
+    assert [line.split(": ")[1].partition(",")[0] for line in over] == [
+        "training", "bound", "again", "resumed",
+    ]  # fmt: skip
+    assert len(read_log(log)) == 2

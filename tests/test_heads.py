@@ -16,7 +16,7 @@ from cli.command import PreemptedError
 from tests.support import miniature
 from trainer.config import TrainConfig
 from trainer.loop.signals import StopSignals
-from trainer.tuning.worker import FailedFoldError, Worker
+from trainer.tuning.worker import FailedFoldError, Worker, Workers
 
 SHARED = {
     "weights": "none", "num_gpus": 0, "batch_size": 8, "fold_seed": 1000, "fold": "2/3",
@@ -119,6 +119,24 @@ def test_worker_that_dies_is_a_failed_fold(tmp_path: Path) -> None:
     with pytest.raises(FailedFoldError, match=r"exit code -9; .*log\.txt says more"):
         worker.measure(TrainConfig(data_dir="d", workdir="w"), str(tmp_path / "log.txt"))
     worker.end()
+
+
+def test_worker_that_dies_between_folds_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    monkeypatch.setattr(Worker, "measure", lambda worker, *_: measured.append(worker._process))
+    config = TrainConfig(data_dir="d", workdir="w")
+    with Workers(str(tmp_path), StopSignals()) as workers:
+        for _ in range(3):
+            workers.measure(config, "log.txt")
+            if len(measured) == 2:
+                measured[-1].kill()
+                measured[-1].join()
+    first, again, other = measured
+    assert first is again
+    assert other is not first
+    assert not any(process.is_alive() for process in measured)
 
 
 STARTS = """

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from absl import flags as absl_flags
@@ -13,12 +15,15 @@ from cli.command import PreemptedError
 from cli.flags import define
 from tests.support import miniature
 from tests.support.miniature_backbone import MINIATURE
+from tfrecords.manifest import read_manifest
 from trainer import checks
 from trainer.config import TrainConfig, TuneConfig
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import VGG16
 from trainer.tuning.best_flags import flagfile
 from trainer.tuning.space import Space
+from trainer.workdir.crossval_files import CrossvalFiles, describe
+from trainer.workdir.initial_model import identify
 from trainer.workdir.tuning_files import TuningFiles
 
 
@@ -123,17 +128,21 @@ def test_flags_that_settle_all_leave_nothing_to_search() -> None:
     assert not space_of().is_empty()
 
 
+def config_from(flagfile: Path, **others: object) -> TrainConfig:
+    values = absl_flags.FlagValues()
+    define(TrainConfig, values)
+    flags = [f"--{name}={value}" for name, value in others.items()]
+    values(["trainer.main", *flags, f"--flagfile={flagfile}"])
+    return TrainConfig(**{f.name: values[f.name].value for f in dataclasses.fields(TrainConfig)})
+
+
 def test_best_flags_say_the_recipe_again(tmp_path: Path) -> None:
     for seed in range(20):
         space = space_of(class_weights="balanced", fit="squash")
         recipe = dataclasses.replace(space.base, **space.propose(Draws(seed)))
         path = tmp_path / "best.flags"
         path.write_text(flagfile(recipe, ["Words."]))
-        values = absl_flags.FlagValues()
-        define(TrainConfig, values)
-        values(["trainer.main", "--data_dir=d", "--workdir=w", f"--flagfile={path}"])
-        again = {f.name: values[f.name].value for f in dataclasses.fields(TrainConfig)}
-        assert TrainConfig(**again) == recipe
+        assert config_from(path, data_dir="d", workdir="w") == recipe
 
 
 class Losses:
@@ -187,8 +196,8 @@ def test_stopped_trial_is_the_next_one_with_its_flags_and_its_folder(tmp_path: P
 
 def test_trials_side_by_side_share_one_study(tmp_path: Path) -> None:
     losses = Losses(tmp_path, lambda _, number: 1.0 + number / 100)
-    study = losses.make(20, jobs=8)
-    assert len([t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]) == 20
+    study = losses.make(10, jobs=5)
+    assert len([t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]) == 10
 
 
 def test_same_flags_are_not_tried_twice(tmp_path: Path) -> None:
@@ -226,16 +235,19 @@ def test_missing_optuna_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """The commands of the folds' runs, which train the miniature from warm; so do workers."""
+    """The commands of the folds' runs, which leave figures alone; workers train the miniature."""
     from trainer.tuning import folds, search
 
     started = []
 
     def run(command: Sequence[str], _: StopSignals, show: Callable[[str], object]) -> int:
         started.append(command)
-        done = miniature.train(*command[3:])
-        show(done.stdout + done.stderr)
-        return done.returncode
+        [workdir] = [word.partition("=")[2] for word in command if word.startswith("--workdir=")]
+        figures = {"loss": 1.0 + len(started), "accuracy": 0.5, "num_examples": 25}
+        Path(workdir).mkdir(parents=True)
+        Path(workdir, "metrics.json").write_text(json.dumps(figures))
+        show("done")
+        return 0
 
     monkeypatch.setattr(folds.child, "run", run)
     monkeypatch.setenv("PYTHONPATH", f"{miniature.AS_MINIATURE}:{miniature.REPOSITORY}")
@@ -257,11 +269,31 @@ def tune(dataset: Path, workdir: Path, trials: int = 2, **changes: object) -> st
     )
 
 
+def leave_crossval(workdir: Path, recipe: TrainConfig) -> None:
+    """Leaves what a cross-validation of the recipe does."""
+    found = CrossvalFiles(f"{workdir}-crossval")
+    found.claim(describe(identify(recipe, read_manifest(recipe.data_dir)), 5, []))
+    figures = {
+        "accuracy": 0.618, "accuracy_bootstrap_ci95": [0.5, 0.7], "macro_f1": 0.6,
+        "macro_f1_ci95": [0.5, 0.7], "loss": 1.0, "num_examples": 50, "num_folds": 5,
+        "num_repeats": 1, "repeats": [{"accuracy": 0.618}], "uncalibrated": None,
+    }  # fmt: skip
+    found.metrics.write_text(json.dumps(figures))
+
+
 def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
-    dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
+    dataset: Path, tmp_path: Path, commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workdir = tmp_path / "search"
-    words = tune(dataset, workdir)
+    told = mock.Mock(id="run")
+    monkeypatch.setattr("trainer.tracking.trackers._start_one", lambda *_: told)
+    words = tune(dataset, workdir, trackers="mlflow")
+    *trials, (last, step) = [call.args for call in told.log.call_args_list]
+    assert [(row["trial"], number) for row, number in trials] == [(0, 0), (1, 1)]
+    assert last["final_loss"] == min(row["loss"] for row, _ in trials)
+    assert step is None
+    assert [file.name for file in told.keep.call_args.args[0]] == ["best.flags", "report.html"]
+    assert not list((workdir / "trials").rglob("trackers.json"))  # Folds are not runs of their own.
     assert not commands  # The head alone trains.
     assert words.startswith("Best: trial ")
     assert f"trainer.crossval --flagfile={workdir}/best.flags " in words
@@ -281,8 +313,15 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
     assert "optimistic" in page
     assert "trainer.crossval" in page
     before = (workdir / "trials/0001/log.txt").read_bytes()
-    tune(dataset, workdir)
+    leave_crossval(workdir, config_from(workdir / "best.flags", data_dir=dataset, workdir="w"))
+    words = tune(dataset, workdir)
     assert (workdir / "trials/0001/log.txt").read_bytes() == before  # Nothing is missing.
+    assert "How good it is: Accuracy 61.8% (95 % interval 50.0% to 70.0%)" in words
+    assert "Accuracy 61.8%" in (workdir / "report.html").read_text()
+    shutil.rmtree(f"{workdir}-crossval")
+    best = config_from(workdir / "best.flags", data_dir=dataset, workdir="w")
+    leave_crossval(workdir, dataclasses.replace(best, seed=1))
+    assert "61.8%" not in tune(dataset, workdir)  # It is of another recipe.
     with pytest.raises(ValueError, match=r"holds another search\. .*; epochs: 1 there, 2 here\."):
         tune(dataset, workdir, epochs=2)
     with pytest.raises(ValueError, match="head: not given there, gap here"):
@@ -294,9 +333,13 @@ def test_search_leaves_flags_a_page_and_small_trials_and_refuses_others(
 def test_trial_that_trains_the_backbone_is_a_run_for_each_fold(
     dataset: Path, tmp_path: Path, commands: list[Sequence[str]]
 ) -> None:
-    tune(dataset, tmp_path, trials=1, freeze_layers=0, cache_features="off")
+    words = tune(dataset, tmp_path, trials=1, freeze_layers=0, cache_features="off")
     folds = [flag for command in commands for flag in command if flag.startswith("--fold=")]
     assert folds == ["--fold=1/2", "--fold=2/2"]
+    assert all({"--freeze_layers=0", "--fold_seed=1000"} <= {*command} for command in commands)
+    assert not [flag for command in commands for flag in command if flag.startswith("--trials=")]
+    assert "loss 2.5000" in words  # Of both folds.
+    assert (tmp_path / "trials/0000/log.txt").read_text() == "donedone"
 
 
 @pytest.mark.parametrize(

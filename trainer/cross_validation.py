@@ -303,9 +303,9 @@ def summarise(crossval: Crossval, other: Rows | None) -> dict[str, Any]:
 
 
 def track(crossval: Crossval, figures: Mapping[str, Any]) -> None:
-    """Tells the trackers of the figures: of each fold as a step, and of all together."""
+    """Tells the trackers of the figures: of each fold's run as a step, and of all together."""
     recipe, files = crossval.recipe, crossval.files
-    trackers = Trackers(recipe.tracker_names, files.root)
+    trackers = Trackers(recipe.tracker_names, files.root, counted="run")
     data = {"dataset": crossval.manifest.digest, "folds": crossval.config.folds}
     with trackers.following({**recipe.settings(), **data}, rows=[]):
         for step, fold in enumerate(figures["folds"], start=1):

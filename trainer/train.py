@@ -329,7 +329,10 @@ def remark_on_precision(run: Run) -> str:
         return ""
     if run.workers.are_several:
         return ""
-    in_float32 = half_precision.seconds_in_float32(float32_model(run), config.batch_size)
+    try:
+        in_float32 = half_precision.seconds_in_float32(float32_model(run), config.batch_size)
+    except tf.errors.ResourceExhaustedError:  # In building it: the run itself is trained.
+        return ""
     if in_float32 is None:
         return ""
     seconds = timing.compute / timing.images * config.batch_size

@@ -26,8 +26,8 @@ _WORTH_A_THREAD = 2**20  # Bytes.
 class Pages:
     """Memory for batches, used again once TensorFlow has let go of them.
 
-    Nothing is given back before the end: there is room for as many batches as were ever in use at
-    the same time.
+    Nothing but what is too small is given back before the end: there is room for as many batches as
+    were ever in use at the same time. Several threads may ask for room at once.
     """
 
     def __init__(self) -> None:
@@ -38,12 +38,18 @@ class Pages:
 
         Its base is no array, so that whatever NumPy makes of it refers to it, not past it.
         """
-        pages = self._free.pop() if self._free else None
+        pages = self._take()
         if pages is None or len(pages) < count * size:
-            pages = mmap.mmap(-1, count * size)
+            pages = mmap.mmap(-1, count * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         rows: np.ndarray = np.ndarray([count, size], np.uint8, pages)
         weakref.finalize(rows, self._free.append, pages).atexit = False
         return rows
+
+    def _take(self) -> mmap.mmap | None:
+        try:
+            return self._free.pop()
+        except IndexError:  # Not looked up before: another thread may take the last one.
+            return None
 
 
 class Gatherer:

@@ -4,6 +4,7 @@ Its standard input is a pipe that nothing is written to: it ends with whoever st
 however that ended.
 """
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -67,6 +68,7 @@ def run(command: Sequence[str], stop: StopSignals, show: Callable[[str], object]
 
     Raises:
         PreemptedError: if a signal came.
+        Exception: whatever `show` raised, once the command has ended.
     """
     with stop.deferred():
         child = subprocess.Popen(
@@ -80,11 +82,11 @@ def run(command: Sequence[str], stop: StopSignals, show: Callable[[str], object]
         )
         assert child.stdin
         assert child.stdout
-        passing_on = threading.Thread(target=_pass_on, args=(child.stdout, show))
-        passing_on.start()
-        code = _wait(child, stop)
-        passing_on.join()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            passing_on = pool.submit(_pass_on, child.stdout, show)
+            code = _wait(child, stop)
         child.stdin.close()
+        passing_on.result()
     return code
 
 
@@ -115,5 +117,9 @@ def _wait(child: subprocess.Popen[str], stop: StopSignals) -> int:
 
 
 def _pass_on(lines: IO[str], show: Callable[[str], object]) -> None:
-    for line in lines:
-        show(line)
+    try:
+        for line in lines:
+            show(line)
+    finally:  # The command would wait forever for room in a pipe that nobody reads.
+        for _ in lines:
+            pass

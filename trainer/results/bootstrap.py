@@ -27,5 +27,5 @@ def resamples(photographs: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def interval(drawn: Sequence[float] | np.ndarray) -> list[float]:
-    """Returns the 95 % percentile interval of a figure's resamples; without them, NaN as it is."""
-    return [float(end) for end in np.nanquantile(drawn, [0.025, 0.975])]
+    """Returns the 95 % percentile interval of a figure, given its value in each resample."""
+    return [float(end) for end in np.quantile(drawn, [0.025, 0.975])]

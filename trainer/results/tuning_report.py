@@ -44,6 +44,7 @@ def write_report(
     importance: Mapping[str, float],
     facts: Mapping[str, str],
     command: str,
+    measured: str | None = None,
 ) -> None:
     """Writes the page.
 
@@ -54,6 +55,7 @@ def write_report(
         importance: {what was searched: its share of what trials differ in}.
         facts: What to say of it, {name: value}.
         command: What says how good the winner is.
+        measured: What it said; None: it was not started yet.
     """
     finished = [each for each in tried if each.state == "finished"]
     content = page.render(
@@ -66,6 +68,7 @@ def write_report(
         importance=importance,
         facts=facts,
         command=command,
+        measured=measured,
         **shared_content(figures_of_nothing(), Photographs(), ()),  # Neither is shown.
         by_trial=_by_trial(tried),
         by_value=[_by_value(name, finished) for name in searched(finished)],

@@ -52,12 +52,12 @@ class MlflowRun:
         params = [Param(name, str(value)) for name, value in settings.items()]
         self._client.log_batch(self.id, params=params)
 
-    def log(self, numbers: Mapping[str, float], step: int) -> None:
+    def log(self, numbers: Mapping[str, float], step: int | None) -> None:
         """Adds metrics."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, step) for name, value in numbers.items()]
+        metrics = [Metric(name, float(value), now, step or 0) for name, value in numbers.items()]
         self._client.log_batch(self.id, metrics=metrics)
 
     def keep(self, files: Sequence[epath.Path], pictures: Pictures) -> None:

@@ -25,8 +25,8 @@ class Tracker(Protocol):
 
     id: str
 
-    def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Adds numbers, none of them NaN, to a step."""
+    def log(self, numbers: Mapping[str, float], step: int | None) -> None:
+        """Adds numbers, none of them NaN, to a step; None: they are of the whole run."""
 
     def keep(self, files: Sequence[epath.Path], pictures: Pictures) -> None:
         """Keeps files and pictures with the run."""
@@ -49,10 +49,11 @@ class Trackers:
     Args:
         names: `mlflow`, `wandb`.
         root: The workdir.
+        counted: What a step is.
     """
 
-    def __init__(self, names: Sequence[str], root: epath.PathLike) -> None:
-        self._names, self._root = names, epath.Path(root)
+    def __init__(self, names: Sequence[str], root: epath.PathLike, counted: str = "epoch") -> None:
+        self._names, self._root, self._counted = names, epath.Path(root), counted
         self._running: dict[str, Tracker] = {}
 
     @contextlib.contextmanager
@@ -63,7 +64,7 @@ class Trackers:
 
         Args:
             settings: What it was asked for, {name: value}.
-            rows: Its epochs so far; a tracker that has not seen the run is told of them.
+            rows: Its steps so far; a tracker that has not seen the run is told of them.
         """
         for name in self._names:
             self._try(name, functools.partial(self._start, name, settings, rows))
@@ -77,7 +78,8 @@ class Trackers:
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         """Tells of a step's numbers; NaN is none."""
-        self._tell(lambda tracker: tracker.log(_numbers(row), step))
+        numbers = {self._counted: step, **_numbers(row)}
+        self._tell(lambda tracker: tracker.log(numbers, step))
 
     def finish(
         self, figures: Mapping[str, Any], files: Sequence[epath.Path], pictures: Pictures
@@ -93,7 +95,7 @@ class Trackers:
         there = [file for file in files if file.exists()]
 
         def tell(tracker: Tracker) -> None:
-            tracker.log(numbers, 0)
+            tracker.log(numbers, None)
             tracker.keep(there, pictures)
 
         self._tell(tell)
@@ -103,12 +105,12 @@ class Trackers:
     ) -> None:
         ids = self._root / "trackers.json"
         known: dict[str, str] = read_json(ids) if ids.exists() else {}
-        tracker = _start_one(name, self._root, settings, known.get(name))
+        tracker = _start_one(name, self._root, settings, known.get(name), self._counted)
         self._running[name] = tracker
         if tracker.id != known.get(name):
             write_json(ids, {**known, name: tracker.id})
             for row in rows:
-                tracker.log(_numbers(row), int(row["epoch"]))
+                tracker.log(_numbers(row), int(row[self._counted]))
 
     def _tell(self, what: Callable[[Tracker], None]) -> None:
         for name, tracker in [*self._running.items()]:
@@ -124,7 +126,7 @@ class Trackers:
 
 
 def _start_one(
-    name: str, root: epath.Path, settings: Mapping[str, Any], known: str | None
+    name: str, root: epath.Path, settings: Mapping[str, Any], known: str | None, counted: str
 ) -> Tracker:
     if name == "mlflow":
         from trainer.tracking.mlflow_run import MlflowRun
@@ -132,7 +134,7 @@ def _start_one(
         return MlflowRun(root, settings, known)
     from trainer.tracking.wandb_run import WandbRun
 
-    return WandbRun(root, settings, known)
+    return WandbRun(root, settings, known, counted)
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

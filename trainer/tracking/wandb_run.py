@@ -21,9 +21,12 @@ class WandbRun:
         root: The workdir.
         settings: Its config.
         known: The id of the run to go on with.
+        counted: The number that rows are drawn over: its own steps begin anew at each start.
     """
 
-    def __init__(self, root: epath.Path, settings: Mapping[str, Any], known: str | None) -> None:
+    def __init__(
+        self, root: epath.Path, settings: Mapping[str, Any], known: str | None, counted: str
+    ) -> None:
         mode: Literal["offline"] | None = None if os.environ.get("WANDB_MODE") else "offline"
         if mode:  # Its errors are not sent either.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -42,15 +45,15 @@ class WandbRun:
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._run.config.update(dict(settings), allow_val_change=True)
-        self._run.define_metric("*", step_metric="epoch")
+        self._run.define_metric("*", step_metric=counted)
         self._image = wandb.Image
 
-    def log(self, numbers: Mapping[str, float], step: int) -> None:
+    def log(self, numbers: Mapping[str, float], step: int | None) -> None:
         """Adds a row; what has no step is the run's summary."""
-        if step:
-            self._run.log(dict(numbers))
-        else:
+        if step is None:
             self._run.summary.update(dict(numbers))
+        else:
+            self._run.log(dict(numbers))
 
     def keep(self, files: Sequence[epath.Path], pictures: Pictures) -> None:
         """Copies files to the run's, and logs pictures."""

@@ -17,7 +17,7 @@ from trainer.config import CrossvalConfig, TrainConfig, TuneConfig
 from trainer.cross_validation import Crossval, prepare
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import named
-from trainer.results import tuning_report
+from trainer.results import pooled, tuning_report
 from trainer.results.report import Title
 from trainer.results.tuning_report import Tried
 from trainer.tracking.trackers import Trackers
@@ -26,6 +26,10 @@ from trainer.tuning.best_flags import flagfile
 from trainer.tuning.folds import Folds
 from trainer.tuning.space import Space
 from trainer.tuning.worker import Workers
+from trainer.workdir import identity
+from trainer.workdir.crossval_files import CrossvalFiles, describe
+from trainer.workdir.files import read_json
+from trainer.workdir.initial_model import identify
 from trainer.workdir.tuning_files import TuningFiles
 
 _FOLD_SEED = 1000  # A cross-validation counts from 0: its folds are others.
@@ -141,6 +145,7 @@ def conclude(
     )
     tfrecords_files.write_atomically(files.best_flags, flagfile(recipe, comments))
     command = _how_good(space.base, files)
+    measured = _cross_validated(recipe, crossval, files)
     tuning_report.write_report(
         files.report,
         title=_title(config, crossval),
@@ -148,11 +153,13 @@ def conclude(
         importance=_importance(study),
         facts=_facts(config, crossval, files),
         command=command,
+        measured=measured,
     )
     _track(config, crossval, finished, files)
     return (
         f"Best: trial {best.number}, loss {best.loss:.4f}, accuracy {best.accuracy:.1%}: the best "
-        f"of {len(tried)} on the same folds, so optimistic. How good it is: {command}\n"
+        f"of {len(tried)} on the same folds, so optimistic. How good it is: "
+        f"{measured or command}\n"
         f"Flags: {files.best_flags}\nReport: {files.report}"
     )
 
@@ -162,11 +169,11 @@ def _track(
 ) -> None:
     """Tells the trackers of each finished trial as a step, and of the best."""
     recipe = crossval.recipe
-    trackers = Trackers(recipe.tracker_names, files.root)
+    trackers = Trackers(recipe.tracker_names, files.root, counted="trial")
     asked = {**dataclasses.asdict(config), "dataset": crossval.manifest.digest}
     with trackers.following(asked, rows=[]):
         for trial in finished:
-            trackers.log({"loss": trial.loss, "accuracy": trial.accuracy}, trial.number + 1)
+            trackers.log({"loss": trial.loss, "accuracy": trial.accuracy}, trial.number)
         best = tuning_report.ranked(finished)[0]
         found = {"loss": best.loss, "accuracy": best.accuracy, "trial": best.number}
         trackers.finish(found, [files.best_flags, files.report], {})
@@ -207,9 +214,25 @@ def _importance(study: optuna.Study) -> dict[str, float]:
 def _how_good(recipe: TrainConfig, files: TuningFiles) -> str:
     words = [
         "python", "-m", "trainer.crossval", f"--flagfile={files.best_flags}",
-        f"--data_dir={recipe.data_dir}", f"--workdir={files.root}-crossval", "--folds=5",
+        f"--data_dir={recipe.data_dir}", f"--workdir={_crossval_files(files).root}", "--folds=5",
     ]  # fmt: skip
     return shlex.join(words)
+
+
+def _cross_validated(recipe: TrainConfig, crossval: Crossval, files: TuningFiles) -> str | None:
+    """What the command of `_how_good` found of a recipe; None where it is not finished."""
+    found = _crossval_files(files)
+    if not (found.identity.exists() and found.metrics.exists()):
+        return None
+    there = read_json(found.identity)
+    here = describe(identify(recipe, crossval.manifest), there["data"]["folds"], [])
+    if identity.differences(there, {**here, "folds_digest": there["folds_digest"]}):
+        return None  # Another trial has won since.
+    return pooled.in_words(read_json(found.metrics))
+
+
+def _crossval_files(files: TuningFiles) -> CrossvalFiles:
+    return CrossvalFiles(f"{files.root}-crossval")
 
 
 def _title(config: TuneConfig, crossval: Crossval) -> Title:
@@ -230,11 +253,12 @@ def _title(config: TuneConfig, crossval: Crossval) -> Title:
 def _facts(config: TuneConfig, crossval: Crossval, files: TuningFiles) -> dict[str, str]:
     folder = Path(crossval.recipe.cache_dir or files.features)
     stores = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    kinds = "one kind" if len(stores) == 1 else f"{len(stores)} kinds"
     size = sum(file.stat().st_size for store in stores for file in store.iterdir())
     return {
         "Examples": f"{len(crossval.labels):,}, all splits together",
         "Folds": f"{config.folds}, the same for every trial",
-        "Features": f"{machine.readable(size)}, of {len(stores)} kinds, in {folder}"
+        "Features": f"{machine.readable(size)}, of {kinds}, in {folder}"
         if stores
         else "none were kept",
     }

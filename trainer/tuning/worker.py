@@ -109,18 +109,22 @@ class Workers:
 
     def measure(self, config: TrainConfig, log: str) -> None:
         """Has an idle worker, or a new one, measure a fold; as `Worker.measure`."""
-        try:
-            worker = self._idle.pop()
-        except IndexError:
-            worker = Worker(self._folder, self._stop)
+        worker = self._take()
         try:
             worker.measure(config, log)
         except BaseException:
             worker.end()  # What it failed at may have left its mark.
             raise
-        if worker.is_fit:
-            self._idle.append(worker)
-        else:
+        self._idle.append(worker)
+
+    def _take(self) -> Worker:
+        while True:
+            try:
+                worker = self._idle.pop()
+            except IndexError:  # Not looked up before: another thread may take the last one.
+                return Worker(self._folder, self._stop)
+            if worker.is_fit:  # One that is idle may have been ended, for its memory.
+                return worker
             worker.end()
 
 
