@@ -1,6 +1,8 @@
 import contextlib
 import itertools
 
+import pytest
+
 from trainer.loop.epoch_page import EpochPage
 from trainer.loop.phases import Phases
 
@@ -37,7 +39,9 @@ def test_phase_that_fails_is_counted_too() -> None:
     assert phases.seconds == {"training": 2}
 
 
-def test_page_is_written_at_ends_of_epochs_but_never_takes_more_than_a_twentieth() -> None:
+def test_page_is_written_at_ends_of_epochs_takes_a_twentieth_at_most_and_may_fail(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = Clock()
     written: list[float] = []
 
@@ -52,6 +56,14 @@ def test_page_is_written_at_ends_of_epochs_but_never_takes_more_than_a_twentieth
     assert written[0] == 10  # A short run has none but the last.
     assert all(later - earlier >= 2 + 20 * 2 for earlier, later in itertools.pairwise(written))
     assert 4 <= len(written) <= 5
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    full = EpochPage(fail, clock)
+    clock.now += 1000
+    full.on_epoch_end(0)
+    assert "No space left on device" in caplog.text
     quick = EpochPage(lambda: written.append(-1), clock)
     clock.now += 1000
     quick.on_epoch_end(0)

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+from absl import logging
 from etils import epath
 
 from trainer.data.examples import labels_of
@@ -75,7 +77,11 @@ def _heat(model: keras.Model, mistakes: Sequence[Prediction]) -> list[Prediction
         return []
     squares = np.stack([mistake.image for mistake in mistakes])
     labels = np.array([mistake.predicted for mistake in mistakes])
-    heats = explain_squares(model, squares, labels)
+    try:
+        heats = explain_squares(model, squares, labels)
+    except (ValueError, tf.errors.OpError) as error:  # A trained model is worth more than these.
+        logging.warning("The report is without heat maps: %s", error)
+        return list(mistakes)
     return [
         dataclasses.replace(mistake, heat=heat)
         for mistake, heat in zip(mistakes, heats, strict=True)

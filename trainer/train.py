@@ -118,12 +118,7 @@ def prepare(
     strategy = strategy or create_strategy(
         config.num_gpus, config.cpu_replicas, cluster, config.rendezvous_timeout_s
     )
-    config.check_replicas(strategy.num_replicas_in_sync)
-    if is_on_cpu(strategy):
-        processor.warn_of_slow(config.precision)
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    set_process(config, strategy)
     this_run = initial_model.identify(config, manifest)
     workdir = Workdir(config.workdir)
     workdir.check(this_run)
@@ -143,12 +138,9 @@ def prepare(
     say_growth(config, workdir, state, train_split)
     features = choose_features(config, model, manifest, splits, strategy)
     workers = Workers(cluster, strategy)
+    folder = features and features.store.folder.name
     workers.check_alike(
-        settings={
-            "checkpoint_every": config.checkpoint_every,
-            "features": features and features.store.folder.name,
-            **this_run,
-        },
+        settings={"checkpoint_every": config.checkpoint_every, "features": folder, **this_run},
         state=vars(state),
         weights=lambda: map(keras.ops.convert_to_numpy, variables(model)),
     )
@@ -171,6 +163,16 @@ def prepare(
         features=features,
         trackers=Trackers(config.tracker_names if workers.is_chief else (), workdir.root),
     )
+
+
+def set_process(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
+    """Checks what a strategy found, and sets what holds for the whole process."""
+    config.check_replicas(strategy.num_replicas_in_sync)
+    if is_on_cpu(strategy):
+        processor.warn_of_slow(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
 
 
 def find_splits(

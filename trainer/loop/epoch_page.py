@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from absl import logging
 
 _SECONDS_BETWEEN = 10.0
 _LARGEST_SHARE = 1 / 20  # Of the time, for writing pages.
@@ -30,6 +31,9 @@ class EpochPage(keras.callbacks.Callback):
         """Writes it, if it is time."""
         start = self._clock()
         if start >= self._next:
-            self._write()
+            try:
+                self._write()
+            except OSError as error:  # A full disk, say: what counts is whether checkpoints fit.
+                logging.warning("The page of this epoch was not written: %s.", error)
             end = self._clock()
             self._next = end + max(_SECONDS_BETWEEN, (end - start) / _LARGEST_SHARE)
