@@ -17,10 +17,11 @@ from trainer.data.view import View
 from trainer.inference import overlay
 from trainer.inference.classifier import Classifier
 from trainer.inference.explanation import explain_squares
-from trainer.inference.gradcam import HeatMaps
+from trainer.inference.gradcam import HeatMaps, suited_method
 from trainer.model.backbone import Backbone
 from trainer.model.classifier import build_model, for_inference
 from trainer.model.head import Head
+from trainer.model.several_views import averaged_over
 
 SIZE = 96
 # Cells of the map, 8 by 8, that the model with one eye sees.
@@ -110,6 +111,15 @@ def test_hirescam_sees_which_place_a_flat_head_looks_at() -> None:
     [published] = HeatMaps(model, "gradcam").of(noise(1), labels)
     assert share_in_corner(faithful) > 0.999
     assert share_in_corner(published) < 0.2
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_where_nobody_names_a_method_flat_heads_get_the_faithful_one(head: str) -> None:
+    model, suited = model_of(HEADS[head]), "gradcam"
+    if head in ("flatten", "reference"):
+        suited = "hirescam"
+    assert suited_method(model) == suited_method(averaged_over(model, "flip")) == suited
+    assert HeatMaps(model).method == suited
 
 
 def test_gradcam_is_the_weighed_mean_that_the_paper_defines() -> None:

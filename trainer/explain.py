@@ -32,10 +32,10 @@ class ExplainConfig:
     output_dir: LocalPath
     """Gets a PNG for each image, its heat map over it, and explanations.html, a page of them all. A
     new or empty folder, or one of earlier explanations."""
-    method: Literal["gradcam", "gradcam++", "hirescam", "places"] = "gradcam"
+    method: Literal["gradcam", "gradcam++", "hirescam", "places"] | None = None
     """gradcam: how much the channels of the last feature map raise the class. gradcam++: so that
-    each of several animals counts. hirescam: channel and place, for --head=flatten. places: what
-    each place says, for runs of --head=places."""
+    each of several animals counts. hirescam: channel and place. places: what each place says, for
+    runs of --head=places. Unset: hirescam for runs of --head=flatten, else gradcam."""
     class_: str | None = None
     """Explains this class. Unset: each image's most probable."""
 
@@ -72,8 +72,8 @@ def explain(
     """
     from trainer.results.explanations_page import Shown, write_page
 
-    classifier.heat_maps(config.method)  # Before anything is written.
-    title = {"run": Path(config.workdir).name, "method": config.method, "fit": classifier.view.fit}
+    method = classifier.heat_maps(config.method).method  # Before anything is written.
+    title = {"run": Path(config.workdir).name, "method": method, "fit": classifier.view.fit}
     page, shown = folder / _PAGE, []
     taken: set[str] = set()
     write_page(page, [], 0, **title)  # First: by it the folder is known for one of explanations.

@@ -93,14 +93,15 @@ class Classifier:
         self,
         some: Sequence[Photograph],
         classes: Sequence[str] | None = None,
-        method: Method = "gradcam",
+        method: Method | None = None,
     ) -> list[Explanation]:
         """Returns where on photographs the model saw what speaks for a class.
 
         Args:
             some: As `predict` takes them.
             classes: Of which class, for each photograph; None: its most probable.
-            method: `gradcam`, `gradcam++`, `hirescam`, or, for a run of that head, `places`.
+            method: `gradcam`, `gradcam++`, `hirescam`, or, for a run of that head, `places`; None:
+                the suited one, `hirescam` for a run of the head `flatten`, else `gradcam`.
 
         Raises:
             ValueError: also if there is no such class, or no such method for this model.
@@ -130,8 +131,8 @@ class Classifier:
             )
         ]
 
-    def heat_maps(self, method: Method = "gradcam") -> HeatMaps:
-        """Returns what makes heat maps, made once.
+    def heat_maps(self, method: Method | None = None) -> HeatMaps:
+        """Returns what makes heat maps, made once; None: by the suited method.
 
         Raises:
             ValueError: if there is no such method, or none for this model.
