@@ -8,7 +8,7 @@ from trainer.data.view import View
 
 _COLOURS = "inferno"  # It brightens steadily, for every kind of colour vision and in print.
 _STRONGEST = 0.7  # The photograph stays to be seen under the hottest place.
-_LONGEST_SIDE = 2048
+LONGEST_SIDE = 2048
 
 
 def lay_over(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def place(heat_map: np.ndarray, view: View, height: int, width: int) -> np.ndarr
 
 def bounded(photograph: np.ndarray) -> np.ndarray:
     """Returns a photograph as large as a picture of it needs to be."""
-    share = _LONGEST_SIDE / max(photograph.shape)
+    share = LONGEST_SIDE / max(photograph.shape)
     if share >= 1:
         return photograph
     height, width = (max(1, round(side * share)) for side in photograph.shape[:2])
