@@ -128,6 +128,19 @@ def test_person_drops_photographs_on_the_page_and_reads_their_bars(
                 for each in answer["predictions"]
             ]
             assert figure.locator("b").inner_text() == answer["predictions"][0]["class"]
+        look = page.get_by_role("button", name="Where it looked: <b>1.jpg")
+        heat = page.get_by_role("img", name="Where it looked for")
+        assert (heat.count(), look.get_attribute("aria-pressed")) == (0, "false")
+        look.press("Enter")
+        heat.wait_for()
+        assert heat.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 24]
+        assert look.get_attribute("aria-pressed") == "true"
+        look.click()
+        heat.wait_for(state="hidden")
+        assert look.get_attribute("aria-pressed") == "false"
+        page.route("**/explain", lambda route: route.abort())
+        page.get_by_role("button", name="Where it looked: <b>2.jpg").click()
+        page.get_by_text("The server cannot be reached").wait_for()
         (tmp_path / "notes.jpg").write_text("no photograph")
         page.set_input_files("input", tmp_path / "notes.jpg")
         page.get_by_text("3 photographs answered, 1 of them refused").wait_for()

@@ -1,4 +1,7 @@
-"""Shows where the model saw it: `python -m trainer.explain --workdir=W --output_dir=O IMAGE...`."""
+"""Shows where the model saw it.
+
+`python -m trainer.explain --workdir=W --output_dir=O IMAGE|FOLDER|GLOB|-...`.
+"""
 
 import dataclasses
 import itertools
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cli import command, flags
 from cli.flags import BucketPath, LocalPath
-from trainer import keras_settings
+from trainer import keras_settings, prediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,19 +56,35 @@ def main(arguments: list[str]) -> None:
         raise command.FlagsError("At least one image is needed. Received: none.")
     _check(config)
     folder = _make_folder(config.output_dir)
+    selection = prediction.find(arguments, config.output_dir)
+    complaints = prediction.Complaints(selection.errors)
+    if not selection.photographs:
+        sys.exit(command.FAILED)
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras(find_devices=True)
     from trainer.inference.classifier import Classifier
 
     classifier = Classifier.load(config.workdir)
-    if not explain(classifier, config, arguments, folder):
+    explain(classifier, config, selection.photographs, folder, complaints)
+    if complaints.count:
         sys.exit(command.FAILED)
 
 
 def explain(
-    classifier: "Classifier", config: ExplainConfig, photographs: Sequence[str], folder: Path
-) -> bool:
-    """Writes the pictures and the page, and returns whether every photograph could be read.
+    classifier: "Classifier",
+    config: ExplainConfig,
+    photographs: Sequence[str],
+    folder: Path,
+    complaints: prediction.Complaints,
+) -> None:
+    """Writes the pictures and the page.
+
+    Args:
+        classifier: The run's.
+        config: What is explained, and how.
+        photographs: Paths.
+        folder: Where pictures and page go.
+        complaints: Gets those that cannot be read.
 
     Raises:
         ValueError: if the method is none for this model.
@@ -78,7 +97,8 @@ def explain(
     taken: set[str] = set()
     write_page(page, [], 0, **title)  # First: by it the folder is known for one of explanations.
     try:
-        for name, explanation in _explanations(classifier, config, photographs):
+        jpegs = prediction.read(photographs, classifier.image_size, complaints.add)
+        for name, explanation in _explanations(classifier, config, jpegs):
             file = folder / f"{stem(name, taken)}.png"
             name_of_class = classifier.classes[explanation.label]
             picture = explanation.overlay()
@@ -90,7 +110,6 @@ def explain(
     finally:
         write_page(page, shown, len(taken), **title)
     _say(f"Page: {page}")
-    return len(taken) == len(photographs)
 
 
 def stem(name: str, taken: set[str]) -> str:
@@ -108,29 +127,13 @@ def stem(name: str, taken: set[str]) -> str:
 
 
 def _explanations(
-    classifier: "Classifier", config: ExplainConfig, photographs: Sequence[str]
+    classifier: "Classifier", config: ExplainConfig, jpegs: Iterator[tuple[str, bytes]]
 ) -> Iterator[tuple[str, "Explanation"]]:
-    """Yields the name of each photograph that can be read, and its explanation."""
-    for start in range(0, len(photographs), _AT_ONCE):
-        read = list(_read(classifier, photographs[start : start + _AT_ONCE]))
-        jpegs = [jpeg for _, jpeg in read]
-        classes = None if config.class_ is None else [config.class_] * len(jpegs)
-        explained = classifier.explain(jpegs, classes, config.method)
-        yield from zip((name for name, _ in read), explained, strict=True)
-
-
-def _read(classifier: "Classifier", paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, JPEG); says what is wrong with the others."""
-    from tfrecords import originals
-    from tfrecords.unusable import UnusableImageError
-    from trainer.inference import photographs
-
-    for path in paths:
-        name = originals.shown(path)
-        try:
-            yield name, classifier.read(path)
-        except (UnusableImageError, OSError, ValueError) as error:
-            _say(f"Error: {name}: {photographs.complaint(name, error)}")
+    """Yields the name of each photograph, and its explanation."""
+    while batch := list(itertools.islice(jpegs, _AT_ONCE)):
+        classes = None if config.class_ is None else [config.class_] * len(batch)
+        explained = classifier.explain([jpeg for _, jpeg in batch], classes, config.method)
+        yield from zip((name for name, _ in batch), explained, strict=True)
 
 
 def _check(config: ExplainConfig) -> None:
@@ -187,7 +190,7 @@ def _say(line: str) -> None:
 
 def run() -> None:
     """The console script."""
-    command.run(main, arguments="IMAGE...")
+    command.run(main, arguments="IMAGE|FOLDER|GLOB|-...")
 
 
 if __name__ == "__main__":
