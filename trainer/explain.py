@@ -1,7 +1,4 @@
-"""Shows where the model saw it.
-
-`python -m trainer.explain --workdir=W --output_dir=O IMAGE|FOLDER|GLOB|-...`.
-"""
+"""Shows where the model saw it: `python -m trainer.explain --workdir=W --output_dir=O IMAGE...`."""
 
 import dataclasses
 import itertools
