@@ -178,8 +178,8 @@ def test_what_was_accepted_by_sigterm_is_answered_before_the_end(
     with serving("-c", GATED, *arguments) as (process, url), ThreadPoolExecutor(40) as clients:
         gate.touch()
         asked = [
-            clients.submit(httpx.post, f"{url}predict", files={"image": jpeg(n)}, timeout=60)
-            for n in range(40)
+            clients.submit(httpx.post, f"{url}{path}", files={"image": jpeg(n)}, timeout=60)
+            for n, path in enumerate(["predict"] * 39 + ["explain"])
         ]
         wait_until(lambda: "\nanimals_photographs_inside 40.0\n" in figures(url))
         process.send_signal(signal.SIGTERM)
