@@ -107,10 +107,11 @@ def write(run: Run, judgement: Judgement) -> None:
     print("Writing the model and the report ...", flush=True)
     if run.config.fold and run.val_split and judgement.probabilities is not None:
         evaluation.write_predictions(workdir.predictions, judgement.probabilities, run.val_split)
-    model = for_inference(run.model, run.config, run.backbone, judgement.temperature)
-    incomplete = workdir.root / "model.incomplete.keras"
-    model.save(str(incomplete))
-    incomplete.replace(workdir.model)
+    with run.phases.measured("saving the model"):
+        model = for_inference(run.model, run.config, run.backbone, judgement.temperature)
+        incomplete = workdir.root / "model.incomplete.keras"
+        model.save(str(incomplete))
+        incomplete.replace(workdir.model)
     history.write(workdir.history, run.state.history)
     write_report(run, judgement.figures, judgement.probabilities, model)
     # Last: where it stands, the run is finished.

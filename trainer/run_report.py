@@ -1,8 +1,9 @@
 """The report of a run, put together: what it is, how it went, what it is worth."""
 
+import dataclasses
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,10 +11,12 @@ import numpy as np
 from etils import epath
 
 from trainer.data.examples import labels_of
+from trainer.inference.explanation import explain_squares
 from trainer.model import freezing
 from trainer.model.learning_rate import scaled_rate
 from trainer.results import evaluation, report
 from trainer.results.figures import figures_of_nothing
+from trainer.results.predictions import Prediction
 from trainer.results.selection import select
 from trainer.run import Run
 from trainer.workdir import provenance
@@ -58,7 +61,25 @@ def _photographs(run: Run, probabilities: np.ndarray, model: keras.Model) -> rep
     predictions = evaluation.read_predictions(
         probabilities, run.val_split, selection.numbers, run.photographs.view
     )
+    if run.config.fold:  # Its photographs are shown together with those of the others.
+        return report.Photographs.of(selection, predictions)
+    with run.phases.measured("heat maps"):
+        heated = _heat(model, [predictions[number] for number in selection.mistakes])
+    predictions |= dict(zip(selection.mistakes, heated, strict=True))
     return report.Photographs.of(selection, predictions)
+
+
+def _heat(model: keras.Model, mistakes: Sequence[Prediction]) -> list[Prediction]:
+    """Shows of each mistake where the model saw the class that it took it for."""
+    if not mistakes:
+        return []
+    squares = np.stack([mistake.image for mistake in mistakes])
+    labels = np.array([mistake.predicted for mistake in mistakes])
+    heats = explain_squares(model, squares, labels)
+    return [
+        dataclasses.replace(mistake, heat=heat)
+        for mistake, heat in zip(mistakes, heats, strict=True)
+    ]
 
 
 def _title(run: Run) -> report.Title:

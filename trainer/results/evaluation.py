@@ -90,11 +90,12 @@ def calibrate(probabilities: np.ndarray, split: Split) -> tuple[float, np.ndarra
 
 def calibration_in_words(figures: Mapping[str, Any]) -> str:
     """Returns what the temperature did, for a person."""
-    before, after = figures["uncalibrated"], figures["expected_calibration_error"]
+    before = figures["uncalibrated"]
+    error = "expected_calibration_error"
     return (
         f"Calibrated at temperature {figures['temperature']:.2f}, fitted to {figures['split']} and "
-        f"saved in the model: calibration error {before['expected_calibration_error']:.3f} before, "
-        f"{after:.3f} after."
+        f"saved in the model: loss {before['loss']:.4f} before, {figures['loss']:.4f} after; "
+        f"calibration error {before[error]:.3f}, {figures[error]:.3f}."
     )
 
 

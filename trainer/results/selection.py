@@ -17,7 +17,8 @@ class Selection(NamedTuple):
         mistakes: Taken for another class, the surest first.
         unsure: Right, the least sure first.
         others: Right too, spread over all the others, in their order.
-        doubted: Those whose label looks wrong, the most doubtful first.
+        doubted: Those that are confidently of another class than their label, the most doubtful
+            first.
     """
 
     mistakes: list[int]
@@ -50,10 +51,11 @@ def select(labels: np.ndarray, probabilities: np.ndarray, count: int) -> Selecti
     unsure = least_sure[: count // 4]
     rest = np.setdiff1d(right, unsure)
     left = count - len(mistakes) - len(unsure)
+    issues = label_issues.find(labels, probabilities)
     spread = np.linspace(0, len(rest) - 1, min(left, len(rest))).astype(int)
     return Selection(
         mistakes.tolist(),
         unsure.tolist(),
         rest[spread].tolist(),
-        label_issues.find(labels, probabilities)[:_MOST_DOUBTED],
+        [issue for issue in issues if issue.is_confident][:_MOST_DOUBTED],
     )
