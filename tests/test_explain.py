@@ -19,12 +19,12 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def explain(
-    workdir: Path, output_dir: Path, *words: str, cwd: Path | None = None
+    workdir: Path, output_dir: Path, *words: str, listed: str = "", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     flags = [f"--workdir={workdir}", f"--output_dir={output_dir}"]
     return subprocess.run(
         warm.up([sys.executable, "-m", "trainer.explain", *flags, *words]),
-        capture_output=True, text=True, env=environment(), check=False, cwd=cwd,
+        capture_output=True, text=True, env=environment(), check=False, input=listed, cwd=cwd,
     )  # fmt: skip
 
 
@@ -44,8 +44,10 @@ def test_every_photograph_that_can_be_read_gets_a_picture_of_its_own(
             (tmp_path / folder).mkdir(exist_ok=True)
         given[-1].write_bytes(jpeg(number))
     (tmp_path / "zip.jpg").write_bytes(b"PK\x03\x04" + bytes(99))
-    words = [*map(str, given), str(tmp_path / "zip.jpg"), str(tmp_path / "gone.jpg")]
-    done = explain(workdir, out, "--method=gradcam++", *words)
+    (tmp_path / "a" / "notes.txt").write_text("no photograph")
+    words = [f"{tmp_path}/a", f"{tmp_path}/b/*.jpeg", "-", f"{tmp_path}/gone.jpg"]
+    listed = "\n".join([*map(str, given[2:]), f"{tmp_path}/zip.jpg"])
+    done = explain(workdir, out, "--method=gradcam++", *words, listed=listed)
     assert done.returncode == 1
     pictures = [out / f"{name}.png" for name in ("1", "1-2", "1-2-2", ".")]
     lines = done.stdout.splitlines()
@@ -60,6 +62,7 @@ def test_every_photograph_that_can_be_read_gets_a_picture_of_its_own(
         f"Error: {tmp_path}/gone.jpg: No such file or directory. Give the path of a photograph.",
     ]
     assert sorted(out.iterdir()) == sorted([*pictures, out / "explanations.html"])
+    assert "Passed over a file that is no photograph: notes.txt." in done.stderr
     page = (out / "explanations.html").read_text()
     assert "4 photographs, method gradcam++" in page
     assert page.count("data:image/jpeg") == 8

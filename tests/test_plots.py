@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import font_manager
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from cli import page
@@ -124,6 +126,19 @@ def test_no_photograph_is_refused_and_leaves_no_file(tmp_path) -> None:
 )
 def test_long_name_keeps_both_ends(name, shown) -> None:
     assert plots.shorten(name) == shown
+
+
+def test_rejected_photograph_is_marked_and_no_bar_stands_out() -> None:
+    named, rejected = (
+        prediction("a.jpg"),
+        dataclasses.replace(prediction("b.jpg"), is_rejected=True),
+    )
+    figure = plots._picture([named, rejected], CLASSES, top_k=2)
+    above, below = figure.axes[:2], figure.axes[2:]
+    assert [axes.get_title().splitlines()[1:] for axes in above] == [[], ["\u200enone of these"]]
+    # Each bar is drawn over its track.
+    colours = [[to_hex(bar.get_facecolor()) for bar in axes.patches[2:]] for axes in below]
+    assert colours == [[page.ACCENT, plots._BAR], [plots._BAR, plots._BAR]]
 
 
 def test_best_come_first_and_ties_keep_the_order_of_the_classes() -> None:

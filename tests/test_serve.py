@@ -128,6 +128,19 @@ def test_person_drops_photographs_on_the_page_and_reads_their_bars(
                 for each in answer["predictions"]
             ]
             assert figure.locator("b").inner_text() == answer["predictions"][0]["class"]
+        look = page.get_by_role("button", name="Where it looked: <b>1.jpg")
+        heat = page.get_by_role("img", name="Where it looked for")
+        assert (heat.count(), look.get_attribute("aria-pressed")) == (0, "false")
+        look.press("Enter")
+        heat.wait_for()
+        assert heat.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 24]
+        assert look.get_attribute("aria-pressed") == "true"
+        look.click()
+        heat.wait_for(state="hidden")
+        assert look.get_attribute("aria-pressed") == "false"
+        page.route("**/explain", lambda route: route.abort())
+        page.get_by_role("button", name="Where it looked: <b>2.jpg").click()
+        page.get_by_text("The server cannot be reached").wait_for()
         (tmp_path / "notes.jpg").write_text("no photograph")
         page.set_input_files("input", tmp_path / "notes.jpg")
         page.get_by_text("3 photographs answered, 1 of them refused").wait_for()
@@ -165,8 +178,8 @@ def test_what_was_accepted_by_sigterm_is_answered_before_the_end(
     with serving("-c", GATED, *arguments) as (process, url), ThreadPoolExecutor(40) as clients:
         gate.touch()
         asked = [
-            clients.submit(httpx.post, f"{url}predict", files={"image": jpeg(n)}, timeout=60)
-            for n in range(40)
+            clients.submit(httpx.post, f"{url}{path}", files={"image": jpeg(n)}, timeout=60)
+            for n, path in enumerate(["predict"] * 39 + ["explain"])
         ]
         wait_until(lambda: "\nanimals_photographs_inside 40.0\n" in figures(url))
         process.send_signal(signal.SIGTERM)

@@ -17,6 +17,7 @@ from tests.support.coco_folder import jpeg
 from trainer.inference.classifier import Classifier
 from trainer.serving import app
 from trainer.serving.batching import Batcher
+from trainer.serving.places import Held
 from trainer.serving.service import Limits, Service
 
 LIMITS = Limits(file_bytes=100_000, request_bytes=400_000, images=4, waiting=8)
@@ -155,12 +156,64 @@ def test_bad_requests_get_a_reason(
     assert said in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("request_of", "label"),
+    [
+        ({"files": [image(jpeg(1))]}, None),
+        ({"files": [image(jpeg(1))], "data": {"class": "zebra"}}, 2),
+        ({"files": [image(jpeg(1))], "params": {"class": "dog"}}, 1),
+        ({"json": {"image": base64.b64encode(jpeg(1)).decode(), "class": "cat"}}, 0),
+        ({"json": {"images": [base64.b64encode(jpeg(1)).decode()]}}, None),
+    ],
+    ids=["form", "form's class", "address's class", "JSON's class", "JSON"],
+)
+def test_photograph_is_answered_as_classifier_explains_it(
+    request_of: dict[str, Any], label: int | None, client: TestClient, classifier: Classifier
+) -> None:
+    classes = None if label is None else [classifier.classes[label]]
+    [expected] = classifier.explain([jpeg(1)], classes)
+    response = client.post("/explain", **request_of)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "image/png")
+    picture = np.array(Image.open(io.BytesIO(response.content)))
+    np.testing.assert_allclose(picture, expected.overlay(), atol=1)
+    assert response.headers["Explained-Class"] == classifier.classes[expected.label]
+    is_lit = expected.heat_map.any()
+    assert response.headers["Explained-Heat"] == ("some" if is_lit else "none")
+
+
+@pytest.mark.parametrize(
+    ("request_of", "status", "said"),
+    [
+        ({"files": [image(jpeg(1))], "data": {"class": "zebar"}}, 400,
+         "one of cat, dog, zebra. Received: zebar."),
+        ({"files": [image(jpeg(1))], "params": {"class": ""}}, 400, "Received: none."),
+        ({"json": {"image": "eA==", "class": 1}}, 400, "`class` must be a string"),
+        ({"files": [image(b"x")]}, 422, "a.jpg: not an image"),
+        ({"files": [image(jpeg(1)), image(jpeg(2))]}, 413, "may have one photograph."),
+        ({"json": {"images": ["eA==", "eA=="]}}, 413, "may have one photograph."),
+        ({"files": [image(bytes(100_001))]}, 413, "too large: 100,001 bytes"),
+        ({"data": {"class": "cat"}}, 415, "Send photographs as files"),
+    ],
+    ids=["class", "empty class", "number", "no image", "two", "two in JSON", "bytes", "no file"],
+)  # fmt: skip
+def test_bad_requests_to_explain_get_a_reason(
+    request_of: dict[str, Any], status: int, said: str, client: TestClient, service: Service
+) -> None:
+    response = client.post("/explain", **request_of)
+    assert response.status_code == status
+    assert said in response.json()["detail"]
+    assert service.places.photographs == service.places.bytes == 0
+
+
 def test_more_than_may_wait_are_asked_to_come_back(classifier: Classifier) -> None:
     with Service(classifier, LIMITS._replace(waiting=2)) as service:
         client = client_of(service)
         response = client.post("/predict", files=[image(jpeg(1))] * 3)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
         assert client.post("/predict", files=[image(jpeg(1))] * 2).status_code == 200
+        with Held(service.places) as held:
+            held.take(photographs=1)
+            assert client.post("/explain", files=[image(jpeg(1))]).status_code == 503
 
 
 def test_a_failure_of_the_model_is_told_without_its_words(
@@ -214,6 +267,35 @@ def test_batches_are_what_waits_together_and_a_failed_one_fails_alone() -> None:
     assert all(isinstance(row.exception(), ValueError) for row in (*rest[32:], *white))
 
 
+def test_other_work_takes_its_turn_between_batches_and_fails_alone() -> None:
+    done: list[Any] = []
+    started, go = threading.Event(), threading.Event()
+
+    def compute(squares: np.ndarray) -> np.ndarray:
+        started.set()
+        go.wait()
+        done.append(len(squares))
+        return squares
+
+    def fail() -> None:
+        raise ValueError("cold")
+
+    square = np.zeros((1, 1, 3), np.uint8)
+    with Batcher(compute, lambda _: None) as batcher:
+        batcher.submit(square)
+        started.wait()
+        batcher.submit(square), batcher.submit(square)
+        named = batcher.do(threading.current_thread)
+        failed, gone = batcher.do(fail), batcher.do(lambda: done.append("gone"))
+        gone.cancel()
+        batcher.do(lambda: done.append("work"))
+        batcher.submit(square)
+        go.set()
+    assert done == [1, 2, "work", 1]
+    assert named.result().name == "model"
+    assert isinstance(failed.exception(), ValueError)
+
+
 def test_page_runs_its_own_script_alone_and_fetches_nothing_from_elsewhere(
     client: TestClient,
 ) -> None:
@@ -230,6 +312,7 @@ def test_page_runs_its_own_script_alone_and_fetches_nothing_from_elsewhere(
 def test_operators_are_told_of_health_figures_and_the_api(client: TestClient) -> None:
     client.post("/predict", files=[image(jpeg(1))] * 3)
     client.post("/predict", files=[image(b"x")])
+    client.post("/explain", files=[image(jpeg(1))])
     client.get("/no/such/path")
     assert client.head("/healthz").status_code == 200
     assert client.get("/healthz").json() == {"status": "ok"}
@@ -237,13 +320,17 @@ def test_operators_are_told_of_health_figures_and_the_api(client: TestClient) ->
     for line in (
         'animals_requests_total{code="200",path="/predict"} 1.0',
         'animals_requests_total{code="422",path="/predict"} 1.0',
+        'animals_requests_total{code="200",path="/explain"} 1.0',
         'animals_requests_total{code="404",path="other"} 1.0',
         'animals_request_seconds_count{path="/predict"} 2.0',
-        "animals_batch_size_sum 3.0",
+        "animals_batch_size_sum 4.0",
         "animals_photographs_inside 0.0",
         "animals_photographs_queued 0.0",
     ):
         assert f"\n{line}\n" in figures
-    api = client.get("/openapi.json").json()["paths"]["/predict"]["post"]
-    assert api["requestBody"]["content"].keys() == {"multipart/form-data", "application/json"}
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, answer in (("/predict", "application/json"), ("/explain", "image/png")):
+        api = paths[path]["post"]
+        assert api["requestBody"]["content"].keys() == {"multipart/form-data", "application/json"}
+        assert api["responses"]["200"]["content"].keys() == {answer}
     assert client.get("/docs").status_code == 404  # It would come from a CDN.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cli import command, flags
 from cli.flags import BucketPath, LocalPath
-from trainer import keras_settings
+from trainer import keras_settings, prediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +32,10 @@ class ExplainConfig:
     output_dir: LocalPath
     """Gets a PNG for each image, its heat map over it, and explanations.html, a page of them all. A
     new or empty folder, or one of earlier explanations."""
-    method: Literal["gradcam", "gradcam++", "hirescam", "places"] = "gradcam"
+    method: Literal["gradcam", "gradcam++", "hirescam", "places"] | None = None
     """gradcam: how much the channels of the last feature map raise the class. gradcam++: so that
-    each of several animals counts. hirescam: channel and place, for --head=flatten. places: what
-    each place says, for runs of --head=places."""
+    each of several animals counts. hirescam: channel and place. places: what each place says, for
+    runs of --head=places. Unset: hirescam for runs of --head=flatten, else gradcam."""
     class_: str | None = None
     """Explains this class. Unset: each image's most probable."""
 
@@ -53,19 +53,35 @@ def main(arguments: list[str]) -> None:
         raise command.FlagsError("At least one image is needed. Received: none.")
     _check(config)
     folder = _make_folder(config.output_dir)
+    selection = prediction.find(arguments, config.output_dir)
+    complaints = prediction.Complaints(selection.errors)
+    if not selection.photographs:
+        sys.exit(command.FAILED)
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras(find_devices=True)
     from trainer.inference.classifier import Classifier
 
     classifier = Classifier.load(config.workdir)
-    if not explain(classifier, config, arguments, folder):
+    explain(classifier, config, selection.photographs, folder, complaints)
+    if complaints.count:
         sys.exit(command.FAILED)
 
 
 def explain(
-    classifier: "Classifier", config: ExplainConfig, photographs: Sequence[str], folder: Path
-) -> bool:
-    """Writes the pictures and the page, and returns whether every photograph could be read.
+    classifier: "Classifier",
+    config: ExplainConfig,
+    photographs: Sequence[str],
+    folder: Path,
+    complaints: prediction.Complaints,
+) -> None:
+    """Writes the pictures and the page.
+
+    Args:
+        classifier: The run's.
+        config: What is explained, and how.
+        photographs: Paths.
+        folder: Where pictures and page go.
+        complaints: Gets those that cannot be read.
 
     Raises:
         ValueError: if the method is none for this model.
@@ -74,14 +90,15 @@ def explain(
 
     from trainer.results.explanations_page import Shown, write_page
 
-    classifier.heat_maps(config.method)  # Before anything is written.
+    method = classifier.heat_maps(config.method).method  # Before anything is written.
     run = epath.Path(config.workdir).resolve().name  # Also where it is `.`.
-    title = {"run": run, "method": config.method, "fit": classifier.view.fit}
+    title = {"run": run, "method": method, "fit": classifier.view.fit}
     page, shown = folder / _PAGE, []
     taken: set[str] = set()
     write_page(page, [], 0, **title)  # First: by it the folder is known for one of explanations.
     try:
-        for name, explanation in _explanations(classifier, config, photographs):
+        jpegs = prediction.read(photographs, classifier.image_size, complaints.add)
+        for name, explanation in _explanations(classifier, config, jpegs):
             file = folder / f"{stem(name, taken)}.png"
             name_of_class = classifier.classes[explanation.label]
             picture = explanation.overlay()
@@ -93,7 +110,6 @@ def explain(
     finally:
         write_page(page, shown, len(taken), **title)
     _say(f"Page: {page}")
-    return len(taken) == len(photographs)
 
 
 def stem(name: str, taken: set[str]) -> str:
@@ -111,29 +127,13 @@ def stem(name: str, taken: set[str]) -> str:
 
 
 def _explanations(
-    classifier: "Classifier", config: ExplainConfig, photographs: Sequence[str]
+    classifier: "Classifier", config: ExplainConfig, jpegs: Iterator[tuple[str, bytes]]
 ) -> Iterator[tuple[str, "Explanation"]]:
-    """Yields the name of each photograph that can be read, and its explanation."""
-    for start in range(0, len(photographs), _AT_ONCE):
-        read = list(_read(classifier, photographs[start : start + _AT_ONCE]))
-        jpegs = [jpeg for _, jpeg in read]
-        classes = None if config.class_ is None else [config.class_] * len(jpegs)
-        explained = classifier.explain(jpegs, classes, config.method)
-        yield from zip((name for name, _ in read), explained, strict=True)
-
-
-def _read(classifier: "Classifier", paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, JPEG); says what is wrong with the others."""
-    from tfrecords import originals
-    from tfrecords.unusable import UnusableImageError
-    from trainer.inference import photographs
-
-    for path in paths:
-        name = originals.shown(path)
-        try:
-            yield name, classifier.read(path)
-        except (UnusableImageError, OSError, ValueError) as error:
-            _say(f"Error: {name}: {photographs.complaint(name, error)}")
+    """Yields the name of each photograph, and its explanation."""
+    while batch := list(itertools.islice(jpegs, _AT_ONCE)):
+        classes = None if config.class_ is None else [config.class_] * len(batch)
+        explained = classifier.explain([jpeg for _, jpeg in batch], classes, config.method)
+        yield from zip((name for name, _ in batch), explained, strict=True)
 
 
 def _check(config: ExplainConfig) -> None:
@@ -190,7 +190,7 @@ def _say(line: str) -> None:
 
 def run() -> None:
     """The console script."""
-    command.run(main, arguments="IMAGE...")
+    command.run(main, arguments="IMAGE|FOLDER|GLOB|-...")
 
 
 if __name__ == "__main__":

@@ -310,7 +310,12 @@ def _to_draw(answer: "Answer", jpeg: bytes) -> "Prediction":
     from tfrecords import images
     from trainer.results.predictions import Prediction
 
-    return Prediction(answer.name, images.decode(jpeg, _DRAWN_SIDE), answer.probabilities)
+    return Prediction(
+        answer.name,
+        images.decode(jpeg, _DRAWN_SIDE),
+        answer.probabilities,
+        is_rejected=bool(answer.rejected),
+    )
 
 
 def _say(line: str) -> None:

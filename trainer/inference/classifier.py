@@ -105,14 +105,15 @@ class Classifier:
         self,
         some: Sequence[Photograph],
         classes: Sequence[str] | None = None,
-        method: Method = "gradcam",
+        method: Method | None = None,
     ) -> list[Explanation]:
         """Returns where on photographs the model saw what speaks for a class.
 
         Args:
             some: As `predict` takes them.
             classes: Of which class, for each photograph; None: its most probable.
-            method: `gradcam`, `gradcam++`, `hirescam`, or, for a run of that head, `places`.
+            method: `gradcam`, `gradcam++`, `hirescam`, or, for a run of that head, `places`; None:
+                the suited one, `hirescam` for a run of the head `flatten`, else `gradcam`.
 
         Raises:
             ValueError: also if there is no such class, or no such method for this model.
@@ -130,21 +131,28 @@ class Classifier:
                 "classes must be one for each photograph. Received: "
                 f"{len(labels)} for {len(jpegs)} photographs."
             )
+        maps = heat_maps.of(squares, labels)
         return [
-            Explanation(
-                bounded(tf.io.decode_jpeg(jpeg, channels=3).numpy()),
-                heat_map,
-                int(label),
-                float(row[label]),
-                self.view,
-            )
-            for jpeg, heat_map, label, row in zip(
-                jpegs, heat_maps.of(squares, labels), labels, probabilities, strict=True
-            )
+            self.explanation(jpeg, heat_map, int(label), float(row[label]))
+            for jpeg, heat_map, label, row in zip(jpegs, maps, labels, probabilities, strict=True)
         ]
 
-    def heat_maps(self, method: Method = "gradcam") -> HeatMaps:
-        """Returns what makes heat maps, made once.
+    def explanation(
+        self, jpeg: bytes, heat_map: np.ndarray, label: int, probability: float
+    ) -> Explanation:
+        """Returns an explanation whose heat map is there; for `explain`, and for what batches.
+
+        Args:
+            jpeg: What `read` returned.
+            heat_map: Of its square, as `HeatMaps.of` returns it.
+            label: Index of the class.
+            probability: What the model says of it.
+        """
+        photograph = bounded(tf.io.decode_jpeg(jpeg, channels=3).numpy())
+        return Explanation(photograph, heat_map, label, probability, self.view)
+
+    def heat_maps(self, method: Method | None = None) -> HeatMaps:
+        """Returns what makes heat maps, made once; None: by the suited method.
 
         Raises:
             ValueError: if there is no such method, or none for this model.

@@ -36,7 +36,7 @@ class Explanation:
 
 
 def explain_squares(
-    model: keras.Model, squares: np.ndarray, labels: np.ndarray, method: Method = "gradcam"
+    model: keras.Model, squares: np.ndarray, labels: np.ndarray, method: Method | None = None
 ) -> np.ndarray:
     """Returns what the model saw with the heat of a class over it, RGB uint8 [n, size, size, 3].
 
@@ -44,7 +44,7 @@ def explain_squares(
         model: A run's, as it is saved.
         squares: RGB uint8 [n, size, size, 3].
         labels: Index of the class that each is explained for, [n].
-        method: How the heat maps are made.
+        method: How the heat maps are made; None: by the suited method.
 
     Raises:
         ValueError: if there is no such method, or none for this model.

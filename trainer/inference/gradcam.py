@@ -2,7 +2,9 @@
 
 Grad-CAM (Selvaraju et al., ICCV 2017) weighs the channels of the last feature map by how much they
 raise the class's logit, Grad-CAM++ (Chattopadhay et al., WACV 2018) so that each of several animals
-counts. Both work for every backbone and head. The head `places` says itself what each place shows.
+counts. Both work for every backbone and head, but weigh a channel alike in all places. A head
+`flatten` does not, and there HiResCAM (Draelos and Carin, arXiv:2011.08891, 2020) is faithful. The
+head `places` says itself what each place shows.
 """
 
 from typing import Literal, get_args
@@ -12,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.model.halves import Halves
+from trainer.model.head import FLATTEN
 from trainer.model.several_views import has_mirror
 
 Method = Literal["gradcam", "gradcam++", "hirescam", "places"]
@@ -19,20 +22,37 @@ Method = Literal["gradcam", "gradcam++", "hirescam", "places"]
 _BATCH_SIZE = 32
 
 
+def suited_method(model: keras.Model) -> Method:
+    """Returns the method for a model of which nobody names one.
+
+    It is `hirescam` where each place has weights of its own, as with the head `flatten`: `gradcam`
+    weighs a channel by its mean over the places, and could light one that says nothing.
+
+    Raises:
+        ValueError: if it is no model that a run has trained.
+    """
+    has_flatten = any(layer.name == FLATTEN for layer in Halves.of(model).head.layers)
+    return "hirescam" if has_flatten else "gradcam"
+
+
 class HeatMaps:
     """Makes heat maps of a model's classes.
 
     Where the model averages over views, a map is the mean over the photograph and its mirror image;
     the views that zoom in see no other place.
+
+    Attributes:
+        method: How they are made.
     """
 
-    def __init__(self, model: keras.Model, method: Method = "gradcam") -> None:
-        """Prepares a method.
+    def __init__(self, model: keras.Model, method: Method | None = None) -> None:
+        """Prepares a method; None: the suited one.
 
         Raises:
             ValueError: if there is no such method, or none for this model.
         """
         self._halves = Halves.of(model)
+        method = method or suited_method(model)
         if method not in get_args(Method):
             raise ValueError(
                 f"method must be one of {', '.join(get_args(Method))}. Received: method={method!r}."
@@ -42,7 +62,7 @@ class HeatMaps:
                 "method=places needs a run of --head=places, which says what each place shows. "
                 "Received: a run of another head. Take gradcam."
             )
-        self._method, self._has_mirror = method, has_mirror(model)
+        self.method, self._has_mirror = method, has_mirror(model)
         squares = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
         classes = tf.TensorSpec([None], tf.int64)
         compute = tf.function(self._maps, autograph=False)
@@ -76,14 +96,14 @@ class HeatMaps:
     def _of_view(self, squares: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Returns float32 [n, rows, columns], 0 or more."""
         features = tf.cast(self._halves.features(squares, training=False), tf.float32)
-        if self._method == "places":
+        if self.method == "places":
             return self._evidence(features, classes)
         with tf.GradientTape() as tape:  # Of the head alone: the backbone's would take as long.
             tape.watch(features)
             logits = tf.gather(self._halves.logits(features), classes, batch_dims=1)
         gradients = tape.gradient(logits, features)
         weights = {"gradcam": _plain, "gradcam++": _plus_plus, "hirescam": _of_places}
-        weighed = weights[self._method](features, gradients) * features
+        weighed = weights[self.method](features, gradients) * features
         return tf.nn.relu(tf.reduce_sum(weighed, axis=-1))
 
     def _evidence(self, features: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:

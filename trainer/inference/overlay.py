@@ -8,11 +8,14 @@ from trainer.data.view import View
 
 _COLOURS = "inferno"  # It brightens steadily, for every kind of colour vision and in print.
 _STRONGEST = 0.7  # The photograph stays to be seen under the hottest place.
-_LONGEST_SIDE = 2048
+_DIMMED = 0.6
+LONGEST_SIDE = 2048
 
 
 def lay_over(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Returns a photograph with heat over it, RGB uint8 [height, width, 3]: cold places as it is.
+    """Returns a photograph with heat over it, RGB uint8 [height, width, 3].
+
+    The photograph is grey and dim, so that a hot place is seen on a bright yellow thing too.
 
     Args:
         photograph: RGB uint8 [height, width, 3].
@@ -20,7 +23,8 @@ def lay_over(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """
     colours = matplotlib.colormaps[_COLOURS](0.25 + 0.7 * heat)[..., :3] * 255
     share = _STRONGEST * heat[..., None]
-    return np.rint(photograph * (1 - share) + colours * share).astype(np.uint8)
+    grey = _DIMMED * cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)[..., None]
+    return np.rint(grey * (1 - share) + colours * share).astype(np.uint8)
 
 
 def enlarge(heat_map: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -54,7 +58,7 @@ def place(heat_map: np.ndarray, view: View, height: int, width: int) -> np.ndarr
 
 def bounded(photograph: np.ndarray) -> np.ndarray:
     """Returns a photograph as large as a picture of it needs to be."""
-    share = _LONGEST_SIDE / max(photograph.shape)
+    share = LONGEST_SIDE / max(photograph.shape)
     if share >= 1:
         return photograph
     height, width = (max(1, round(side * share)) for side in photograph.shape[:2])

@@ -12,9 +12,10 @@ STANDARDIZE = "standardize"
 DROPOUT = "dropout"
 CLASSIFIER = "probabilities"
 PLACES = "places"
+FLATTEN = "flatten"
 STANDARDIZE_PLACES = "standardize_places"
 # A head has one of these or more, and each takes the feature map.
-TAKES_FEATURES = ("flatten", "positive", "around", "gap", "gmp")
+TAKES_FEATURES = (FLATTEN, "positive", "around", "gap", "gmp")
 
 _GEM_POWER = 3  # Radenovic et al., Fine-tuning CNN Image Retrieval, TPAMI 2019.
 _SMALLEST = 1e-6  # What a root is taken of, at least: its slope at 0 has no end.
@@ -101,8 +102,8 @@ class Head:
 
 def _pool(pool: str, features: keras.KerasTensor, precision: str) -> keras.KerasTensor:
     """Returns the vector, [batch, length], that a feature map becomes."""
-    if pool == "flatten":
-        return keras.layers.Flatten(dtype=precision, name="flatten")(features)
+    if pool == FLATTEN:
+        return keras.layers.Flatten(dtype=precision, name=FLATTEN)(features)
     if pool == "gem":
         return _generalized_mean(features, precision)
     average = keras.layers.GlobalAveragePooling2D(dtype=precision, name="gap")

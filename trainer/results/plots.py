@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cli.page import ACCENT, INK, LINE, QUIET
 from tfrecords import files
+from trainer.inference import answers
 from trainer.results import fonts
 from trainer.results.predictions import Prediction, mistakes_first
 
@@ -82,6 +83,8 @@ def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -
     if prediction.label is not None and prediction.is_wrong:
         truth, predicted = names[prediction.label], names[prediction.predicted]
         title, colour = f"{title}\n{_LEFT_TO_RIGHT}{truth}, taken for {predicted}", WRONG
+    elif prediction.is_rejected:
+        title = f"{title}\n{_LEFT_TO_RIGHT}{answers.NONE}"
     axes.set_title(title, fontsize=9.5, color=colour, parse_math=False)
 
 
@@ -92,7 +95,7 @@ def _draw_bars(axes: Axes, prediction: Prediction, names: Sequence[str], count: 
     right = 1.02 + _PERCENTAGE_WIDTH * width
     axes.barh(np.arange(count), [1.0] * count, color=_TRACK, height=0.72)
     for rank, (label, probability) in enumerate(top):
-        weight = "bold" if rank == 0 else "normal"
+        weight = "bold" if rank == 0 and not prediction.is_rejected else "normal"
         text: dict[str, Any] = {"va": "center", "fontsize": 9}
         axes.barh(rank, probability, color=_bar_colour(prediction, rank, label), height=0.72)
         axes.text(-0.02, rank, names[label], ha="right", parse_math=False, **text)
@@ -102,7 +105,7 @@ def _draw_bars(axes: Axes, prediction: Prediction, names: Sequence[str], count: 
 
 
 def _bar_colour(prediction: Prediction, rank: int, label: int) -> str:
-    if rank == 0:
+    if rank == 0 and not prediction.is_rejected:
         return WRONG if prediction.is_wrong else ACCENT
     return ACCENT if label == prediction.label else _BAR
 

@@ -18,6 +18,7 @@ class Prediction:
         probabilities: float [num_classes]; they add up to 1.
         label: Index of the true class, where it is known.
         heat: The same photograph, with what the model looked at, where that is known.
+        is_rejected: Whether no class is probable enough.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Prediction:
     probabilities: np.ndarray
     label: int | None = None
     heat: np.ndarray | None = None
+    is_rejected: bool = False
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """Returns (class index, probability) of the k most probable classes, best first."""

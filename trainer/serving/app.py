@@ -1,8 +1,9 @@
-"""The routes: a page for people, `POST /predict` for programs, health and figures for operators."""
+"""The routes: a page for people, two for programs, health and figures for operators."""
 
 import base64
 import hashlib
 import re
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,14 +16,14 @@ from cli import page
 from trainer.inference import answers
 from trainer.results.predictions import Prediction
 from trainer.serving import uploads
-from trainer.serving.api import PREDICT
+from trainer.serving.api import CLASS, EXPLAIN, EXPLAINED_CLASS, EXPLAINED_HEAT, PREDICT, Png
 from trainer.serving.metrics import CONTENT_TYPE
 from trainer.serving.middleware import Observed, WithHeaders
 from trainer.serving.places import Held
 from trainer.serving.refusal import RefusalError
-from trainer.serving.service import Service
+from trainer.serving.service import Explained, Service
 
-_PATHS = ("/", "/predict", "/healthz", "/metrics", "/openapi.json")
+_PATHS = ("/", "/predict", "/explain", "/healthz", "/metrics", "/openapi.json")
 _SAFE = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -71,6 +72,17 @@ def create(service: Service, shown: Shown) -> FastAPI:
         predictions = await _predict(request, service)
         return JSONResponse([_answer(each, service, shown) for each in predictions])
 
+    @app.post("/explain", **EXPLAIN)
+    async def explain(request: Request) -> Png:
+        explained = await _explain(request, service)
+        return Png(
+            explained.png,
+            headers={
+                EXPLAINED_CLASS: urllib.parse.quote(explained.class_name),
+                EXPLAINED_HEAT: "none" if explained.is_cold else "some",
+            },
+        )
+
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Whether photographs are answered.")
     async def health() -> dict[str, str]:
@@ -91,9 +103,18 @@ async def _predict(request: Request, service: Service) -> list[Prediction]:
     """Returns the predictions on a request's photographs, which have their places meanwhile."""
     with Held(service.places) as held:
         arriving = uploads.receive(request, service.bounds, lambda n: held.take(num_bytes=n))
-        async with arriving as photographs:
+        async with arriving as (photographs, _):
             held.take(photographs=len(photographs) - 1)
             return await service.predict(photographs)
+
+
+async def _explain(request: Request, service: Service) -> Explained:
+    """Returns the explanation of a request's photograph, which has its place meanwhile."""
+    bounds = service.bounds._replace(images=1)
+    with Held(service.places) as held:
+        arriving = uploads.receive(request, bounds, lambda n: held.take(num_bytes=n), CLASS)
+        async with arriving as ([photograph], class_name):
+            return await service.explain(photograph, class_name)
 
 
 def _answer(prediction: Prediction, service: Service, shown: Shown) -> dict[str, Any]:

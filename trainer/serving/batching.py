@@ -1,11 +1,11 @@
-"""The batcher: what waits together goes through the model together."""
+"""The batcher: the one thread that runs the model, on what waits together."""
 
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -17,6 +17,13 @@ class _Waiting(NamedTuple):
 
     square: np.ndarray
     row: "Future[np.ndarray]"
+
+
+class _Task(NamedTuple):
+    """Other work with the model, and the promise of its result."""
+
+    work: Callable[[], Any]
+    result: "Future[Any]"
 
 
 class Batcher:
@@ -39,7 +46,7 @@ class Batcher:
         """
         self._compute = compute
         self._observe = observe
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | _Task | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     def __enter__(self) -> Self:
@@ -58,7 +65,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many squares no batch has taken yet."""
+        """How many squares and other works the thread has not taken yet."""
         return self._queue.qsize()
 
     def submit(self, square: np.ndarray) -> "Future[np.ndarray]":
@@ -67,25 +74,33 @@ class Batcher:
         self._queue.put(waiting)
         return waiting.row
 
-    def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, is_last = self._take(first)
-            self._run(batch)
-            if is_last:
-                return
+    def do(self, work: Callable[[], Any]) -> "Future[Any]":
+        """Returns the promise of the result of other work, which the thread does in its turn."""
+        task = _Task(work, Future())
+        self._queue.put(task)
+        return task.result
 
-    def _take(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """Returns what waits by now, at most a batch, and whether the end is behind it."""
+    def _work(self) -> None:
+        left: list[_Task | None] = []  # What stood behind a batch and is no part of it.
+        while (first := left.pop() if left else self._queue.get()) is not None:
+            if isinstance(first, _Task):
+                _do(first)
+            else:
+                self._run(self._take(first, left))
+
+    def _take(self, first: _Waiting, left: list[_Task | None]) -> list[_Waiting]:
+        """Returns what waits by now, at most a batch; what ends it early is left."""
         batch = [first]
         while len(batch) < BATCH_SIZE:
             try:
                 following = self._queue.get_nowait()
             except queue.Empty:
                 break
-            if following is None:
-                return batch, True
+            if not isinstance(following, _Waiting):
+                left.append(following)
+                break
             batch.append(following)
-        return batch, False
+        return batch
 
     def _run(self, batch: list[_Waiting]) -> None:
         wanted = [each for each in batch if each.row.set_running_or_notify_cancel()]
@@ -100,3 +115,12 @@ class Batcher:
             return
         for each, row in zip(wanted, rows, strict=True):
             each.row.set_result(row)
+
+
+def _do(task: _Task) -> None:
+    if not task.result.set_running_or_notify_cancel():  # Whoever waited for it has gone.
+        return
+    try:
+        task.result.set_result(task.work())
+    except Exception as error:  # Whatever it is, one is told, and the next work is done.
+        task.result.set_exception(error)

@@ -42,6 +42,18 @@ class Upload(NamedTuple):
     read: Callable[[], bytes]
 
 
+class Sent(NamedTuple):
+    """What a request holds.
+
+    Attributes:
+        photographs: One or more.
+        text: Of the field of text that was asked for; None: it has none.
+    """
+
+    photographs: list[Upload]
+    text: str | None
+
+
 class Bounds(NamedTuple):
     """What a request may hold.
 
@@ -58,14 +70,19 @@ class Bounds(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def receive(
-    request: Request, bounds: Bounds, arrived: Callable[[int], object]
-) -> AsyncIterator[list[Upload]]:
+    request: Request,
+    bounds: Bounds,
+    arrived: Callable[[int], object],
+    text_field: str | None = None,
+) -> AsyncIterator[Sent]:
     """Yields the photographs of a request; their files are gone after it.
 
     Args:
         request: Of which nothing was read.
         bounds: What it may hold.
         arrived: Called with the number of bytes that came; may raise a refusal.
+        text_field: The field of text that it may have beside them, in the form, the JSON or the
+            address.
 
     Raises:
         RefusalError: with the reason, if it holds anything but photographs within the bounds.
@@ -75,7 +92,7 @@ async def receive(
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(_SECONDS_TO_SEND):
-                uploads = await _read(bounded, bounds, stack)
+                sent = await _read(bounded, bounds, text_field, stack)
         except TimeoutError as error:
             raise RefusalError(
                 HTTPStatus.REQUEST_TIMEOUT,
@@ -83,22 +100,27 @@ async def receive(
             ) from error
         except ClientDisconnect as error:  # Nobody is there to read it.
             raise RefusalError(HTTPStatus.BAD_REQUEST, "The request was cut off.") from error
-        yield uploads
+        if sent.text is None and text_field:
+            sent = sent._replace(text=request.query_params.get(text_field))
+        yield sent
 
 
-async def _read(request: Request, bounds: Bounds, stack: contextlib.AsyncExitStack) -> list[Upload]:
+async def _read(
+    request: Request, bounds: Bounds, text_field: str | None, stack: contextlib.AsyncExitStack
+) -> Sent:
     """Reads a form or JSON; the files of a form are closed with the stack."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         form = await _read_form(request, bounds)
         stack.push_async_callback(form.close)
-        return _of_form(form, bounds)
+        text = form.get(text_field) if text_field else None
+        return Sent(_of_form(form, bounds), text if isinstance(text, str) else None)
     if kind == "application/json":
-        return await run_in_threadpool(_of_json, await request.body(), bounds)
+        return await run_in_threadpool(_of_json, await request.body(), bounds, text_field)
     raise RefusalError(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         f"{_HOW}, or {_HOW_JSON} as application/json. Received: "
-        f"{_shown(kind) or 'no content type'}.",
+        f"{shown(kind) or 'no content type'}.",
     )
 
 
@@ -145,7 +167,7 @@ async def _read_form(request: Request, bounds: Bounds) -> FormData:
         if "files" in error.detail:
             raise RefusalError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"A request may have {bounds.images} photographs at most. Send them in several.",
+                _too_many(bounds),
             ) from error
         detail = f"The form cannot be read: {error.detail.removesuffix('.')}. {_HOW}."
         raise RefusalError(HTTPStatus.BAD_REQUEST, detail) from error
@@ -156,35 +178,43 @@ def _of_form(form: FormData, bounds: Bounds) -> list[Upload]:
     uploads, sizes, others = [], [], []
     for field, value in form.multi_items():
         if isinstance(value, UploadFile) and field == FIELD:
-            uploads.append(Upload(_shown(value.filename or "") or "(no name)", value.file.read))
+            uploads.append(Upload(shown(value.filename or "") or "(no name)", value.file.read))
             sizes.append(value.size or 0)
         elif isinstance(value, UploadFile) or field == FIELD:
             others.append(field)
     if others or not uploads:
-        fields = ", ".join(_shown(field) or "(no name)" for field in others or form) or "none"
+        fields = ", ".join(shown(field) or "(no name)" for field in others or form) or "none"
         what = "text in the field" if FIELD in others else "fields"
         raise RefusalError(HTTPStatus.BAD_REQUEST, f"{_HOW}. Received: {what} {fields}.")
     _check_sizes(uploads, sizes, bounds)
     return uploads
 
 
-def _of_json(body: bytes, bounds: Bounds) -> list[Upload]:
+def _too_many(bounds: Bounds) -> str:
+    if bounds.images == 1:
+        return "A request may have one photograph. Send the others in requests of their own."
+    return f"A request may have {bounds.images} photographs at most. Send them in several."
+
+
+def _of_json(body: bytes, bounds: Bounds, text_field: str | None) -> Sent:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RefusalError(
             HTTPStatus.BAD_REQUEST, f"The request is no JSON. Send {_HOW_JSON}."
         ) from error
+    text = content.pop(text_field, None) if text_field and isinstance(content, dict) else None
+    if not isinstance(text, str | None):
+        raise RefusalError(HTTPStatus.BAD_REQUEST, f"The field `{text_field}` must be a string.")
     named = _named_texts(content)
     if len(named) > bounds.images:
         raise RefusalError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"A request may have {bounds.images} photographs at most. Send them in several. "
-            f"Received: {len(named):,}.",
+            f"{_too_many(bounds)} Received: {len(named):,}.",
         )
     uploads = [Upload(name, _decoder(text)) for name, text in named.items()]
     _check_sizes(uploads, [len(text) * 3 // 4 for text in named.values()], bounds)
-    return uploads
+    return Sent(uploads, text)
 
 
 def _named_texts(content: Any) -> dict[str, str]:
@@ -222,7 +252,7 @@ def _check_sizes(uploads: list[Upload], sizes: list[int], bounds: Bounds) -> Non
         raise RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, images=large)
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """Returns a name on one line, and not a page of it."""
     text = originals.shown(name)
     return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
