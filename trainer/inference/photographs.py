@@ -7,6 +7,7 @@ import numpy as np
 
 from cli import paths
 from tfrecords import images, originals
+from tfrecords.unusable import UnusableImageError
 
 Photograph = str | os.PathLike[str] | bytes | np.ndarray
 """A path, the bytes of a file, or RGB, uint8 [height, width, 3]."""
@@ -30,6 +31,22 @@ def read(photograph: Photograph, image_size: int) -> bytes:
         return images.store_jpeg(photograph, image_size)
     content = originals.read_original(paths.expand(os.fspath(photograph)))
     return images.store_jpeg(content, image_size)
+
+
+def complaint(name: str, error: Exception) -> str:
+    """Returns what is wrong with a photograph that `read` refused, and what to do, on one line.
+
+    Args:
+        name: Its path, as it is shown.
+        error: What `read` raised.
+    """
+    if isinstance(error, UnusableImageError):
+        return f"{error}. Give a photograph, such as a JPEG or a PNG."
+    if isinstance(error, IsADirectoryError):
+        return f"{error.strerror}. Give {name.rstrip('/')}/* for the photographs in it."
+    if isinstance(error, OSError):
+        return f"{error.strerror}. Give the path of a photograph."
+    return str(error)  # Of a path that can be none.
 
 
 def _lossless(array: np.ndarray) -> bytes:
