@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.model.temperature import with_temperature
+from trainer.model.temperature import temperature_of, with_temperature
 from trainer.results import calibration, pooled
 
 
@@ -64,6 +64,16 @@ def test_saved_layer_computes_what_the_figures_are_of() -> None:
     assert with_temperature(model, None) is model
 
 
+def test_temperature_of_a_saved_model_gives_the_figures_before_it_back() -> None:
+    images = keras.Input((3,))
+    model = with_temperature(keras.Model(images, keras.layers.Softmax()(images)), 2.5)
+    assert temperature_of(model) == pytest.approx(2.5)
+    assert temperature_of(keras.Model(images, images)) is None
+    labels, said = sure_by(3.0)
+    back = calibration.tempered(calibration.tempered(said, 2.5), 1 / 2.5)
+    np.testing.assert_allclose(back, said, atol=1e-5)
+
+
 def test_folds_are_calibrated_by_the_others() -> None:
     """A fold whose labels are swapped changes the others, and not itself."""
     labels, said = sure_by(2.0)
@@ -86,15 +96,15 @@ def test_bins_of_the_diagram_hold_every_example_once() -> None:
 
 
 def test_thresholds_hold_their_precision_and_answer_as_often_as_they_can() -> None:
-    confidence = np.array([0.99, 0.95, 0.95, 0.9, 0.8, 0.7, 0.6])
-    right = np.array([True, True, True, False, True, False, True])
+    confidence = np.repeat([0.99, 0.95, 0.95, 0.9, 0.8, 0.7, 0.6], 8)
+    right = np.repeat([True, True, True, False, True, False, True], 8)
     said = np.stack([confidence, 1 - confidence], axis=1)
     rows = calibration.thresholds(np.where(right, 0, 1), said)
     assert [(row["precision"], row["threshold"]) for row in rows] == [
-        (0.9, 0.95), (0.95, 0.95), (0.99, 0.95)
+        (0.9, 0.95), (0.95, 0.95), (0.99, None)  # 24 answers cannot show 99 %.
     ]  # fmt: skip
     assert rows[0]["coverage"] == pytest.approx(3 / 7)
-    [*_, never] = calibration.thresholds(np.ones(7, int), said)
+    [*_, never] = calibration.thresholds(np.ones(56, int), said)
     assert never == {"precision": 0.99, "threshold": None, "coverage": 0.0}
 
 

@@ -79,6 +79,15 @@ def test_split_is_predicted_as_its_photographs_are(dataset: Path, tmp_path: Path
     np.testing.assert_allclose(rows, classifier.predict(stored), atol=1e-6)
 
 
+def test_one_of_several_that_cannot_be_used_is_named(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no photograph")
+    with pytest.raises(UnusableImageError, match=rf"some\[2\] \({text}\): not an image"):
+        classifier.predict([jpeg(1), jpeg(2), text])
+
+
 @pytest.mark.parametrize(
     ("photograph", "error", "message"),
     [

@@ -277,7 +277,11 @@ def test_evaluate_counts_every_example_once_and_leaves_the_runs_own_figures(
         right = [row["label"] == row["predicted"] for row in rows]
         assert sum(right) / examples == pytest.approx(printed["accuracy"])
         assert sum(float(rows[0][name]) for name in printed["per_class"]) == pytest.approx(1)
-    assert printed["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-5)
+    own = json.loads(before)
+    assert printed["loss"] == pytest.approx(own["loss"], rel=1e-5)
+    assert printed["temperature"] == pytest.approx(own["temperature"])
+    as_trained = own["uncalibrated"]["loss"]
+    assert printed["uncalibrated"]["loss"] == pytest.approx(as_trained, rel=1e-4)
     assert (uninterrupted / "metrics.json").read_bytes() == before
 
 

@@ -93,6 +93,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         probabilities = classifier.predict_split(split, config.batch_size, progress.add)
     content = {
         **evaluation.figures_of(probabilities, split),
+        **evaluation.before_temperature(probabilities, split, classifier.temperature),
         **data_identity,
         "model_digest": model_digest,
     }

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrecords.unusable import UnusableImageError
 from trainer.checks import check_trained, label_of
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split
@@ -18,6 +19,7 @@ from trainer.inference.explanation import Explanation
 from trainer.inference.gradcam import HeatMaps, Method
 from trainer.inference.overlay import bounded
 from trainer.inference.photographs import Photograph
+from trainer.model.temperature import temperature_of
 from trainer.workdir.files import Workdir
 from trainer.workdir.saved_model import load_model
 
@@ -82,6 +84,11 @@ class Classifier:
         model = load_model(files)
         return cls(model, classes, View(model.input_shape[1], fit=fit), image_size)
 
+    @property
+    def temperature(self) -> float | None:
+        """What the probabilities are calibrated by, inside the model; None: they are not."""
+        return temperature_of(self.model)
+
     def predict(self, some: Sequence[Photograph]) -> np.ndarray:
         """Returns the probabilities of photographs, float32 [n, num_classes].
 
@@ -89,7 +96,7 @@ class Classifier:
             some: Each a path, the bytes of a file, or RGB, uint8 [height, width, 3].
 
         Raises:
-            UnusableImageError: if one is no photograph, or has too many pixels: with the reason.
+            UnusableImageError: if one is no photograph, or has too many pixels: which, and why.
             OSError: if the file of one cannot be read.
             ValueError: if one is an array of another kind.
             TypeError: if it is one photograph, not a list of them.
@@ -97,7 +104,8 @@ class Classifier:
         _refuse_one(some)
         rows = [np.empty([0, len(self.classes)], np.float32)]
         for start in range(0, len(some), _BATCH_SIZE):  # Of many, the squares would fill memory.
-            jpegs = [self.read(each) for each in some[start : start + _BATCH_SIZE]]
+            batch = enumerate(some[start : start + _BATCH_SIZE], start)
+            jpegs = [self._read_one(number, each) for number, each in batch]
             rows.append(self.probabilities(self.squares(jpegs)))
         return np.concatenate(rows)
 
@@ -158,6 +166,15 @@ class Classifier:
             ValueError: if there is no such method, or none for this model.
         """
         return self._heat_maps(method)
+
+    def _read_one(self, number: int, photograph: Photograph) -> bytes:
+        """Reads one of several, and says which it is where it cannot be used."""
+        try:
+            return self.read(photograph)
+        except UnusableImageError as error:
+            is_path = isinstance(photograph, str | os.PathLike)
+            which = f" ({os.fspath(photograph)})" if is_path else ""
+            raise UnusableImageError(f"some[{number}]{which}: {error}") from error
 
     def read(self, photograph: Photograph) -> bytes:
         """Returns a photograph as the dataset would have stored it, a JPEG; raises as `predict`."""

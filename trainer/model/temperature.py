@@ -15,6 +15,12 @@ SMALLEST = 1e-30  # What a logarithm is taken of, at least.
 _DTYPE = "float32"
 
 
+def temperature_of(model: "keras.Model") -> float | None:
+    """Returns the temperature of a saved model's probabilities; None: they are not calibrated."""
+    layer = next((layer for layer in model.layers if layer.name == TEMPERATURE), None)
+    return None if layer is None else 1 / layer.scale
+
+
 def with_temperature(model: "keras.Model", temperature: float | None) -> "keras.Model":
     """Returns a model whose probabilities are those of another one at a temperature.
 

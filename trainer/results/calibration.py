@@ -94,7 +94,8 @@ def thresholds(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, 
 
     Each has `precision`, the stated share; `threshold`, the lowest probability such that so large a
     share of the answers as sure as that, or surer, are right; `coverage`, the share of the
-    photographs that get such an answer. Where there is none, `threshold` is None.
+    photographs that get such an answer. Where there is none, `threshold` is None; so it is where
+    the answers are too few to show such a share, as fewer than 20 are for 95 %.
     """
     confidence, correct = _answers(labels, probabilities)
     order = np.argsort(-confidence, kind="stable")
@@ -107,7 +108,8 @@ def thresholds(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, 
 def _threshold(
     precision: float, confidence: np.ndarray, right: np.ndarray, is_last: np.ndarray
 ) -> dict[str, Any]:
-    places = np.flatnonzero((right >= precision) & is_last)
+    shows = np.arange(1, len(right) + 1) >= 1 / (1 - precision) - 1e-9
+    places = np.flatnonzero((right >= precision) & is_last & shows)
     if not len(places):
         return {"precision": precision, "threshold": None, "coverage": 0.0}
     place = int(places[-1])

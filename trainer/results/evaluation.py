@@ -88,6 +88,22 @@ def calibrate(probabilities: np.ndarray, split: Split) -> tuple[float, np.ndarra
     return temperature, calibrated, figures
 
 
+def before_temperature(
+    probabilities: np.ndarray, split: Split, temperature: float | None
+) -> dict[str, Any]:
+    """Returns `temperature` and `uncalibrated` of a model that has its temperature inside.
+
+    Args:
+        probabilities: At the temperature, float32 [num_examples, num_classes].
+        temperature: None: they are not calibrated, and there is nothing to say.
+    """
+    if temperature is None:
+        return {}
+    raw = calibration.tempered(probabilities, 1 / temperature)
+    before = metrics.calibration_figures(labels_of(split), raw)
+    return {"temperature": temperature, "uncalibrated": before}
+
+
 def calibration_in_words(figures: Mapping[str, Any]) -> str:
     """Returns what the temperature did, for a person."""
     before = figures["uncalibrated"]

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from trainer.serving.refusal import BadImage, RefusalError
 FIELD = "image"
 _SECONDS_TO_SEND = 120
 _LONGEST_NAME = 255
+_DATA_URL = re.compile(r"data:[^,]{0,100};base64,")  # What browsers' FileReader puts before it.
 _HOW = (
     f"Send photographs as files of the form field `{FIELD}`, as `curl -F {FIELD}=@photo.jpg` does"
 )
@@ -233,7 +235,7 @@ def _named_texts(content: Any) -> dict[str, str]:
 def _decoder(text: str) -> Callable[[], bytes]:
     def decode() -> bytes:
         try:
-            return base64.b64decode(text, validate=True)
+            return base64.b64decode(_DATA_URL.sub("", text, count=1), validate=True)
         except ValueError as error:
             raise UnusableImageError("not base64") from error
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ from absl import logging
 from etils import epath
 
 from trainer.workdir.files import read_json, write_json
+
+_LONGEST = 400  # Of an error's text.
 
 Pictures = Mapping[str, np.ndarray]
 """RGB, uint8 [height, width, 3], each under its caption, which may begin with a `group/`."""
@@ -121,7 +124,9 @@ class Trackers:
             action()
         except Exception as error:  # Whatever a library or its server comes up with.
             self._running.pop(name, None)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reason = textwrap.shorten(
+                f"{type(error).__name__}: {error}", _LONGEST, placeholder=" ..."
+            )
             logging.warning("%s is told no more of this run, which goes on. %s", name, reason)
 
 
