@@ -69,7 +69,7 @@ def test_temperature_of_a_saved_model_gives_the_figures_before_it_back() -> None
     model = with_temperature(keras.Model(images, keras.layers.Softmax()(images)), 2.5)
     assert temperature_of(model) == pytest.approx(2.5)
     assert temperature_of(keras.Model(images, images)) is None
-    labels, said = sure_by(3.0)
+    _, said = sure_by(3.0)
     back = calibration.tempered(calibration.tempered(said, 2.5), 1 / 2.5)
     np.testing.assert_allclose(back, said, atol=1e-5)
 

@@ -172,8 +172,7 @@ class Classifier:
         try:
             return self.read(photograph)
         except UnusableImageError as error:
-            is_path = isinstance(photograph, str | os.PathLike)
-            which = f" ({os.fspath(photograph)})" if is_path else ""
+            which = f" ({photograph})" if isinstance(photograph, str | os.PathLike) else ""
             raise UnusableImageError(f"some[{number}]{which}: {error}") from error
 
     def read(self, photograph: Photograph) -> bytes:
