@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 from etils import epath
-from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import summary_v2 as hparams  # Its `api` needs tf.keras.
 
 from trainer.tracking.trackers import Pictures
 
