@@ -49,6 +49,8 @@ def main(arguments: list[str]) -> None:
     """Prints features a second of each way, and how many times the old way's that is."""
     command.refuse_arguments(arguments)
     workarounds.keep_memory()
+    if FLAGS.folder:
+        Path(FLAGS.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FLAGS.folder) as folder:
         shards = [Path(folder) / str(number) for number in range(_SHARDS)]
         _compare("filled", {"the old way": _rate_of_old_filling, "now": _rate_of_filling}, shards)
