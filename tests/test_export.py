@@ -1,5 +1,6 @@
 """A run in other formats: each answers in its own runtime as the trained model does, or is none."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -14,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import keras
 import numpy as np
 import onnx as onnx_files
 import pytest
@@ -194,6 +196,39 @@ def test_heads_views_and_precisions_are_exported_in_float32(
         (tmp_path / name).mkdir()
         FORMATS[name].write(tmp_path / name, made, None)
         found = FORMATS[name].Opened(tmp_path / name).of_rgb(rgb.astype(np.float32))
+        np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=name)
+
+
+def swish_network(images: keras.KerasTensor) -> keras.Model:
+    """Of the layers that other backbones have and VGG16 has not: swish brings its own gradient."""
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False, name="stem")(images)
+    x = keras.layers.BatchNormalization(name="stem_bn")(x)
+    x = keras.layers.Activation("swish", name="stem_activation")(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = keras.layers.LayerNormalization(name="layer_norm")(x)
+    x = keras.layers.Activation("gelu", name="gelu")(x)
+    x = keras.layers.MaxPooling2D(32, name="pool")(x)
+    return keras.Model(keras.utils.get_source_inputs(images), x)
+
+
+def test_layers_of_other_backbones_are_exported_in_every_format(tmp_path: Path) -> None:
+    backbone = dataclasses.replace(SMALL_VGG, network=swish_network)
+    config = TrainConfig(data_dir="", workdir="", input_size=96, head="gap")
+    model = models.build_model(
+        3, backbone=backbone, input_size=96, freeze_layers=1, head=Head.from_config(config)
+    )
+    saved = models.for_inference(
+        model, dataclasses.replace(config, freeze_layers=1), backbone, temperature=0.7
+    )
+    rgb = np.random.default_rng(0).integers(100, 140, (3, 96, 96, 3), np.uint8)
+    classifier = Classifier(saved, list("abc"), View(96), 0)
+    made = graph.of_model(saved, list("abc"))
+    for name, module in FORMATS.items():
+        (tmp_path / name).mkdir()
+        data = (classifier.view, 0) if name == "savedmodel" else (None,)
+        module.write(tmp_path / name, made, *data)
+        found = module.Opened(tmp_path / name).of_rgb(rgb.astype(np.float32))
+        expected = classifier.probabilities(rgb)
         np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=name)
 
 

@@ -1,13 +1,15 @@
 """The graph that every format holds: the run's model in float32, its weights inside."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from trainer import workarounds
+from trainer.exporting.folder import writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,16 @@ def of_model(model: keras.Model, classes: Sequence[str]) -> Graph:
     call = tf.function(lambda images: copy(images, training=False), autograph=False)
     frozen = workarounds.freeze_variables(call.get_concrete_function(spec))
     return Graph(lambda images: frozen(images)[0], classes, size)
+
+
+def save(module: tf.Module, folder: Path, signatures: Mapping[str, Any]) -> None:
+    """Writes a SavedModel that computes a graph, and is not to be trained.
+
+    The gradients that some activations bring along, swish among them, cannot be written.
+    """
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with writing(folder):
+        tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
 
 
 def in_float32(model: keras.Model) -> keras.Model:

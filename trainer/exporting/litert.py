@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from cli import machine
 from tfrecords import files
-from trainer.exporting.folder import writing
-from trainer.exporting.graph import Graph
+from trainer.exporting.graph import Graph, save
 
 FILE = "model.tflite"
 _LABELS = "labels.txt"
@@ -46,8 +45,7 @@ def _convert(temporary: Path, graph: Graph, representative: Iterable[np.ndarray]
         input_signature=[graph.images],
         autograph=False,
     )
-    with writing(temporary):
-        tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.call})
+    save(module, temporary, {"serving_default": module.call})
     converter = tf.lite.TFLiteConverter.from_saved_model(str(temporary))
     if representative is not None:
 

@@ -37,13 +37,35 @@ def write(folder: Path, graph: Graph, representative: Iterable[np.ndarray] | Non
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     function = tf.function(graph.function, autograph=False)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=[graph.images], opset=_OPSET)
+    model, _ = tf2onnx.convert.from_function(
+        function,
+        input_signature=[graph.images],
+        opset=_OPSET,
+        custom_op_handlers={"Erfc": (_complement_of_erf, [])},
+    )
     _name(model)
     if representative is not None:
         model = _quantize(folder, model, representative)
     model.metadata_props.add(key="classes", value=json.dumps(list(graph.classes)))
     onnx.checker.check_model(model)
     files.write_atomically(folder / FILE, model.SerializeToString())
+
+
+def _complement_of_erf(context: Any, node: Any, *_: Any) -> None:
+    """Computes what GELU needs, and ONNX has no operator for, from the one that it has.
+
+    Args:
+        context: tf2onnx's graph.
+        node: TensorFlow's Erfc in it.
+    """
+    shapes, dtypes, given, result = node.output_shapes, node.output_dtypes, node.input, node.output
+    context.remove_node(node.name)
+    erf = context.make_node("Erf", given, shapes=shapes, dtypes=dtypes)
+    one = context.make_const(f"{node.name}/one", np.ones([], np.float32))
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]],
+        name=node.name, outputs=result, shapes=shapes, dtypes=dtypes,
+    )  # fmt: skip
 
 
 def _name(model: onnx.ModelProto) -> None:

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from tfrecords import images
 from trainer.data.view import View
-from trainer.exporting.folder import writing
-from trainer.exporting.graph import Graph
+from trainer.exporting.graph import Graph, save
 
 _Answers = dict[str, tf.Tensor]
 
@@ -50,9 +49,7 @@ def write(folder: Path, graph: Graph, view: View, image_size: int) -> None:
     of_jpegs = _function(answer_jpegs, tf.TensorSpec([None], tf.string, name="jpegs"))
     of_rgb = _function(answer, graph.images)
     module.of_jpegs, module.of_rgb = of_jpegs, of_rgb
-    with writing(folder):
-        signatures = {"serving_default": of_jpegs, "rgb": of_rgb}
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+    save(module, folder, {"serving_default": of_jpegs, "rgb": of_rgb})
 
 
 def _function(call: Callable[[tf.Tensor], _Answers], spec: tf.TensorSpec) -> Any:
