@@ -205,6 +205,7 @@ def swish_network(images: keras.KerasTensor) -> keras.Model:
     x = keras.layers.BatchNormalization(name="stem_bn")(x)
     x = keras.layers.Activation("swish", name="stem_activation")(x)
     x = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", groups=4, name="groups")(x)
     x = keras.layers.LayerNormalization(name="layer_norm")(x)
     x = keras.layers.Activation("gelu", name="gelu")(x)
     x = keras.layers.MaxPooling2D(32, name="pool")(x)

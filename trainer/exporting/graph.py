@@ -40,7 +40,8 @@ def of_model(model: keras.Model, classes: Sequence[str]) -> Graph:
     converter leaves variables without their values, and a signature of TensorFlow's does not reach
     those of a nested model.
     """
-    copy = in_float32(model)
+    stored = keras.saving.serialize_keras_object(model)
+    copy = _copy(model, _with_depthwise(_with_float32(stored)))
     size = model.input_shape[1]
     spec = tf.TensorSpec([None, size, size, 3], tf.float32, name="images")
     call = tf.function(lambda images: copy(images, training=False), autograph=False)
@@ -60,9 +61,14 @@ def save(module: tf.Module, folder: Path, signatures: Mapping[str, Any]) -> None
 
 def in_float32(model: keras.Model) -> keras.Model:
     """Returns a copy of a model of which every layer computes in float32."""
-    stored = keras.saving.serialize_keras_object(model)
-    copy = keras.saving.deserialize_keras_object(_with_float32(stored))
-    copy.set_weights(model.get_weights())
+    return _copy(model, _with_float32(keras.saving.serialize_keras_object(model)))
+
+
+def _copy(model: keras.Model, stored: Any) -> keras.Model:
+    """Returns the model that is stored, with another one's weights."""
+    copy = keras.saving.deserialize_keras_object(stored)
+    pairs = zip(model.get_weights(), copy.weights, strict=True)
+    copy.set_weights([array.reshape(variable.shape) for array, variable in pairs])
     _settle(copy)
     return copy
 
@@ -85,6 +91,31 @@ def _with_float32(stored: Any) -> Any:
         name: "float32" if name == "dtype" and isinstance(value, str) else _with_float32(value)
         for name, value in stored.items()
     }
+
+
+# What a depthwise convolution shares with one whose every channel is a group of its own.
+_SHARED = (
+    "name", "trainable", "dtype", "kernel_size", "strides", "padding", "data_format",
+    "dilation_rate", "activation", "use_bias",
+)  # fmt: skip
+
+
+def _with_depthwise(stored: Any) -> Any:
+    """What Keras stores of a model, with depthwise convolutions where groups come to the same.
+
+    Keras has XLA compile those with groups, as in ConvNeXt, on a CPU: other runtimes have no XLA.
+    """
+    if isinstance(stored, list):
+        return [_with_depthwise(each) for each in stored]
+    if not isinstance(stored, dict):
+        return stored
+    if stored.get("class_name") != "Conv2D":
+        return {name: _with_depthwise(value) for name, value in stored.items()}
+    config, shape = stored["config"], stored["build_config"]["input_shape"]
+    if not 1 < config["groups"] == config["filters"] == shape[-1]:
+        return stored
+    kept = {name: config[name] for name in _SHARED}
+    return {**stored, "class_name": "DepthwiseConv2D", "config": {**kept, "depth_multiplier": 1}}
 
 
 def _settle(model: keras.Model) -> None:
