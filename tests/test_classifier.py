@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from etils import epath
 from PIL import Image
 
 import trainer
@@ -56,7 +55,7 @@ def test_many_are_predicted_as_one_is(classifier: Classifier, workdir: Path) -> 
     alone = np.concatenate([classifier.predict([each]) for each in some])
     np.testing.assert_allclose(rows, alone, atol=1e-6)
     assert len(np.unique(rows.round(4), axis=0)) > 30
-    model = load_model(Workdir(epath.Path(workdir)))
+    model = load_model(Workdir(Path(workdir)))
     kept = classifier.squares([classifier.read(each) for each in some])
     np.testing.assert_allclose(rows, model.predict(kept, verbose=0), atol=1e-6)
     assert classifier.predict([]).shape == (0, 3)

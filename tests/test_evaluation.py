@@ -5,7 +5,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from etils import epath
 
 from tfrecords.manifest import read_manifest
 from trainer.data.examples import labels_of
@@ -82,7 +81,7 @@ def test_predictions_name_each_example_and_give_every_bit_back(
     split: Split, dataset: Path, tmp_path: Path
 ) -> None:
     probabilities = answers(split, [4])
-    evaluation.write_predictions(epath.Path(tmp_path / "predictions.csv"), probabilities, split)
+    evaluation.write_predictions(Path(tmp_path / "predictions.csv"), probabilities, split)
     with (tmp_path / "predictions.csv").open() as file:
         header, *rows = csv.reader(file)
     assert header == ["id", "file", "label", "predicted", *split.classes]

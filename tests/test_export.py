@@ -21,7 +21,6 @@ import onnx as onnx_files
 import pytest
 import tensorflow as tf
 import yaml
-from etils import epath
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image, ImageOps
@@ -78,7 +77,7 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 @pytest.fixture(scope="module")
 def jpegs(run: Path) -> list[bytes]:
     """The photographs that the run was validated on."""
-    _, val = photographs.find(Workdir(epath.Path(run)), None).splits()
+    _, val = photographs.find(Workdir(Path(run)), None).splits()
     return [jpeg for batch in photographs.batches(val, 4) for jpeg in batch.jpegs]
 
 
@@ -371,7 +370,7 @@ def test_card_says_what_the_run_knows_of_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(shutil.copytree(run, tmp_path / "run"))
-    files = Workdir(epath.Path("."))
+    files = Workdir(Path())
     if figures is not None:
         files.metrics.write_text(json.dumps(figures))
     data = photographs.find(files, None)
@@ -526,7 +525,7 @@ def test_another_dataset_is_refused(run: Path, tmp_path: Path) -> None:
     config["data"]["digest"] = "f" * 64
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"another one than the run was trained on.*ffffffff"):
-        photographs.find(Workdir(epath.Path(other)), None)
+        photographs.find(Workdir(Path(other)), None)
 
 
 @pytest.mark.parametrize(("name", "package"), [("onnx", "tf2onnx"), ("litert", "ai_edge_litert")])

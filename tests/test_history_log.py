@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import pytest
-from etils import epath
 
 from trainer.loop.history_log import HistoryLog
 from trainer.loop.validation import Validation
@@ -19,7 +18,7 @@ def test_metric_of_an_epoch_is_a_column_once_validation_gives_it(
     monkeypatch.setattr(history, "COLUMNS", (*history.COLUMNS, "val_macro_f1"))
     before = dict.fromkeys(history.COLUMNS[:-1], 0.5) | {"epoch": 1}
     state = TrainState(step=2, history=[before])  # Of a version that did not know the metric.
-    path = epath.Path(tmp_path / "history.csv")
+    path = Path(tmp_path / "history.csv")
     log = HistoryLog(state, path, images_per_epoch=8, learning_rate=lambda: 0.1, clock=lambda: 7.0)
     logs = {"loss": 0.5, "accuracy": 0.75}
     log.on_epoch_begin(1)

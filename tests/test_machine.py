@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from etils import epath
 
 from cli import machine
 from tests.support.miniature import environment
@@ -77,7 +76,7 @@ def test_disk_that_is_too_small_is_refused(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    workdir = epath.Path(tmp_path / "not" / "there" / "yet")
+    workdir = Path(tmp_path / "not" / "there" / "yet")
     if passes:
         machine.require_disk(workdir, 100)
         return

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from etils import epath
 
 from tests.support.miniature import environment
 from trainer.checks import require_trackers
@@ -40,7 +39,7 @@ class Told:
             raise ConnectionError("the server is gone")
         self.rows.append((step, numbers))
 
-    def keep(self, files: Sequence[epath.Path], pictures: trackers.Pictures) -> None:
+    def keep(self, files: Sequence[Path], pictures: trackers.Pictures) -> None:
         self.kept += [*(file.name for file in files), *pictures]
 
     def close(self, is_done: bool) -> None:
@@ -68,7 +67,7 @@ def test_tracker_that_fails_is_left_out_with_one_warning_and_the_others_go_on(
     with told.following({"epochs": 4}, rows=[]):
         for epoch in range(1, 5):
             told.log({"epoch": epoch, "loss": 1 / epoch, "val_loss": float("nan")}, epoch)
-        files = [epath.Path(tmp_path / name) for name in ("report.html", "none.json")]
+        files = [Path(tmp_path / name) for name in ("report.html", "none.json")]
         told.finish({"accuracy": 0.5, "split": "val", "per_class": {}}, files, PICTURES)
     wandb, mlflow = started
     assert [step for step, _ in wandb.rows] == [1, 2]
@@ -123,7 +122,7 @@ def test_tensorboard_is_shown_settings_figures_and_pictures(tmp_path: Path) -> N
     figures = {"accuracy": 0.5, "num_examples": 6, "confusion_matrix": [[3, 1], [0, 2]]}
     settings = {"epochs": 20, "cache_dtype": None, "ema": 0.9}
     for step in (1, 2):  # The second in place of the first.
-        tensorboard_summaries.write(epath.Path(tmp_path), settings, figures, PICTURES, step)
+        tensorboard_summaries.write(Path(tmp_path), settings, figures, PICTURES, step)
     found = EventAccumulator(str(tmp_path / "results"), size_guidance={"tensors": 0}).Reload()
     tags = found.Tags()["tensors"]
     assert sorted(tags) == ["_hparams_/session_start_info", "accuracy", *PICTURES]
@@ -134,7 +133,7 @@ def test_tensorboard_is_shown_settings_figures_and_pictures(tmp_path: Path) -> N
 FOLLOWED = """
 import os, socket, sys
 import numpy as np
-from etils import epath
+from pathlib import Path
 
 def connect(self, address):
     host = address[0] if isinstance(address, tuple) else "localhost"
@@ -144,7 +143,7 @@ def connect(self, address):
 really, socket.socket.connect = socket.socket.connect, connect
 from trainer.tracking.trackers import Trackers
 
-root = epath.Path(sys.argv[1])
+root = Path(sys.argv[1])
 (root / "report.html").write_text("<html>")
 for epoch in (1, 2):
     trackers = Trackers(["mlflow", "wandb"], root)

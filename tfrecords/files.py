@@ -1,25 +1,24 @@
 """Writes a file so that it is either complete under its name or not there."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from etils import epath
-
 INCOMPLETE_SUFFIX = ".incomplete"
 
 
 @contextmanager
-def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Opens a temporary neighbour of `path`, which takes the name once all bytes are written.
 
     The neighbour's name is random, so that several processes may write one path at once: tasks that
     share a folder, an engine that runs a slow task twice, a worker that outlives its killed parent
     by a moment. The last to finish wins.
     """
-    path = epath.Path(path)
+    path = Path(path)
     incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}{INCOMPLETE_SUFFIX}")
     try:
         with incomplete.open("wb") as file:
@@ -32,7 +31,7 @@ def atomic_writer(path: epath.PathLike) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomically(path: epath.PathLike, content: bytes | str) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Writes bytes, or text as UTF-8, completely or not at all."""
     with atomic_writer(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -1,11 +1,12 @@
 """The manifest: what a dataset holds, and the digests to check it. Its presence means complete."""
 
 import hashlib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from etils import epath
 
 from tfrecords import files, naming
 
@@ -67,19 +68,19 @@ def dataset_digest(shards: Iterable[Shard]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def write_manifest(data_dir: epath.PathLike, manifest: Manifest) -> None:
+def write_manifest(data_dir: str | os.PathLike[str], manifest: Manifest) -> None:
     """Completes the dataset: the last file to be written."""
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    files.write_atomically(epath.Path(data_dir) / naming.MANIFEST, content + b"\n")
+    files.write_atomically(Path(data_dir) / naming.MANIFEST, content + b"\n")
 
 
-def read_manifest(data_dir: epath.PathLike) -> Manifest:
+def read_manifest(data_dir: str | os.PathLike[str]) -> Manifest:
     """Reads the manifest of a complete dataset.
 
     Raises:
         ValueError: if there is none, or if it cannot be read.
     """
-    path = epath.Path(data_dir) / naming.MANIFEST
+    path = Path(data_dir) / naming.MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (FileNotFoundError, NotADirectoryError):

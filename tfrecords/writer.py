@@ -1,11 +1,11 @@
 """Writes one shard: its records framed, counted, digested, and renamed into place when complete."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
-
-from etils import epath
 
 from tfrecords import files, framing
 from tfrecords.manifest import Shard
@@ -39,13 +39,13 @@ class ShardWriter:
 
 
 @contextmanager
-def open_shard(path: epath.PathLike) -> Iterator[ShardWriter]:
+def open_shard(path: str | os.PathLike[str]) -> Iterator[ShardWriter]:
     """Opens a shard for writing; it gets its name when the block ends without an error."""
     with files.atomic_writer(path) as file:
-        yield ShardWriter(epath.Path(path).name, file)
+        yield ShardWriter(Path(path).name, file)
 
 
-def write_shard(path: epath.PathLike, records: Iterable[bytes]) -> Shard:
+def write_shard(path: str | os.PathLike[str], records: Iterable[bytes]) -> Shard:
     """Writes the records and returns what the manifest says of the shard."""
     with open_shard(path) as writer:
         for record in records:

@@ -6,8 +6,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Sequence
-
-from etils import epath
+from pathlib import Path
 
 from cli.command import FlagsError
 from tfrecords import naming
@@ -145,13 +144,13 @@ def advice_on_stored_size(config: TrainConfig, manifest: Manifest) -> str | None
     )
 
 
-def check_workdir(path: epath.PathLike) -> None:
+def check_workdir(path: str | os.PathLike[str]) -> None:
     """Refuses a workdir that can be no folder, or that is a dataset's.
 
     Raises:
         ValueError: if so.
     """
-    workdir = epath.Path(path)
+    workdir = Path(path)
     nearest = next((path for path in (workdir, *workdir.parents) if path.exists()), workdir)
     if nearest.exists() and not nearest.is_dir():
         raise ValueError(
@@ -180,7 +179,7 @@ _OF_MANY_RUNS: tuple[tuple[_Files, str, str], ...] = (
 )
 
 
-def check_no_other(path: epath.PathLike, own: _Files | None = None) -> None:
+def check_no_other(path: str | os.PathLike[str], own: _Files | None = None) -> None:
     """Refuses the workdir of a cross-validation or of a search, whose report would be replaced.
 
     Args:
@@ -197,15 +196,15 @@ def check_no_other(path: epath.PathLike, own: _Files | None = None) -> None:
             )
 
 
-def check_shards(data_dir: epath.PathLike, manifest: Manifest, split: str) -> None:
+def check_shards(data_dir: str | os.PathLike[str], manifest: Manifest, split: str) -> None:
     """Refuses a split of which a file is not there, or not whole by its size.
 
     Raises:
         ValueError: if so, or if the dataset has no such split.
     """
     for shard in manifest.shards_of(split):
-        path = epath.Path(data_dir) / shard.file
-        size = path.stat().length if path.exists() else None
+        path = Path(data_dir) / shard.file
+        size = path.stat().st_size if path.exists() else None
         if size != shard.bytes:
             found = "which is not there" if size is None else f"of {size:,} bytes"
             raise ValueError(

@@ -4,9 +4,8 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
-
-from etils import epath
 
 from cli import command, flags
 from cli.flags import BucketPath, Positive, matching
@@ -103,7 +102,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return content
 
 
-def _refuse_other_data(folder: epath.Path, data_identity: Mapping[str, str]) -> None:
+def _refuse_other_data(folder: Path, data_identity: Mapping[str, str]) -> None:
     """Refuses a folder that holds figures on another split or dataset."""
     path = folder / "metrics.json"
     there = _figures(folder) or data_identity
@@ -119,14 +118,14 @@ def _refuse_other_data(folder: epath.Path, data_identity: Mapping[str, str]) -> 
         )
 
 
-def _say_other_model(folder: epath.Path, digest: str) -> None:
+def _say_other_model(folder: Path, digest: str) -> None:
     """Says that figures are replaced of which the model has been trained further since."""
     before = (_figures(folder) or {}).get("model_digest", digest)
     if before != digest:
         _say(f"The figures in {folder} are of an earlier model of this run, and are replaced.")
 
 
-def _say_fold(path: epath.Path) -> None:
+def _say_fold(path: Path) -> None:
     """Says so where the model has seen most of the dataset that its cross-validation was of."""
     from trainer.workdir.files import read_json
 
@@ -138,7 +137,7 @@ def _say_fold(path: epath.Path) -> None:
         )
 
 
-def _figures(folder: epath.Path) -> dict[str, Any] | None:
+def _figures(folder: Path) -> dict[str, Any] | None:
     """Returns the figures that stand in a folder; None where there are none.
 
     Raises:
@@ -151,7 +150,7 @@ def _figures(folder: epath.Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _make(folder: epath.Path) -> None:
+def _make(folder: Path) -> None:
     """Makes the folder of the figures before the work, so that a failure costs nothing.
 
     Raises:

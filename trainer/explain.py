@@ -86,12 +86,10 @@ def explain(
     Raises:
         ValueError: if the method is none for this model.
     """
-    from etils import epath
-
     from trainer.results.explanations_page import Shown, write_page
 
     method = classifier.heat_maps(config.method).method  # Before anything is written.
-    run = epath.Path(config.workdir).resolve().name  # Also where it is `.`.
+    run = Path(config.workdir).resolve().name  # Also where it is `.`.
     title = {"run": run, "method": method, "fit": classifier.view.fit}
     page, shown = folder / _PAGE, []
     taken: set[str] = set()

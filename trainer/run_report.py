@@ -4,13 +4,13 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from etils import epath
 
 from trainer.data.examples import labels_of
 from trainer.inference.explanation import explain_squares
@@ -91,8 +91,8 @@ def _heat(model: keras.Model, mistakes: Sequence[Prediction]) -> list[Prediction
 def _title(run: Run) -> report.Title:
     now = datetime.datetime.now(datetime.UTC)
     return report.Title(
-        run=epath.Path(run.config.workdir).resolve().name,
-        dataset=f"{epath.Path(run.config.data_dir).resolve().name} "
+        run=Path(run.config.workdir).resolve().name,
+        dataset=f"{Path(run.config.data_dir).resolve().name} "
         f"({run.identity['data']['digest'][:8]})",
         date=f"{now:%Y-%m-%d %H:%M} UTC",
         command=provenance.command_line(run.config),

@@ -423,7 +423,7 @@ def create_callbacks(
         *validation,
         HistoryLog(
             run.state,
-            workdir and workdir.history,
+            workdir.history if workdir else None,
             images_per_epoch=run.steps_per_epoch * run.config.batch_size,
             learning_rate=lambda: rate_of_step(run.schedule, max(run.model.updates - 1, 0)),
         ),

@@ -37,7 +37,7 @@ RELAY = Path(__file__).with_name("relay.py")
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 # What runs import besides, at their start or when they first need it.
 _IMPORTED_LATE = (
-    "etils.epath", "google_crc32c", "jinja2", "matplotlib.backends.backend_svg",
+    "google_crc32c", "jinja2", "matplotlib.backends.backend_svg",
     "matplotlib.figure", "msgspec", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageOps",
     "PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "scipy.special", "sklearn.metrics",
     "tensorboard.summary.v2", "tqdm",

@@ -3,9 +3,9 @@
 import dataclasses
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
-from etils import epath
 
 from tfrecords import framing, schema
 from tfrecords.manifest import Manifest
@@ -75,10 +75,10 @@ def read_jpegs(whole: Split, numbers: Collection[int]) -> dict[int, bytes]:
 
 def _read_shard(path: str, count: int) -> Iterator[tuple[int, schema.Example]]:
     """Yields each example with the bytes that its record takes."""
-    file = epath.Path(path)
+    file = Path(path)
     with file.open("rb") as stream:
         number = -1
-        for number, record in enumerate(framing.read_frames(stream, file.stat().length)):
+        for number, record in enumerate(framing.read_frames(stream, file.stat().st_size)):
             if record.damage:
                 raise ValueError(
                     f"A shard is damaged. Received: {path}, record {number}: {record.damage}. Copy "

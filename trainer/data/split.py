@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 
 from tfrecords.manifest import Manifest
 
@@ -70,5 +70,5 @@ def find_split(data_dir: str, manifest: Manifest, name: str) -> Split:
         ValueError: if the dataset has none of this name.
     """
     shards = manifest.shards_of(name)
-    paths = [str(epath.Path(data_dir) / shard.file) for shard in shards]
+    paths = [str(Path(data_dir) / shard.file) for shard in shards]
     return Split(name, paths, [shard.examples for shard in shards], manifest.classes)

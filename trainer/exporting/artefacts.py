@@ -59,7 +59,7 @@ class Artefacts:
                 "The run computes in less than float32, and what is exported in float32: that is "
                 "what it is compared with."
             )
-        size = self._files.model.stat().length
+        size = self._files.model.stat().st_size
         compared = parity.compare("model.keras", size, own, self._expected)
         if is_float32:
             compared = dataclasses.replace(compared, difference=None)

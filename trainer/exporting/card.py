@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-from etils import epath
 
 from cli import __version__
 from tfrecords import files as whole_files
@@ -79,7 +78,7 @@ def write(
     """
     config, classes = read_json(files.config), data.manifest.classes
     recipe = with_defaults(config["recipe"])
-    write_json(epath.Path(folder / CLASSES), classes)
+    write_json(Path(folder / CLASSES), classes)
     script = _render(
         f"predict_{format_name}.py.jinja",
         size=view.size,

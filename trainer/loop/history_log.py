@@ -3,10 +3,10 @@
 import math
 import time
 from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import keras
-from etils import epath
 
 from trainer.workdir import history
 from trainer.workdir.train_state import TrainState
@@ -20,7 +20,7 @@ class HistoryLog(keras.callbacks.Callback):
     def __init__(
         self,
         state: TrainState,
-        path: epath.Path | None,
+        path: Path | None,
         *,
         images_per_epoch: int,
         learning_rate: Callable[[], float],

@@ -1,10 +1,10 @@
 """Profiles some steps of a run, for TensorBoard to show."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-from etils import epath
 
 from trainer.workdir.train_state import TrainState
 
@@ -20,7 +20,7 @@ class Profile(keras.callbacks.Callback):
         directory: Where TensorBoard looks.
     """
 
-    def __init__(self, state: TrainState, steps: tuple[int, int], directory: epath.Path) -> None:
+    def __init__(self, state: TrainState, steps: tuple[int, int], directory: Path) -> None:
         super().__init__()
         self._state = state
         self._first, self._last = steps

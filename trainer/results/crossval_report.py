@@ -1,11 +1,11 @@
 """The report of a cross-validation: one self-contained page for a person to read."""
 
 import io
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-from etils import epath
 from PIL import Image
 
 from cli import page
@@ -17,7 +17,7 @@ from trainer.results.report import Photographs, Title, shared_content
 
 
 def write_report(
-    path: epath.PathLike,
+    path: str | os.PathLike[str],
     *,
     title: Title,
     facts: Mapping[str, str],

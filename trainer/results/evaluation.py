@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
 from tfrecords import reader
 from trainer.data.examples import labels_of
@@ -122,7 +122,7 @@ def _origins(split: Split) -> list[dict[str, Any]]:
     return [origin for number, origin in enumerate(origins) if number in numbers]
 
 
-def write_predictions(path: epath.Path, probabilities: np.ndarray, split: Split) -> None:
+def write_predictions(path: Path, probabilities: np.ndarray, split: Split) -> None:
     """Writes the prediction on each example: id, file, label, predicted, a column a class.
 
     Args:

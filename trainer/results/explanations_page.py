@@ -1,10 +1,11 @@
 """The page of explanations: photographs beside themselves with their heat maps."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 from markupsafe import Markup
 
 from cli import page
@@ -38,7 +39,7 @@ class Shown(NamedTuple):
     ) -> "Shown":
         """Takes what is shown from an explanation and its overlay."""
         return cls(
-            name=plots.shorten(epath.Path(name).name),
+            name=plots.shorten(Path(name).name),
             class_name=class_name,
             probability=explanation.probability,
             photograph=page.thumbnail(explanation.photograph),
@@ -48,7 +49,13 @@ class Shown(NamedTuple):
 
 
 def write_page(
-    path: epath.PathLike, shown: Sequence[Shown], count: int, *, run: str, method: str, fit: str
+    path: str | os.PathLike[str],
+    shown: Sequence[Shown],
+    count: int,
+    *,
+    run: str,
+    method: str,
+    fit: str,
 ) -> None:
     """Writes the page.
 

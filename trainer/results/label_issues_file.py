@@ -3,8 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-
-from etils import epath
+from pathlib import Path
 
 from tfrecords import files
 from trainer.results.label_issues import LabelIssue
@@ -16,9 +15,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write(
-    path: epath.Path, issues: Sequence[LabelIssue], rows: Rows, classes: Sequence[str]
-) -> None:
+def write(path: Path, issues: Sequence[LabelIssue], rows: Rows, classes: Sequence[str]) -> None:
     """Writes a row an issue, the most doubtful first.
 
     Args:

@@ -1,12 +1,13 @@
 """The pictures: predictions with their bars, and learning curves."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -31,7 +32,10 @@ _MOST_MARKERS = 30  # Beyond this many epochs, the dots of a curve hide its line
 
 
 def draw_predictions(
-    predictions: Sequence[Prediction], classes: Sequence[str], path: epath.PathLike, top_k: int = 5
+    predictions: Sequence[Prediction],
+    classes: Sequence[str],
+    path: str | os.PathLike[str],
+    top_k: int = 5,
 ) -> None:
     """Draws each photograph above the bars of its most probable classes, as a PNG.
 
@@ -52,7 +56,7 @@ def draw_predictions(
     titles = [fonts.spell(prediction.name) for prediction in predictions]
     with matplotlib.rc_context({"font.family": fonts.families([*names, *titles])}):
         figure = _picture(mistakes_first(predictions), names, top_k)
-        path = epath.Path(path)
+        path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.atomic_writer(path) as file:
             figure.savefig(file, format="png", dpi=110)
@@ -78,7 +82,7 @@ def _picture(predictions: Sequence[Prediction], names: Sequence[str], top_k: int
 def _draw_photograph(axes: Axes, prediction: Prediction, names: Sequence[str]) -> None:
     axes.imshow(prediction.image)
     axes.set_anchor("N")  # So that the titles of a row stand on one line.
-    name = shorten(fonts.spell(epath.Path(prediction.name).name))
+    name = shorten(fonts.spell(Path(prediction.name).name))
     title, colour = f"{_LEFT_TO_RIGHT}{name}", INK
     if prediction.label is not None and prediction.is_wrong:
         truth, predicted = names[prediction.label], names[prediction.predicted]

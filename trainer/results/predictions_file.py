@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 
 from tfrecords import files
 
@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     probabilities: np.ndarray
 
 
-def write(path: epath.Path, rows: Rows, classes: Sequence[str]) -> None:
+def write(path: Path, rows: Rows, classes: Sequence[str]) -> None:
     """Writes a row an example: id, file, label, predicted, a column a class."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -41,7 +41,7 @@ def write(path: epath.Path, rows: Rows, classes: Sequence[str]) -> None:
     files.write_atomically(path, out.getvalue())
 
 
-def read(path: epath.Path, classes: Sequence[str]) -> Rows:
+def read(path: Path, classes: Sequence[str]) -> Rows:
     """Reads it back; the probabilities are float64.
 
     Raises:

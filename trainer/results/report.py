@@ -1,9 +1,10 @@
 """The report of a run: one self-contained page for a person to read."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from etils import epath
 from markupsafe import Markup
 
 from cli import page
@@ -66,7 +67,7 @@ class Photographs(NamedTuple):
 
 
 def write_report(
-    path: epath.PathLike,
+    path: str | os.PathLike[str],
     *,
     title: Title,
     facts: Mapping[str, str],
@@ -132,7 +133,7 @@ def shared_content(
 def photograph(prediction: Prediction, classes: Sequence[str]) -> dict[str, Any]:
     """Returns what a page's template shows of a prediction."""
     return {
-        "name": plots.shorten(epath.Path(prediction.name).name),
+        "name": plots.shorten(Path(prediction.name).name),
         "image": page.thumbnail(prediction.image),
         "heat": None if prediction.heat is None else page.thumbnail(prediction.heat),
         "bars": [(classes[label], p) for label, p in prediction.top(_BARS)],

@@ -1,10 +1,10 @@
 """The report of a search for a recipe: one self-contained page for a person to read."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from etils import epath
 from markupsafe import Markup
 
 from cli import page
@@ -37,7 +37,7 @@ class Tried(NamedTuple):
 
 
 def write_report(
-    path: epath.PathLike,
+    path: str | os.PathLike[str],
     *,
     title: Title,
     tried: Sequence[Tried],

@@ -5,9 +5,9 @@ import hashlib
 import re
 import urllib.parse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from etils import epath
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
@@ -143,7 +143,7 @@ def _page(service: Service, shown: Shown) -> str:
     return page.render(
         "trainer",
         "serve.html",
-        run=epath.Path(shown.workdir).resolve().name,
+        run=Path(shown.workdir).resolve().name,
         classes=service.classes,
         field=uploads.FIELD,
         max_bytes=service.bounds.file_bytes,

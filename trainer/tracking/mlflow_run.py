@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from etils import epath
 from PIL import Image
 
 from trainer.tracking.trackers import Pictures
@@ -33,7 +32,7 @@ class MlflowRun:
         known: The id of the run to go on with, unless it is gone.
     """
 
-    def __init__(self, root: epath.Path, settings: Mapping[str, Any], known: str | None) -> None:
+    def __init__(self, root: Path, settings: Mapping[str, Any], known: str | None) -> None:
         for name, value in _UNLESS_SET.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
@@ -60,7 +59,7 @@ class MlflowRun:
         metrics = [Metric(name, float(value), now, step or 0) for name, value in numbers.items()]
         self._client.log_batch(self.id, metrics=metrics)
 
-    def keep(self, files: Sequence[epath.Path], pictures: Pictures) -> None:
+    def keep(self, files: Sequence[Path], pictures: Pictures) -> None:
         """Adds artifacts."""
         with tempfile.TemporaryDirectory() as folder:
             for file in files:

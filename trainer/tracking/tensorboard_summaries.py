@@ -1,17 +1,18 @@
 """What TensorBoard is shown of a finished run: its hyperparameters, figures and pictures."""
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from etils import epath
 from tensorboard.plugins.hparams import summary_v2 as hparams  # Its `api` needs tf.keras.
 
 from trainer.tracking.trackers import Pictures
 
 
 def write(
-    directory: epath.Path,
+    directory: Path,
     settings: Mapping[str, Any],
     figures: Mapping[str, Any],
     pictures: Pictures,
@@ -28,7 +29,7 @@ def write(
     """
     folder = directory / "results"
     if folder.exists():
-        folder.rmtree()
+        shutil.rmtree(folder)
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(step):
         hparams.hparams({name: _plain(value) for name, value in settings.items()})

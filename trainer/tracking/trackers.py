@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import math
+import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
-from etils import epath
 
 from trainer.workdir.files import read_json, write_json
 
@@ -31,7 +32,7 @@ class Tracker(Protocol):
     def log(self, numbers: Mapping[str, float], step: int | None) -> None:
         """Adds numbers, none of them NaN, to a step; None: they are of the whole run."""
 
-    def keep(self, files: Sequence[epath.Path], pictures: Pictures) -> None:
+    def keep(self, files: Sequence[Path], pictures: Pictures) -> None:
         """Keeps files and pictures with the run."""
 
     def close(self, is_done: bool) -> None:
@@ -55,8 +56,10 @@ class Trackers:
         counted: What a step is.
     """
 
-    def __init__(self, names: Sequence[str], root: epath.PathLike, counted: str = "epoch") -> None:
-        self._names, self._root, self._counted = names, epath.Path(root), counted
+    def __init__(
+        self, names: Sequence[str], root: str | os.PathLike[str], counted: str = "epoch"
+    ) -> None:
+        self._names, self._root, self._counted = names, Path(root), counted
         self._running: dict[str, Tracker] = {}
 
     @contextlib.contextmanager
@@ -84,9 +87,7 @@ class Trackers:
         numbers = {self._counted: step, **_numbers(row)}
         self._tell(lambda tracker: tracker.log(numbers, step))
 
-    def finish(
-        self, figures: Mapping[str, Any], files: Sequence[epath.Path], pictures: Pictures
-    ) -> None:
+    def finish(self, figures: Mapping[str, Any], files: Sequence[Path], pictures: Pictures) -> None:
         """Tells of what came out.
 
         Args:
@@ -131,7 +132,7 @@ class Trackers:
 
 
 def _start_one(
-    name: str, root: epath.Path, settings: Mapping[str, Any], known: str | None, counted: str
+    name: str, root: Path, settings: Mapping[str, Any], known: str | None, counted: str
 ) -> Tracker:
     if name == "mlflow":
         from trainer.tracking.mlflow_run import MlflowRun

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from etils import epath
-
 from trainer.tracking.trackers import Pictures
 
 _NAME = "coco-animals"
@@ -25,7 +23,7 @@ class WandbRun:
     """
 
     def __init__(
-        self, root: epath.Path, settings: Mapping[str, Any], known: str | None, counted: str
+        self, root: Path, settings: Mapping[str, Any], known: str | None, counted: str
     ) -> None:
         mode: Literal["offline"] | None = None if os.environ.get("WANDB_MODE") else "offline"
         if mode:  # Its errors are not sent either.
@@ -55,7 +53,7 @@ class WandbRun:
         else:
             self._run.log(dict(numbers))
 
-    def keep(self, files: Sequence[epath.Path], pictures: Pictures) -> None:
+    def keep(self, files: Sequence[Path], pictures: Pictures) -> None:
         """Copies files to the run's, and logs pictures."""
         for file in files:
             path = Path(self._run.dir) / file.name

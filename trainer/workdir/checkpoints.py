@@ -6,14 +6,15 @@ learning rate is a function of the step too, and when to stop early one of the h
 
 import concurrent.futures
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from absl import logging
-from etils import epath
 
 from tfrecords import files
 from trainer.model.state import variables
@@ -46,9 +47,9 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: epath.PathLike, run_identity: Mapping[str, Any], keep: int
+        self, directory: str | os.PathLike[str], run_identity: Mapping[str, Any], keep: int
     ) -> None:
-        self._directory = epath.Path(directory)
+        self._directory = Path(directory)
         self._run_identity = run_identity
         self._keep = keep
         self._known = self._files()
@@ -93,7 +94,7 @@ class Checkpoints:
         if writing:
             writing.result()
 
-    def _write(self, step: int, arrays: dict[str, Any], best: epath.Path | None) -> None:
+    def _write(self, step: int, arrays: dict[str, Any], best: Path | None) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         with files.atomic_writer(self._path(step)) as file:
             np.savez(file, **arrays)
@@ -149,7 +150,7 @@ class Checkpoints:
     def _restore(
         self,
         model: keras.Model,
-        path: epath.Path,
+        path: Path,
         arrays: list[np.ndarray],
         described: dict[str, Any],
     ) -> TrainState:
@@ -170,7 +171,7 @@ class Checkpoints:
             variable.assign(array)
         return TrainState.from_stored(described)
 
-    def _remove_old(self, step: int, best: epath.Path | None) -> None:
+    def _remove_old(self, step: int, best: Path | None) -> None:
         """Keeps the newest few and the best, and nothing that a kill left behind."""
         # A later one is damaged, or of a course that was given up: it must not pass for the newest.
         later = [path for path in self._newest_first() if _step(path) > step]
@@ -181,22 +182,22 @@ class Checkpoints:
             path.unlink(missing_ok=True)
             self._known.discard(path)
 
-    def _path(self, step: int) -> epath.Path:
+    def _path(self, step: int) -> Path:
         return self._directory / _NAME.format(step)
 
-    def _newest_first(self) -> list[epath.Path]:
+    def _newest_first(self) -> list[Path]:
         paths = [path for path in self._files() if _PATTERN.fullmatch(path.name)]
         return sorted(paths, key=_step, reverse=True)
 
-    def _files(self) -> set[epath.Path]:
+    def _files(self) -> set[Path]:
         return set(self._directory.iterdir()) if self._directory.exists() else set()
 
 
-def _step(path: epath.Path) -> int:
+def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-").removesuffix(".npz"))
 
 
-def _read(path: epath.Path) -> tuple[list[np.ndarray], dict[str, Any]]:
+def _read(path: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Reads every array, in order: the zip's checksums show a damaged one only then."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         described = json.loads(arrays[_JSON].tobytes())

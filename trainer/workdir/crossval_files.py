@@ -2,10 +2,10 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
-
-from etils import epath
 
 from trainer.workdir import identity
 from trainer.workdir.files import Workdir, read_json, write_json
@@ -14,8 +14,8 @@ from trainer.workdir.files import Workdir, read_json, write_json
 class CrossvalFiles:
     """One cross-validation's folder."""
 
-    def __init__(self, path: epath.PathLike) -> None:
-        self.root = epath.Path(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.root = Path(path)
         self.identity = self.root / "crossval.json"
         self.features = self.root / "features"
         self.out_of_fold = self.root / "out_of_fold.csv"

@@ -3,13 +3,13 @@
 import contextlib
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
-from etils import epath
 
 from cli import lock
 from tfrecords import files
@@ -22,8 +22,8 @@ _LOCK = ".lock"
 class Workdir:
     """One run's folder."""
 
-    def __init__(self, path: epath.PathLike) -> None:
-        self.root = epath.Path(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.root = Path(path)
         self.config = self.root / "config.json"
         self.classes = self.root / "classes.json"
         self.checkpoints = self.root / "checkpoints"
@@ -96,7 +96,7 @@ class Workdir:
         write_json(self.classes, run_identity["data"]["classes"])
         write_json(self.config, {**run_identity, **start, "resumed": []})
 
-    def evaluation(self, name: str) -> epath.Path:
+    def evaluation(self, name: str) -> Path:
         """The folder of the figures of this name, which `trainer.evaluate` writes."""
         return self.root / "evaluations" / name
 
@@ -152,26 +152,26 @@ class Workdir:
         return self.setting("recipe", "epochs") if self.config.exists() else None
 
     @property
-    def diverged(self) -> epath.Path:
+    def diverged(self) -> Path:
         """The batches on which a step gave no number; where there is none, no file."""
         return self.root / "diverged.json"
 
     @property
-    def predictions(self) -> epath.Path:
+    def predictions(self) -> Path:
         """What a fold's model says of each of its examples; of other runs, no file."""
         return self.root / "predictions.csv"
 
     @property
-    def range_test_table(self) -> epath.Path:
+    def range_test_table(self) -> Path:
         """The rates and losses that --lr_find tried."""
         return self.root / "lr_find.csv"
 
     @property
-    def range_test_picture(self) -> epath.Path:
+    def range_test_picture(self) -> Path:
         """The same as a curve."""
         return self.root / "lr_find.png"
 
-    def files(self) -> list[epath.Path]:
+    def files(self) -> list[Path]:
         """Every file and folder that a run writes."""
         return [path for name, path in vars(self).items() if name != "root"]
 
@@ -188,18 +188,18 @@ def _refusal(path: Path) -> str:
     )
 
 
-def _is_zip(path: epath.Path) -> bool:
+def _is_zip(path: Path) -> bool:
     """Whether a file ends as a zip does: one that is cut off, or empty, does not."""
     with path.open("rb") as file:
         return zipfile.is_zipfile(file)
 
 
-def write_json(path: epath.Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes a JSON file, all of it or nothing."""
     files.write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: epath.Path) -> Any:
+def read_json(path: Path) -> Any:
     """Reads a JSON file of a workdir.
 
     Raises:

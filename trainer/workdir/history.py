@@ -7,8 +7,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-
-from etils import epath
+from pathlib import Path
 
 from tfrecords import files
 
@@ -34,7 +33,7 @@ def stops_early(history: Sequence[Row], patience: int | None) -> bool:
     return len(history) - best["epoch"] >= patience
 
 
-def read(path: epath.Path) -> list[dict[str, float]] | None:
+def read(path: Path) -> list[dict[str, float]] | None:
     """Returns the rows of a history.csv; None where it is missing or damaged.
 
     The checkpoints hold them too, and training that goes on writes the file anew.
@@ -49,7 +48,7 @@ def read(path: epath.Path) -> list[dict[str, float]] | None:
     return rows if complete and numbers == [*range(1, len(rows) + 1)] else None
 
 
-def write(path: epath.Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[Row]) -> None:
     """Writes history.csv: a row an epoch."""
     out = io.StringIO()
     # A run may go on from rows of a version that had fewer columns.

@@ -7,9 +7,8 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
-
-from etils import epath
 
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
@@ -111,19 +110,19 @@ def start_from(model: Any, config: TrainConfig, classes: Sequence[str]) -> str:
     return f"The backbone starts from {path}. {head}."
 
 
-def _path(init_from: str) -> epath.Path:
+def _path(init_from: str) -> Path:
     """The file of a model, or of the run in a workdir."""
-    path = epath.Path(init_from)
+    path = Path(init_from)
     return path if path.suffix == ".keras" else Workdir(path).model
 
 
-def _classes(path: epath.Path) -> list[str] | None:
+def _classes(path: Path) -> list[str] | None:
     """The names that a run puts beside its model; None where there are none."""
     classes = Workdir(path.parent).classes
     return read_json(classes) if classes.exists() else None
 
 
-def _load(path: epath.Path, config: TrainConfig) -> Any:
+def _load(path: Path, config: TrainConfig) -> Any:
     import keras
 
     try:

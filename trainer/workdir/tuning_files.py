@@ -1,10 +1,11 @@
 """The files of a search for a recipe: each name once, and whose the folder is."""
 
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
-
-from etils import epath
 
 from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json, write_json
@@ -15,8 +16,8 @@ _REST = ("model", "checkpoints", "tensorboard", "report")
 class TuningFiles:
     """One search's folder."""
 
-    def __init__(self, path: epath.PathLike) -> None:
-        self.root = epath.Path(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.root = Path(path)
         self.identity = self.root / "tune.json"
         self.study = self.root / "study.db"
         self.features = self.root / "features"
@@ -28,7 +29,7 @@ class TuningFiles:
         """The folds of a trial, counted from 0."""
         return CrossvalFiles(self.root / "trials" / f"{number:04}")
 
-    def log(self, number: int) -> epath.Path:
+    def log(self, number: int) -> Path:
         """What the runs of a trial's folds say."""
         return self.trial(number).root / "log.txt"
 
@@ -38,7 +39,7 @@ class TuningFiles:
             workdir = self.trial(number).fold(1, fold)
             for path in (getattr(workdir, name) for name in _REST):
                 if path.is_dir():
-                    path.rmtree()
+                    shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
 
