@@ -14,6 +14,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
+from http.server import HTTPServer
 from typing import Any
 
 import requests
@@ -78,6 +79,7 @@ def _serve_gs() -> str:
     from gcp_storage_emulator.server import create_server
 
     _heed_preconditions()
+    HTTPServer.handle_error = lambda *_: None  # A client that hangs up is no news.
     server = create_server("127.0.0.1", 0, in_memory=True)
     server.start()
     return "http://{}:{}".format(*server._api._httpd.server_address)
