@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pytest
 from absl import flags as absl_flags
 
+from buckets.urls import SCHEMES
 from cli import flags
 from cli.flags import (
     BucketPath,
@@ -82,7 +83,7 @@ def test_options_are_in_the_order_of_the_fields_with_all_that_these_say() -> Non
     assert options["colour"].choices == ("red", "green")
     assert options["cages"].bounds[:2] == (1, 9)
     assert {n: o.schemes for n, o in options.items() if o.schemes is not None} == {
-        "place": ("gs",), "maps": (),
+        "place": SCHEMES, "maps": (),
     }  # fmt: skip
 
 
