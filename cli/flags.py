@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from absl import flags
 
+from buckets import urls
 from cli import paths
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ Machine = Annotated[_T, _Machine]  # How, where and how fast; not what comes out
 Positive = Annotated[int, Range(1)]
 NonNegative = Annotated[int, Range(0)]
 LocalPath = Annotated[str, _Schemes()]
-BucketPath = Annotated[str, _Schemes(paths.BUCKETS)]
+BucketPath = Annotated[str, _Schemes(urls.SCHEMES)]
 
 _DEFINE: Mapping[type, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,

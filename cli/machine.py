@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+from buckets import urls
+
 _CGROUP = Path("/sys/fs/cgroup")  # A container's own, version 2.
 
 
@@ -42,7 +44,7 @@ def require_disk(folder: str | os.PathLike[str], needed: int) -> None:
     Raises:
         ValueError: if less is free than is needed.
     """
-    if "://" in str(folder):
+    if urls.is_remote(str(folder)):
         return
     folder = Path(folder)
     there = next(path for path in (folder, *folder.parents) if path.exists())

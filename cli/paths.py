@@ -6,12 +6,12 @@ from pathlib import Path
 
 from absl import flags
 
+from buckets import urls
+
 flags.disclaim_key_flags()  # A flag that is defined here is the calling module's, as --help says.
 
-BUCKETS = ("gs",)  # What TensorFlow reads and writes as it does files.
+_OF_TESTS = "memory"  # A scheme that no message need name.
 
-# Two characters at least: `C:` is a drive. And `//`: a folder's name may have a colon in it.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # As pathlib prints them: no folder of this machine is meant.
 _HALF_A_SCHEME = re.compile(r"(gs|s3|az|https?|file):/(?!/)", re.IGNORECASE)
 
@@ -64,13 +64,15 @@ def expand(path: str, schemes: Sequence[str] = ()) -> str:
             f"has one slash where a scheme has two. Received: {path}. Write "
             f"{half[1].lower()}://{path[half.end() :]}, or ./{path} for a folder of that name."
         )
-    scheme = scheme_of(path)
+    scheme = urls.scheme_of(path)
     if scheme is not None and scheme not in schemes:
-        served = "".join(f", or begin with {name}://" for name in schemes)
+        served = "".join(f", or begin with {name}://" for name in schemes if name != _OF_TESTS)
         raise ValueError(
             f"must be a path of this machine{served}. Received: {scheme}://. Copy what is there to "
             "this machine, or mount it, and give the folder."
         )
+    if scheme is not None:
+        return _remote(path, scheme)
     if not path.startswith("~"):
         return path
     user, slash, rest = path.partition("/")
@@ -83,10 +85,15 @@ def expand(path: str, schemes: Sequence[str] = ()) -> str:
         ) from None
 
 
-def scheme_of(path: str) -> str | None:
-    """Returns `gs` of `gs://bucket/data`; None of a path of this machine."""
-    match = _SCHEME.match(path)
-    return match[1].lower() if match else None
+def _remote(path: str, scheme: str) -> str:
+    """Returns a remote path as it is written everywhere: its scheme in small letters.
+
+    Raises:
+        ValueError: if it names no bucket.
+    """
+    if not urls.bucket_of(path):
+        raise ValueError(f"names no bucket. Received: {path}. Write {scheme}://BUCKET/folder.")
+    return f"{scheme}{path[len(scheme) :]}"
 
 
 class _Parser(flags.ArgumentParser):

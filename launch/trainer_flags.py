@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from buckets import urls
 from cli import paths
 from cli.command import FlagsError
 from cli.flags import options_of
@@ -40,13 +41,13 @@ class TrainerFlags:
             FlagsError: if they are a file of this machine.
         """
         weights = self.config.weights
-        if weights not in _NO_PATHS and not paths.scheme_of(weights):
+        if weights not in _NO_PATHS and not urls.is_remote(weights):
             raise FlagsError(
                 "The machines see no file of this one: --weights is imagenet, none, or in a "
                 f"bucket. Received: --weights={weights}."
             )
         start = self.config.init_from
-        if start and not paths.scheme_of(start):
+        if start and not urls.is_remote(start):
             raise FlagsError(
                 "The machines see no file of this one: --init_from is in a bucket. Received: "
                 f"--init_from={start}."
@@ -94,7 +95,7 @@ def here(name: str, path: str) -> str:
 
 def _absolute(path: str) -> str:
     """The nodes see the same folders, but need not start in this one."""
-    return path if paths.scheme_of(path) else str(Path(path).absolute())
+    return path if urls.is_remote(path) else str(Path(path).absolute())
 
 
 def check_elsewhere(name: str, path: str) -> None:
@@ -106,7 +107,7 @@ def check_elsewhere(name: str, path: str) -> None:
         FlagsError: if it is relative or begins with `~`, or has a scheme that the trainer does not
             read.
     """
-    if path.startswith("~") or not (paths.scheme_of(path) or path.startswith("/")):
+    if path.startswith("~") or not (urls.is_remote(path) or path.startswith("/")):
         raise FlagsError(
             "The machines see no folder of this one. Give --"
             f"{name} as they see it, from / on, or in a bucket. Received: --{name}={path}."

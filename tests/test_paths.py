@@ -71,7 +71,7 @@ import importlib, json, sys
 from absl import flags
 importlib.import_module(sys.argv[1])
 for name in sys.argv[2:]:
-    for path in ("~/x", "gs://b/x", "s3://b/x"):
+    for path in ("~/x", "S3://b/x", "hdfs://b/x"):
         try:
             flags.FLAGS[name].parse(path)
             print(json.dumps(flags.FLAGS[name].value))
@@ -88,10 +88,10 @@ def test_each_path_flag_takes_what_its_command_can_serve(module: str) -> None:
     )  # fmt: skip
     printed = iter(map(json.loads, done.stdout.splitlines()))
     for name, buckets in PATH_FLAGS[module].items():
-        home, gs, s3 = (next(printed) for _ in range(3))
+        home, s3, hdfs = (next(printed) for _ in range(3))
         assert home in ("/nest/x", ["/nest/x"]), name
-        assert gs == "gs://b/x" if buckets else "must be a path of this machine" in gs, name
-        assert "Received: s3://" in s3, name
+        assert s3 == "s3://b/x" if buckets else "must be a path of this machine" in s3, name
+        assert "Received: hdfs://" in hdfs, name
 
 
 def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_itself(

@@ -1,0 +1,145 @@
+"""What goes wrong with an object store, in a person's words, and what may pass by itself.
+
+Each client has errors of its own: botocore's, aiohttp's, gcsfs's HttpError, Azure's. They are told
+apart by the status of the store's answer, and where there was none by their kind.
+"""
+
+import asyncio
+import errno
+import http
+from collections.abc import Iterator
+
+from buckets import urls
+
+_PASSING = (408, 425, 429, 500, 502, 503, 504, 509)
+# What s3fs makes of 500, 503 and 409: it keeps the status in the cause alone.
+_PASSING_ERRNO = (errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.ETIMEDOUT)
+# By name, as no client need be installed: of aiohttp, botocore, requests, google.auth and Azure.
+_UNREACHABLE = {
+    "ClientError", "HTTPClientError", "RequestException", "TransportError", "ServiceRequestError",
+    "ServiceResponseError", "ConnectionError", "TimeoutError", "IncompleteRead", "ChecksumError",
+    "IncompleteReadError",
+}  # fmt: skip
+_NO_CREDENTIALS = {
+    "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
+    "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError", "RefreshError",
+    "DefaultCredentialsError", "ClientAuthenticationError",
+}  # fmt: skip
+_EXPIRED = ("ExpiredToken", "RequestExpired", "token has expired", "TokenRefreshRequired")
+_SET_UP = {
+    "gs": "Log in with `gcloud auth application-default login`, or name a service account's key in "
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "az": "Set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or what else your account "
+    "needs",
+}
+
+
+class BucketError(RuntimeError):
+    """An object store does not do what is asked: one line for a person."""
+
+
+class ChangedError(BucketError):
+    """An object is not the one that was expected."""
+
+
+class ShortReadError(ConnectionError):
+    """Fewer bytes came than were asked for."""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of the store's answer; None where there was no answer."""
+    for each in _chain(error):
+        response = getattr(each, "response", None)
+        if isinstance(response, dict):  # botocore's.
+            found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            names = ("status_code", "status", "code")
+            found = next((getattr(each, n) for n in names if hasattr(each, n)), None)
+        try:
+            return int(found)
+        except (TypeError, ValueError):
+            continue
+    return None
+
+
+def _kinds(error: BaseException) -> set[str]:
+    """The names of the classes of an error, and of what it came from."""
+    return {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, BucketError)):
+        return False
+    if _kinds(error) & _NO_CREDENTIALS:
+        return False
+    status = status_of(error)
+    if status is not None and status >= 400:
+        return status in _PASSING
+    if isinstance(error, OSError) and error.errno in _PASSING_ERRNO:
+        return True
+    if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError)):
+        return True
+    return bool(_kinds(error) & _UNREACHABLE)
+
+
+def explain(error: BaseException, url: str, doing: str) -> BucketError:
+    """Returns what to tell a person.
+
+    Args:
+        error: What the client raised.
+        url: Of the object, or of the folder.
+        doing: What was tried, as `read`.
+    """
+    if isinstance(error, BucketError):
+        return error
+    bucket = f"{urls.scheme_of(url)}://{urls.bucket_of(url)}"
+    set_up = _SET_UP.get(urls.scheme_of(url) or "", "See the client's documentation")
+    said = _said(error)
+    status = status_of(error)
+    if any(word in said for word in _EXPIRED):
+        return BucketError(
+            f"The credentials for {bucket} have expired. Received: {url} ({said}). {set_up}, and "
+            "start the same command again."
+        )
+    if _kinds(error) & _NO_CREDENTIALS or status == http.HTTPStatus.UNAUTHORIZED:
+        return BucketError(
+            f"There are no credentials for {bucket}, or they are not accepted. Received: {url} "
+            f"({said}). {set_up}."
+        )
+    if isinstance(error, PermissionError) or status == http.HTTPStatus.FORBIDDEN:
+        return BucketError(
+            f"The bucket refuses it: {url} may not be {doing} with these credentials. Received: "
+            f"{said}. Take others, or ask its owner for the right. {set_up}."
+        )
+    if is_passing(error):
+        return BucketError(
+            f"The object store does not answer as it should. Received: {url}, which could not be "
+            f"{doing} ({said}). See whether it can be reached from this machine, and whether "
+            "its endpoint is the right one; then start the same command again."
+        )
+    return BucketError(f"{url} could not be {doing}. Received: {said}.")
+
+
+def no_such_bucket(url: str) -> BucketError:
+    """What to say of a bucket that does not exist."""
+    bucket = f"{urls.scheme_of(url)}://{urls.bucket_of(url)}"
+    return BucketError(
+        f"There is no bucket {bucket}, or these credentials do not see it. Received: {url}. Create "
+        "it, or mend its name."
+    )
+
+
+def _said(error: BaseException) -> str:
+    """What a client said, on one line."""
+    text = " ".join(str(error).split()) or " ".join(repr(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,40 @@
+"""Which paths are remote, and how they are put together: by their text alone."""
+
+import re
+
+SCHEMES = ("gs", "s3", "az", "memory")  # `memory` lasts as long as its process: for tests.
+
+# Two characters at least: `C:` is a drive. And `//`: a folder's name may have a colon in it.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def scheme_of(path: str) -> str | None:
+    """Returns `gs` of `gs://bucket/data`; None of a path of this machine."""
+    match = _SCHEME.match(path)
+    return match[1].lower() if match else None
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path has a scheme, and so is no folder of this machine."""
+    return scheme_of(path) is not None
+
+
+def bucket_of(url: str) -> str:
+    """Returns `bucket` of `gs://bucket/data`."""
+    return url.partition("://")[2].partition("/")[0]
+
+
+def join(url: str, *names: str) -> str:
+    """Returns the URL of what lies below another one."""
+    return "/".join([url.rstrip("/"), *names])
+
+
+def split(url: str) -> tuple[str, str]:
+    """Returns the URL of the folder, and the last name: of `gs://b/run/model.keras`, say."""
+    folder, _, name = url.rstrip("/").rpartition("/")
+    return folder, name
+
+
+def lies_in(url: str, folder: str) -> bool:
+    """Whether a URL is that of a folder, or of something below it."""
+    return f"{url.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
