@@ -4,7 +4,6 @@ from pathlib import Path
 
 from buckets import urls
 from cli.command import PREEMPTED, FlagsError
-
 from launch import source, trainer_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render

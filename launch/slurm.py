@@ -1,6 +1,5 @@
 """A job of a Slurm cluster whose nodes share a file system: trainers, or an array of builders."""
 
-import glob
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +76,7 @@ def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, Any]:
         "submitted": Submitted(
             name=str(config.name),
             backend=config.backend,
-            logs=(("tail", "-n", "1000", "-F", f"{glob.escape(str(folder))}/{config.name}-*.log"),),
+            logs=(("tail", "-n", "1000", "-F", f"{folder}/{config.name}-*.log"),),
             status=(("squeue", *mine, "--states=all"),),
             stop=(("scancel", *mine),),
         ),

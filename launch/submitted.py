@@ -1,7 +1,6 @@
 """A job that was submitted: its backend's own commands for afterwards, kept beside its files."""
 
 import dataclasses
-import glob
 import json
 import shlex
 import subprocess
@@ -50,8 +49,8 @@ class Submitted:
     Attributes:
         name: Of the job.
         backend: Where it runs.
-        logs: Commands that show what it has said; `*` in the last word stands for the files that
-            are there by then.
+        logs: Commands that show what it has said; `*` in the name of a file at the end stands
+            for those that are there by then.
         status: Commands that say how far it is.
         stop: Commands that end it, with a checkpoint.
     """
@@ -85,8 +84,7 @@ def read(config: WhichConfig) -> Submitted:
     try:
         kept = json.loads(path.read_text())
         commands = {
-            verb: tuple(tuple(shlex.split(command)) for command in kept[verb])
-            for verb in _VERBS
+            verb: tuple(tuple(shlex.split(command)) for command in kept[verb]) for verb in _VERBS
         }
         job = Submitted(name=str(kept["name"]), backend=str(kept["backend"]), **commands)
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +124,8 @@ def run(commands: Commands, *, dry_run: bool) -> None:
                 "file. `python -m launch.status` says whether it runs."
             )
         print(f"+ {shlex.join(words)}", file=sys.stderr, flush=True)
-        failed = _complaint(words) or failed
+        complaint = _complaint(words)
+        failed = failed or complaint
     if failed:
         raise RuntimeError(failed)
 
@@ -146,11 +145,12 @@ def _complaint(words: Sequence[str]) -> str | None:
 
 
 def _filled_in(command: Sequence[str]) -> list[str]:
-    """Puts the files in place of a last word with `*`; empty if there are none."""
+    """Puts the files in place of a last word with `*` in its name; empty if there are none."""
     *words, last = command
-    if "*" not in last:
+    name = Path(last).name
+    if "*" not in name:
         return [*words, last]
-    files = sorted(glob.glob(last))
+    files = sorted(map(str, Path(last).parent.glob(name)))
     return [*words, *files] if files else []
 
 

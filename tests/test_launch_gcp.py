@@ -99,15 +99,12 @@ def wait_until(condition: Callable[[], object], cloud: Cloud, seconds: float = 1
 
 GROUPS = "gcloud compute instance-groups managed"
 LEAVES_GROUP = [
-    f"{GROUPS} abandon-instances animals-first --instances=animals-first-x1y2 "
-    "--zone=us-central1-a",
+    f"{GROUPS} abandon-instances animals-first --instances=animals-first-x1y2 --zone=us-central1-a",
     f"{GROUPS} wait-until animals-first --stable --timeout=300 --zone=us-central1-a",
     f"{GROUPS} delete animals-first --zone=us-central1-a --quiet",
     "gcloud compute instance-templates delete animals-first --quiet",
 ]
-DELETES_ITSELF = (
-    "gcloud compute instances delete animals-first-x1y2 --zone=us-central1-a --quiet"
-)
+DELETES_ITSELF = "gcloud compute instances delete animals-first-x1y2 --zone=us-central1-a --quiet"
 
 
 def ending(calls: list[str]) -> list[str]:
