@@ -8,6 +8,7 @@ room, run for seven days at most and are not replaced; queued resources are for 
 """
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from buckets import urls
@@ -156,11 +157,11 @@ def _create_group(config: LaunchConfig, folder: Path) -> Commands:
     )
 
 
-def _flags(options: dict[str, str | int | None]) -> list[str]:
+def _flags(options: Mapping[str, object]) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items() if value is not None]
 
 
-def _machine(config: LaunchConfig, folder: Path) -> dict[str, str | int | None]:
+def _machine(config: LaunchConfig, folder: Path) -> dict[str, object]:
     """What a VM and a template are made with alike."""
     image = GPU_IMAGE if config.gpus else CPU_IMAGE
     limit = min((config.max_seconds or 0) + _OVERTIME, LONGEST)
