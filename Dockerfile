@@ -2,8 +2,8 @@
 #
 #     docker build -t coco-animals .                          # NVIDIA GPUs: only their driver is
 #                                                             # needed on the host, CUDA is within
-#     docker build -t coco-animals:cpu --build-arg EXTRAS=[gcs,s3,azure] .  # CPUs alone: 5 GB
-#                                                                           # smaller
+#                                                             # CPUs alone: 5 GB smaller
+#     docker build -t coco-animals:cpu --build-arg "EXTRAS=[gcs,s3,azure]" .
 FROM python:3.11.14-slim-bookworm AS build
 
 # The others are clients of buckets.
