@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pytest
 from absl import flags as absl_flags
 
+from buckets.urls import SCHEMES
 from cli import flags
 from cli.flags import (
     BucketPath,
@@ -82,7 +83,7 @@ def test_options_are_in_the_order_of_the_fields_with_all_that_these_say() -> Non
     assert options["colour"].choices == ("red", "green")
     assert options["cages"].bounds[:2] == (1, 9)
     assert {n: o.schemes for n, o in options.items() if o.schemes is not None} == {
-        "place": ("gs",), "maps": (),
+        "place": SCHEMES, "maps": (),
     }  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def test_flag_takes_what_its_field_says(arguments, name, value) -> None:
         ("--colour=blue", "should be one of <red|green>"),
         ("--is_open=perhaps", "perhaps"),
         ("--place=", "must name a directory. Received: place=''"),
-        ("--place=s3://b", "or begin with gs://. Received: s3://"),
+        ("--place=hdfs://b", "or begin with az://. Received: hdfs://"),
         ("--maps=a,gs://b", "must be a path of this machine. Received: gs://"),
     ],
 )
