@@ -52,7 +52,8 @@ main() {
   return "$code"
 }
 
-# The group replaces the VM from now on. Before, none with too few rights was replaced for ever.
+# From now on the group replaces the VM. One without the rights to say so could not end the group
+# either, and would be replaced for ever.
 create_again() {
   [[ -n $GROUP ]] || return 0
   gcloud compute instance-groups managed update "$GROUP" --zone="$ZONE" \
