@@ -2,8 +2,9 @@
 
 import contextlib
 import fcntl
+import functools
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from cli import lock
 
@@ -12,7 +13,9 @@ _FOLDER = f"folder{_SUFFIX}"
 
 
 @contextlib.contextmanager
-def hold(directory: Path, task_index: int | None = None) -> Iterator[None]:
+def hold(
+    directory: Path, task_index: int | None = None, named: str | None = None
+) -> Iterator[None]:
     """Holds a folder: all of it, or for one task beside others.
 
     Args:
@@ -20,15 +23,17 @@ def hold(directory: Path, task_index: int | None = None) -> Iterator[None]:
             while others hold theirs.
         task_index: The task, which may run once at a time beside others; None holds the folder
             alone.
+        named: What a person knows the folder as; None: its path.
 
     Raises:
         RuntimeError: if another process holds it, with its host and process id.
     """
     whole = directory / _FOLDER
+    refusal = functools.partial(_refusal, named=named or str(directory))
     with contextlib.ExitStack() as held:
-        held.enter_context(lock.hold(whole, _refusal, shared=task_index is not None))
+        held.enter_context(lock.hold(whole, refusal, shared=task_index is not None))
         if task_index is not None:
-            held.enter_context(lock.hold(directory / f"task-{task_index}{_SUFFIX}", _refusal))
+            held.enter_context(lock.hold(directory / f"task-{task_index}{_SUFFIX}", refusal))
         yield
 
 
@@ -40,14 +45,14 @@ def turn(directory: Path) -> Iterator[None]:
         yield
 
 
-def is_lock(path: Path) -> bool:
+def is_lock(path: PurePath) -> bool:
     """Whether this is one of the files of `hold`."""
     return path.suffix == _SUFFIX
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Path, named: str) -> str:
     return (
-        f"Another build is at work. Received: {path.parent}, in use by {_holders(path)}. "
+        f"Another build is at work. Received: {named}, in use by {_holders(path)}. "
         "Wait for it, end it, or name another --data_dir."
     )
 
