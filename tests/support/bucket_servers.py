@@ -1,8 +1,8 @@
 """Buckets on this machine: moto for s3fs, gcp-storage-emulator for gcsfs.
 
 `python -m tests.support.bucket_servers s3` tells in one line of JSON which variables make clients
-use it, the same for `gs`, and serves until its standard input ends. `--latency=0.02 --rate=50e6` put
-a slow line in between: seconds before each answer, and bytes a second over all connections.
+use it, the same for `gs`, and serves until its standard input ends. `--latency=0.02 --rate=50e6`
+put a slow line in between: seconds before each answer, and bytes a second over all connections.
 """
 
 import argparse
@@ -13,10 +13,9 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from http import HTTPStatus
-from http.server import HTTPServer
-from typing import Any
 
+import fsspec
+import pytest
 import requests
 
 from tests.support import fault_proxy, own_process
@@ -31,7 +30,12 @@ _ALONE = {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     },
-    "gs": {"NO_GCE_CHECK": "true", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"},
+    "gs": {
+        "FSSPEC_GS_TOKEN": "anon",
+        "NO_GCE_CHECK": "true",
+        # Else gcsfs asks Google over gRPC what kind of a bucket it is.
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+    },
 }
 _ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
 _names = itertools.count()
@@ -60,6 +64,18 @@ def make_bucket(scheme: str, endpoint: str) -> str:
     return f"{scheme}://{name}"
 
 
+@contextlib.contextmanager
+def reached(scheme: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leads this process's clients and those of processes it starts to an endpoint."""
+    for name, value in variables(scheme, endpoint).items():
+        monkeypatch.setenv(name, value)
+    if scheme == "gs":  # fsspec reads the variable when it is imported.
+        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+    forget_clients()
+    yield
+    forget_clients()
+
+
 def forget_clients() -> None:
     """Drops the clients that fsspec keeps: each remembers its endpoint and what it has listed."""
     for name, client in (("s3fs", "S3FileSystem"), ("gcsfs", "GCSFileSystem")):
@@ -76,36 +92,9 @@ def _serve_s3() -> str:
 
 
 def _serve_gs() -> str:
-    from gcp_storage_emulator.server import create_server
+    from tests.support import gs_emulator
 
-    _heed_preconditions()
-    HTTPServer.handle_error = lambda *_: None  # A client that hangs up is no news.
-    server = create_server("127.0.0.1", 0, in_memory=True)
-    server.start()
-    return "http://{}:{}".format(*server._api._httpd.server_address)
-
-
-def _heed_preconditions() -> None:
-    """Makes the emulator refuse `ifGenerationMatch=0` where there is an object, as GCS does."""
-    from gcp_storage_emulator import server
-    from gcp_storage_emulator.exceptions import NotFound
-    from gcp_storage_emulator.handlers import objects
-
-    def refuse_what_is_there(handle: Any) -> Any:
-        def handler(request: Any, response: Any, storage: Any) -> None:
-            if "0" in request.query.get("ifGenerationMatch", ()):
-                name = (request.query.get("name") or [(request.data or {})["meta"]["name"]])[0]
-                with contextlib.suppress(NotFound):
-                    storage.get_file_obj(request.params["bucket_name"], name)
-                    response.status = HTTPStatus.PRECONDITION_FAILED
-                    return
-            handle(request, response, storage)
-
-        return handler
-
-    wrapped = {id(f): refuse_what_is_there(f) for f in (objects.insert, objects.upload_partial)}
-    for _, methods in server.HANDLERS:
-        methods.update({m: wrapped[id(f)] for m, f in methods.items() if id(f) in wrapped})
+    return gs_emulator.serve()
 
 
 def main() -> None:
