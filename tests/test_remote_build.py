@@ -221,7 +221,9 @@ def test_killed_build_goes_on_elsewhere_with_what_is_finished(
         *(f"--data_dir={store.url}", "--num_shards=2", "--num_workers=1"),
     ]
     with process(command) as started:
-        while started.poll() is None and not any("tfrecord" in name for name in store.list(".build")):
+        while started.poll() is None and not any(
+            "tfrecord" in name for name in store.list(".build")
+        ):
             time.sleep(0.005)
         started.send_signal(signal.SIGKILL)
     finished = {name.removeprefix(".build/") for name in store.list(".build") if ".json" in name}
