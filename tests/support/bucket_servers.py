@@ -18,6 +18,7 @@ import fsspec
 import pytest
 import requests
 
+from buckets import clients
 from tests.support import fault_proxy, own_process
 
 # Variables for which a client asks nobody else, whatever the machine has of its own.
@@ -77,10 +78,11 @@ def reached(scheme: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def forget_clients() -> None:
-    """Drops the clients that fsspec keeps: each remembers its endpoint and what it has listed."""
+    """Drops the clients that are kept: each remembers its endpoint and what it has listed."""
     for name, client in (("s3fs", "S3FileSystem"), ("gcsfs", "GCSFileSystem")):
         if name in sys.modules:
             getattr(sys.modules[name], client).clear_instance_cache()
+    clients.file_system.cache_clear()
 
 
 def _serve_s3() -> str:
