@@ -89,7 +89,7 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
     """
     config, source = _read_ahead(config)
     place = target.of(config.data_dir)
-    with place.hold():
+    with place.hold() as require_held:
         place.clear()
         planned = _plan(config, source or draw_source(config, place.folder))
         had_dataset = False
@@ -99,6 +99,7 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
             had_dataset = _uncommit(place, planned.tasks)
             commit.prepare()
             results = _build_shards(planned.tasks, config)
+        require_held()
         try:
             return planned, _commit(planned, results)
         except ValueError as error:

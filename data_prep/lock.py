@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -29,11 +28,14 @@ def hold(
         RuntimeError: if another process holds it, with its host and process id.
     """
     whole = directory / _FOLDER
-    refusal = functools.partial(_refusal, named=named or str(directory))
+
+    def refuse(path: Path) -> str:
+        return refusal(named or str(directory), _holders(path))
+
     with contextlib.ExitStack() as held:
-        held.enter_context(lock.hold(whole, refusal, shared=task_index is not None))
+        held.enter_context(lock.hold(whole, refuse, shared=task_index is not None))
         if task_index is not None:
-            held.enter_context(lock.hold(directory / f"task-{task_index}{_SUFFIX}", refusal))
+            held.enter_context(lock.hold(directory / f"task-{task_index}{_SUFFIX}", refuse))
         yield
 
 
@@ -50,9 +52,10 @@ def is_lock(path: PurePath) -> bool:
     return path.suffix == _SUFFIX
 
 
-def _refusal(path: Path, named: str) -> str:
+def refusal(named: str, holder: str) -> str:
+    """What to tell a person of a folder that somebody else holds."""
     return (
-        f"Another build is at work. Received: {named}, in use by {_holders(path)}. "
+        f"Another build is at work. Received: {named}, in use by {holder}. "
         "Wait for it, end it, or name another --data_dir."
     )
 

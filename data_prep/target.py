@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from buckets import copies, urls
@@ -17,6 +17,7 @@ from tfrecords import files, naming
 from tfrecords.manifest import Shard
 
 if TYPE_CHECKING:
+    from buckets.lease import Lease
     from buckets.store import Store
 
 _Item = TypeVar("_Item")
@@ -25,6 +26,7 @@ _Result = TypeVar("_Result")
 # In a bucket: what says that a build of ours writes there, as the folder itself does on a disk.
 _NOTE = f"{naming.BUILD_STATE}/made_by.txt"
 _NOTE_TEXT = b"Here `python -m data_prep.build` keeps what it needs to go on where it stopped.\n"
+_WHOLE = "build"  # Beside `task-3` and so on: who writes there.
 _BUILDING = ".building"
 _REQUESTS_AT_ONCE = 16
 
@@ -68,8 +70,12 @@ class Target:
             )
 
     @contextlib.contextmanager
-    def hold(self, task_index: int | None = None) -> Iterator[None]:
+    def hold(self, task_index: int | None = None) -> Iterator[Callable[[], None]]:
         """Keeps other builds out; beside the tasks of one build, only the same one.
+
+        Yields:
+            What to call before a dataset is declared complete: it raises RuntimeError if another
+            build has taken the target over, which it does only from one that seems to have died.
 
         Raises:
             RuntimeError: if another build, or the same task, is at work there.
@@ -77,7 +83,7 @@ class Target:
         state = self.folder / naming.BUILD_STATE
         state.mkdir(parents=True, exist_ok=True)
         with lock.hold(state, task_index, self.place_of(naming.BUILD_STATE)):
-            yield
+            yield lambda: None
 
     def clear(self, shard: str = "*") -> None:
         """Removes what killed writers left; to be called while nobody writes such a shard."""
@@ -190,11 +196,40 @@ class BucketTarget(Target):
         self._store.check(writes=writes)
 
     @contextlib.contextmanager
-    def hold(self, task_index: int | None = None) -> Iterator[None]:
-        """Keeps other builds out, of this machine."""
+    def hold(self, task_index: int | None = None) -> Iterator[Callable[[], None]]:
+        """Keeps other builds out, also those of other machines."""
         with super().hold(task_index):
-            self.write(_NOTE, _NOTE_TEXT)
-            yield
+            own = self._lease(_WHOLE if task_index is None else f"task-{task_index}")
+            own.take()
+            try:
+                # Each takes its own before it looks at others': so not both can find none.
+                self._require_no_other(own_is_whole=task_index is None)
+                self.write(_NOTE, _NOTE_TEXT)
+                yield own.require
+            finally:
+                own.release()
+
+    def _require_no_other(self, *, own_is_whole: bool) -> None:
+        """Refuses a whole build beside tasks, and a task beside a whole build."""
+        if not own_is_whole:
+            self._lease(_WHOLE).require_none()
+            return
+        leases = [PurePosixPath(n) for n in self._store.list(naming.BUILD_STATE) if _is_lease(n)]
+        tasks = [path for path in leases if path.parent.name != _WHOLE]
+        for _ in self.map(lambda path: self._lease(path.parent.name).require_none(), tasks):
+            pass
+        self._store.remove(*map(str, tasks))  # Of killed tasks: nobody need watch them again.
+
+    def _lease(self, of: str) -> "Lease":
+        from buckets.lease import Lease
+        from buckets.store import Store
+
+        state = self.place_of(naming.BUILD_STATE)
+        return Lease(
+            Store(urls.join(state, of)),
+            functools.partial(lock.refusal, state),
+            functools.partial(print, flush=True),
+        )
 
     def clear(self, shard: str = "*") -> None:
         """Removes what killed builds left on this machine."""
@@ -236,7 +271,7 @@ class BucketTarget(Target):
             for name in self._store.list()
             if name.startswith(state)
             or ("/" not in name and fnmatch.fnmatchcase(name, naming.SHARD_GLOB))
-            if name != _NOTE
+            if name != _NOTE and not _is_lease(name)
         ]
 
     @contextlib.contextmanager
@@ -286,3 +321,9 @@ class BucketTarget(Target):
 def of(data_dir: str) -> Target:
     """Returns what a path of this machine, or the URL of a bucket's folder, stands for."""
     return BucketTarget(data_dir) if urls.is_remote(data_dir) else Target(Path(data_dir))
+
+
+def _is_lease(name: str) -> bool:
+    from buckets import lease
+
+    return PurePosixPath(name).name == lease.NAME

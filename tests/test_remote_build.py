@@ -1,6 +1,7 @@
 """A dataset in a bucket is the one that a folder would hold, whatever happens on the way."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from buckets import clients
+from buckets import lease
 from buckets.failures import BucketError
 from buckets.store import Store
 from data_prep import build, shards, target
@@ -43,8 +44,7 @@ def local(coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache folder that no other test has seen, and no client yet."""
-    clients.file_system.cache_clear()
+    """A cache folder that no other test has seen."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine-0"))
 
 
@@ -283,9 +283,35 @@ def test_bucket_that_cannot_be_written_is_refused_before_any_work(
         run(tmp_path / "none", f"{bucket}/data")
 
 
-def test_second_build_on_this_machine_is_refused_by_its_url(memory_bucket, coco) -> None:
-    with (
-        target.of(f"{memory_bucket}/data").hold(),
-        pytest.raises(RuntimeError, match=r"Received: memory://bucket/data/\.build, in use by pr"),
-    ):
-        run(coco, f"{memory_bucket}/data")
+@pytest.mark.parametrize(
+    ("there", "here", "elsewhere"),
+    [(None, None, False), (None, None, True), (None, 0, True), (0, None, True), (0, 0, True)],
+)
+def test_two_builds_do_not_write_one_dataset(
+    there, here, elsewhere, memory_bucket, coco, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with target.of(f"{memory_bucket}/data").hold(there):
+        if elsewhere:
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine-1"))
+        with (
+            pytest.raises(
+                RuntimeError, match=r"Received: memory://bucket/data/\.build, in use by "
+            ),
+            target.of(f"{memory_bucket}/data").hold(here),
+        ):
+            pass
+
+
+def test_tasks_beside_each_other_and_those_that_were_killed_are_in_nobodys_way(
+    memory_bucket,
+) -> None:
+    place = target.of(f"{memory_bucket}/data")
+    dead = {**lease._this_process(), "pid": 2**22 + 1, "count": 3}
+    Store(memory_bucket).write("data/.build/task-7/.lease", json.dumps(dead).encode())
+    with place.hold(0), place.hold(1):
+        pass
+    with place.hold():
+        assert [name for name in Store(memory_bucket).list() if name.endswith("lease")] == [
+            "data/.build/build/.lease"
+        ]
+    assert [*Store(memory_bucket).list()] == ["data/.build/made_by.txt"]
