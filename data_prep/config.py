@@ -48,7 +48,7 @@ class BuildConfig:
     """
 
     data_dir: Machine[_DataDir]
-    """Where the dataset goes."""
+    """Where the dataset goes: a folder, or a URL in a bucket (gs://, s3://, az://)."""
     source: Literal["synthetic", "coco", "folder"] | None = None
     """Drawn animals, COCO detections, or one folder per class. Unset: what the folders given
     are."""
