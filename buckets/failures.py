@@ -95,7 +95,7 @@ def is_passing(error: BaseException) -> bool:
 
 def has_wrong_bytes(error: BaseException) -> bool:
     """Whether a client found by a checksum that what came is not what was put up."""
-    return bool(_kinds(error) & _WRONG_BYTES)
+    return bool(_kinds(error) & _WRONG_BYTES) or "BadDigest" in _said(error)
 
 
 def _is_denied(error: BaseException) -> bool:
