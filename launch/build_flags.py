@@ -6,6 +6,7 @@ from typing import Any
 
 from absl import flags
 
+from buckets import urls
 from cli import paths
 from cli.command import FlagsError
 from cli.flags import options_of
@@ -54,7 +55,8 @@ def _absolute(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_absolute(name, path) for path in value)
     try:
-        return str(Path(paths.expand(value)).absolute())
+        path = paths.expand(value, options_of(BuildConfig)[name].schemes or ())
+        return path if urls.is_remote(path) else str(Path(path).absolute())
     except ValueError as error:
         raise FlagsError(f"The build would refuse --{name}, which {error}") from None
 
