@@ -121,7 +121,7 @@ class BucketTree(Tree):
             if not junk.is_folder_of_none(below):
                 yield from self.files(below)
 
-    def fetch(self, paths: Iterable[str], *, at_once: int = 16, unit: str = "photographs") -> None:
+    def fetch(self, paths: Iterable[str], *, at_once: int = 16, unit: str = "photograph") -> None:
         """Copies objects to this machine, unless their copies are what the bucket has.
 
         One process at a time does so. What the bucket has no more is removed from the copy.
@@ -164,11 +164,12 @@ class BucketTree(Tree):
 
     def _fetch_all(self, names: list[str], at_once: int, unit: str) -> None:
         machine.require_disk(self._copy, sum(self._entries[name].size for name in names))
-        print(f"Fetching {len(names)} {unit} from {self.place}, {at_once} at once", flush=True)
+        units = unit if len(names) == 1 else f"{unit}s"
+        print(f"Fetching {len(names)} {units} from {self.place}, {at_once} at once", flush=True)
         (self._copy / "incoming").mkdir(exist_ok=True)
         with (
             (self._copy / _RECORD).open("ab") as record,
-            closing(fetching.several_at_once(self._get, names, at_once, unit=unit)) as results,
+            closing(fetching.several_at_once(self._get, names, at_once, unit=units)) as results,
         ):
             record.write(b"\n")  # A kill may have torn the last line.
             for fetched in filter(None, results):

@@ -42,7 +42,7 @@ def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
     """Reads the annotation files of a folder of COCO's layout, or of a labelling tool's export."""
     tree = tree_of(coco_dir)
     layout = coco_layouts.recognise(tree)
-    tree.fetch([str(file.path) for file in layout.files], unit="annotation files")
+    tree.fetch([str(file.path) for file in layout.files], unit="annotation file")
     return _read(layout.tool, tree, layout.files, classes)
 
 

@@ -54,6 +54,9 @@ class AnnotationFile(NamedTuple):
     def file_name(self, written: str) -> str:
         """Returns the path below the image folder for a `file_name` of the annotations."""
         name = written.replace("\\", "/")
+        if urls.is_remote(name) and not self.is_loose:
+            places = [self.tree.shown(folder) for folder in self.folders]
+            return next((name[len(p) + 1 :] for p in places if urls.lies_in(name, p)), name)
         if name.startswith("/") and not self.is_loose:
             return next((below for folder in self.folders if (below := _below(name, folder))), name)
         if not self.is_loose:
@@ -61,10 +64,8 @@ class AnnotationFile(NamedTuple):
             return posixpath.normpath(name) if "/.." in name else name
         _, _, below_images = name.rpartition("images/")
         end = PurePosixPath(below_images or name)
-        if (
-            any(self.tree.is_file(folder / end) for folder in self.folders)
-            and ".." not in end.parts
-        ):
+        is_there = any(self.tree.is_file(folder / end) for folder in self.folders)
+        if is_there and ".." not in end.parts:
             return str(end)
         return end.name
 

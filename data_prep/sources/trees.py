@@ -69,13 +69,13 @@ class Tree:
         """
         return walk.files(folder)
 
-    def fetch(self, paths: Iterable[str], *, at_once: int = 16, unit: str = "photographs") -> None:
+    def fetch(self, paths: Iterable[str], *, at_once: int = 16, unit: str = "photograph") -> None:
         """Brings files to this machine, those of them that there are.
 
         Args:
             paths: Where they will be.
             at_once: How many to fetch at once.
-            unit: What they are, in messages.
+            unit: What one of them is, in messages.
         """
         # They are here, or nowhere.
 
