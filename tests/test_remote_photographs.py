@@ -1,5 +1,6 @@
 """Photographs and annotations in a bucket make the dataset that a folder of them makes."""
 
+import concurrent.futures
 import json
 import shutil
 from collections import Counter
@@ -165,8 +166,8 @@ def test_replaced_and_removed_photographs_are_noticed(
     made(tmp_path / "first", coco_dir=url)
     fetched.clear()
     photographs = root / "train2017"
-    Store(url).write("train2017/1.jpg", turned := (photographs / "1.jpg").read_bytes() + b"\0")
-    Store(url).write("train2017/1.jpg", other := turned[:-1][::-1])
+    other = (photographs / "1.jpg").read_bytes()[::-1]  # No photograph, but of the same size.
+    Store(url).write("train2017/1.jpg", other)
     (photographs / "1.jpg").write_bytes(other)
     Store(url).remove("train2017/2.jpg")
     (photographs / "2.jpg").unlink()
@@ -197,6 +198,19 @@ def test_fetch_that_was_killed_goes_on(
     made(tmp_path / "data", coco_dir=url)
     assert set(fetched.values()) == {1}
     assert fetched.total() == 11
+
+
+def test_two_builds_share_what_one_of_them_fetches(
+    memory_bucket: str, fetched: Counter[str]
+) -> None:
+    names = [f"cat/{number}.jpg" for number in range(20)]
+    for name in names:
+        Store(memory_bucket).write(name, b"x")
+    trees = [bucket_tree.read(memory_bucket) for _ in range(2)]
+    with concurrent.futures.ThreadPoolExecutor() as builds:
+        list(builds.map(lambda tree: tree.fetch(f"{tree.root}/{name}" for name in names), trees))
+    assert set(fetched.values()) == {1}
+    assert fetched.total() == len(names)
 
 
 def test_what_is_replaced_while_it_is_fetched_is_fetched_whole(
