@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -98,5 +99,7 @@ def file_system(scheme: str) -> Any:
     """The file system of a scheme, one for this process: nothing that it listed is remembered."""
     import fsspec
 
+    for talker in ("botocore", "aiobotocore", "gcsfs"):  # Of where credentials were found, say.
+        logging.getLogger(talker).setLevel(logging.WARNING)
     options = CLIENTS[scheme].options()
     return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
