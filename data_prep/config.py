@@ -274,7 +274,7 @@ class BuildConfig:
 
 
 def _lies_in(path: str, folder: str) -> bool:
-    """Whether a path is that of a folder, or of something below it; either may be a URL."""
+    """Whether a path is that of a folder, or of something below it; links are followed."""
     if urls.is_remote(path) or urls.is_remote(folder):
         return urls.lies_in(path, folder)
     return Path(path).resolve().is_relative_to(Path(folder).resolve())

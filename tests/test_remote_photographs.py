@@ -17,6 +17,7 @@ from data_prep.config import SOURCE_PATHS, BuildConfig
 from data_prep.sources import bucket_tree, coco, folder
 from tests.support import coco_folder
 from tests.support.coco_folder import jpeg
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.test_coco_layouts import EXPORTS
 
 # All that a build leaves but for its times and the place of its source.
@@ -102,11 +103,15 @@ def test_bucket_makes_the_dataset_that_a_folder_makes(
     assert options["coco_dir"] == url  # As given, but for the slash at its end.
 
 
-def test_real_clients_fetch_the_same(bucket: str, tmp_path: Path) -> None:
+def test_real_clients_fetch_the_same_through_faults(
+    bucket: str, faults: FaultProxy, tmp_path: Path
+) -> None:
     root = coco_folder.write(tmp_path / "coco")
     url = put(root, f"{bucket}/some/coco")
     local = made(tmp_path / "local", coco_dir=str(root))
+    faults.plan(Fault("cut", "GET", path="2.jpg"), Fault("answer", "GET", path="7.jpg"))
     assert made(tmp_path / "remote", coco_dir=url) == local
+    assert faults.hits() == [1, 1]
 
 
 @pytest.mark.parametrize("remote", [("annotations",), ("images",), ("annotations", "images")])

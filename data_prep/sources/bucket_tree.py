@@ -5,12 +5,14 @@ file which version of its object it is, so that none is fetched twice and one th
 """
 
 import fnmatch
+import functools
 import hashlib
 import stat
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from io import RawIOBase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,18 +168,20 @@ class BucketTree(Tree):
         machine.require_disk(self._copy, sum(self._entries[name].size for name in names))
         units = unit if len(names) == 1 else f"{unit}s"
         print(f"Fetching {len(names)} {units} from {self.place}, {at_once} at once", flush=True)
-        (self._copy / "incoming").mkdir(exist_ok=True)
-        with (
-            (self._copy / _RECORD).open("ab") as record,
-            closing(fetching.several_at_once(self._get, names, at_once, unit=units)) as results,
-        ):
+        incoming = self._copy / "incoming"
+        incoming.mkdir(exist_ok=True)
+        # Without a buffer: each line is there as soon as its file is, whatever ends this process.
+        with (self._copy / _RECORD).open("ab", buffering=0) as record:
             record.write(b"\n")  # A kill may have torn the last line.
-            for fetched in filter(None, results):
-                record.write(msgspec.json.encode(fetched) + b"\n")
-                record.flush()
+            get = functools.partial(self._get, record)
+            with closing(fetching.several_at_once(get, names, at_once, unit=units)) as done:
+                for _ in done:
+                    pass
+        for given_up in incoming.iterdir():  # Begun by a killed build, of objects that are gone.
+            given_up.unlink()
 
-    def _get(self, name: str) -> _Fetched | None:
-        """Copies an object; returns None if it has gone since it was listed."""
+    def _get(self, record: RawIOBase, name: str) -> None:
+        """Copies an object, unless it has gone since it was listed."""
         path = self.root / name
         # Under a short name of its own: the longest that there may be have no room for an ending.
         part = self._copy / "incoming" / hashlib.sha256(name.encode()).hexdigest()
@@ -185,11 +189,13 @@ class BucketTree(Tree):
             self._receive(name, part)
         except FileNotFoundError:
             path.unlink(missing_ok=True)
-            return None
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         part.replace(path)
         status = path.stat()
-        return _Fetched(name, self._entries[name].version, status.st_size, status.st_mtime_ns)
+        version = self._entries[name].version
+        fetched = _Fetched(name, version, status.st_size, status.st_mtime_ns)
+        record.write(msgspec.json.encode(fetched) + b"\n")
 
     def _receive(self, name: str, part: Path) -> None:
         entry = self._entries[name]
