@@ -265,10 +265,12 @@ def test_object_is_copied_into_its_own_folder_or_not_at_all(
 ) -> None:
     """No name leads out of the copy: whoever may write into a bucket may not write here."""
     store = Store(f"{memory_bucket}/x")
-    listed = {name: store.write(name, b"x") or store.entry(name) for name in ("cat/1.jpg",)}
-    [entry] = listed.values()
-    strange = ("../../out.jpg", "/etc/out", "cat/../../out", "cat//2.jpg", "n" * 256, "nul\0")
-    tree = bucket_tree.BucketTree(store, listed | dict.fromkeys(strange, entry))
+    store.write("cat/1.jpg", b"x")
+    [entry] = store.list().values()
+    strange = ("../../out.jpg", "/etc/out", "cat/../../out", "cat//2.jpg", "n" * 256, "nul\0",
+               "cat")  # fmt: skip
+    names = ["cat/1.jpg", *strange, "cat/"]  # The last is the mark of a folder.
+    tree = bucket_tree.BucketTree(store, dict.fromkeys(names, entry))
     outside = tree.root.parent / "out.jpg"
     outside.parent.mkdir(parents=True)
     outside.write_bytes(b"mine")

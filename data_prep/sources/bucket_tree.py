@@ -60,15 +60,15 @@ class BucketTree(Tree):
         # It ends like the URL, as some annotations repeat the end of their folder's path.
         ending = filter(_is_name, store.url.partition("://")[2].split("/"))
         super().__init__(store.url, self._copy.joinpath("files", *ending))
-        self._entries = {name: entry for name, entry in entries.items() if _is_path(name)}
-        self._folders: dict[str, set[str]] = defaultdict(set)
+        paths = [name for name in entries if _is_path(name)]
+        self._folders = _folders_of(paths)
+        folders = set().union(*self._folders.values())
+        self._entries = {name: entries[name] for name in paths if name not in folders}
         self._names: dict[str, list[str]] = defaultdict(list)
         for name in self._entries:
             parent, _, last = name.rpartition("/")
             self._names[parent].append(last)
-            while parent and parent not in self._folders[_parent(parent)]:
-                self._folders[_parent(parent)].add(parent)
-                parent = _parent(parent)
+        # A name that ends so is the mark that some tools leave of a folder.
         strange = [name for name in entries if name not in self._entries and name[-1:] != "/"]
         if strange:
             print(
@@ -258,8 +258,15 @@ def _decode(line: bytes) -> list[_Fetched]:
         return []
 
 
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
+def _folders_of(names: Iterable[str]) -> dict[str, set[str]]:
+    """Returns {folder: the folders directly in it}; the outermost is ""."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in (beside := folders[folder.rpartition("/")[0]]):
+            beside.add(folder)
+            folder = folder.rpartition("/")[0]
+    return folders
 
 
 def _is_path(name: str) -> bool:
