@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from buckets import urls
 from cli import flags
-from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule
+from cli.flags import BucketPath, Machine, NonNegative, Positive, Range, Rule
 
 COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
 ALL_CLASSES = ("all",)
@@ -23,7 +23,7 @@ SOURCE_PATHS = tuple(name for names in _PLACES_OF.values() for name in names)
 
 SplitBy = Literal["auto", "hash", "source"]
 
-_DataDir = Annotated[LocalPath, Rule(bool, "must name a directory")]
+_DataDir = Annotated[BucketPath, Rule(bool, "must name a directory")]
 _Classes = Annotated[
     tuple[str, ...],
     Rule(lambda names: len(set(names)) == len(names) > 0, "must name each class once"),
@@ -48,7 +48,7 @@ class BuildConfig:
     """
 
     data_dir: Machine[_DataDir]
-    """Where the dataset goes."""
+    """Where the dataset goes: a folder, or a URL in a bucket (gs://, s3://, az://)."""
     source: Literal["synthetic", "coco", "folder"] | None = None
     """Drawn animals, COCO detections, or one folder per class. Unset: what the folders given
     are."""

@@ -14,7 +14,11 @@ from data_prep.config import BuildConfig
 from launch.command_flags import CommandFlags
 
 _LIST = flags.CsvListSerializer(",")
-_PATHS = [name for name, option in options_of(BuildConfig).items() if option.schemes is not None]
+_SCHEMES = {  # Of the flags that are paths.
+    name: option.schemes
+    for name, option in options_of(BuildConfig).items()
+    if option.schemes is not None
+}
 _SET_BY_JOB = ("num_tasks", "task_index", "commit_only")  # The job says which task is which.
 
 
@@ -40,7 +44,7 @@ def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
     options = read.options()
     absolute = {
         name: _absolute(name, options[name])
-        for name in _PATHS
+        for name in _SCHEMES
         if options[name]  # `--coco_dir=` stands for none.
     }
     try:
@@ -55,7 +59,7 @@ def _absolute(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_absolute(name, path) for path in value)
     try:
-        path = paths.expand(value, options_of(BuildConfig)[name].schemes or ())
+        path = paths.expand(value, _SCHEMES[name])
         return path if urls.is_remote(path) else str(Path(path).absolute())
     except ValueError as error:
         raise FlagsError(f"The build would refuse --{name}, which {error}") from None

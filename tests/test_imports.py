@@ -48,6 +48,7 @@ FLOORS = {
         "shards",
         "examples",
         "sources synthetic",
+        "target",
         "config rules lock runners",
     ],
 }
@@ -102,6 +103,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "data_prep.inspection",  # So does each of the verifier's.
         "data_prep.verify",
         "launch.run",
+        "launch.logs",
         "trainer.distribute.cluster",
         "trainer.config",
         "trainer.model.backbone",

@@ -58,13 +58,14 @@ def test_path_that_cannot_be_served_is_refused(given: str, says: str) -> None:
 
 # For each command its flags that take a path, and whether they take one of a bucket.
 PATH_FLAGS = {
-    "data_prep.build": {"data_dir": False, "coco_dir": True, "annotations": True,
+    "data_prep.build": {"data_dir": True, "coco_dir": True, "annotations": True,
                         "images_dir": True, "folder_dir": True},
     "data_prep.verify": {"data_dir": False},
     "trainer.main": {"data_dir": True, "workdir": True, "weights": True, "cache_dir": False},
     "trainer.evaluate": {"data_dir": True, "workdir": True},
     "trainer.predict": {"workdir": True, "plot": False, "save_dir": False},
     "launch.run": {"write_to": False, "python": False},
+    "launch.logs": {"job_dir": False},
 }  # fmt: skip
 TRY_EACH = """
 import importlib, json, sys
