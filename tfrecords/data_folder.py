@@ -26,6 +26,9 @@ class DataFolder:
         self._data_dir = str(data_dir)
         self.store = _store(self._data_dir) if urls.is_remote(self._data_dir) else None
 
+    def __str__(self) -> str:
+        return self.store.url if self.store else str(Path(self._data_dir))
+
     def place_of(self, name: str) -> str:
         """The path or the URL of a file, for a person."""
         return self.store.url_of(name) if self.store else str(Path(self._data_dir) / name)

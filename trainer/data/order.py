@@ -118,7 +118,9 @@ def full_batches_once(
     Args:
         first: Begins as the examples do, where beginning again costs them more; None: themselves.
     """
-    again = (first or examples).take(1).cache().repeat(-num_examples % batch_size)
+    again = (
+        (examples if first is None else first).take(1).cache().repeat(-num_examples % batch_size)
+    )
     return examples.concatenate(again)
 
 
