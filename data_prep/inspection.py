@@ -8,16 +8,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import xxhash
 
 from buckets.failures import ChangedError
-from buckets.store import Store
 from tfrecords import framing, images, schema
 from tfrecords.manifest import Shard
 from tfrecords.shard_cache import ShardCache
 from tfrecords.unusable import UnusableImageError
+
+if TYPE_CHECKING:
+    from buckets.store import Store
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -36,7 +39,7 @@ class Inspection(msgspec.Struct, frozen=True):
     expected: Shard
     num_classes: int
     quick: bool
-    store: Store | None = None
+    store: "Store | None" = None
     cache: ShardCache | None = None
 
 

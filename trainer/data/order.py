@@ -118,10 +118,8 @@ def full_batches_once(
     Args:
         first: Begins as the examples do, where beginning again costs them more; None: themselves.
     """
-    again = (
-        (examples if first is None else first).take(1).cache().repeat(-num_examples % batch_size)
-    )
-    return examples.concatenate(again)
+    first = (examples if first is None else first).take(1).cache()
+    return examples.concatenate(first.repeat(-num_examples % batch_size))
 
 
 def own_rows(

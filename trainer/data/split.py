@@ -118,7 +118,8 @@ def split_of(
 ) -> Split:
     """Returns a split of these shards."""
     folder = DataFolder(data_dir)
-    remote = folder.store and RemoteShards(folder.store, shards, cache or ShardCache())
+    store = folder.store
+    remote = RemoteShards(store, shards, cache or ShardCache()) if store else None
     paths = [folder.place_of(shard.file) for shard in shards]
     counts = [shard.examples for shard in shards]
     return Split(name, paths, counts, manifest.classes, remote=remote)
