@@ -1,19 +1,24 @@
 """A dataset in a bucket: what is read from it is what a folder gives, bit for bit."""
 
-import dataclasses
 import itertools
+import json
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from buckets.failures import BucketError
 from buckets.store import Store
 from data_prep.build import build
 from data_prep.config import BuildConfig
 from data_prep.verification import verify
+from tests.support import miniature, warm
+from tests.test_train import figures_of, weights_of
 from tfrecords import naming
 from tfrecords.manifest import read_manifest
 from tfrecords.shard_cache import ShardCache
@@ -27,6 +32,8 @@ from trainer.data.order import Order
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.distribute.workers import Workers
+
+ALONE = Workers(None, tf.distribute.get_strategy())
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +91,7 @@ def test_training_batches_are_those_of_the_folder(
 ) -> None:
     local, remote = splits(folder, url, cache)
     if kind == "read by several workers":
-        local, remote = (index_together(split, Workers(None)) for split in (local, remote))
+        local, remote = (index_together(split, ALONE) for split in (local, remote))
     order = Order(0, 4, window=7 if kind == "read in parts" else None)
     pairs = zip(batches(local, order), batches(remote, order), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
@@ -129,12 +136,8 @@ def test_nothing_stays_held(folder: Path, url: str, cache: ShardCache) -> None:
     assert len(cache._held) <= 8
 
 
-def test_shard_that_cannot_be_had_is_a_line(folder: Path, url: str, cache: ShardCache) -> None:
+def test_shard_that_is_another_one_is_a_line(folder: Path, url: str, cache: ShardCache) -> None:
     _, remote = splits(folder, url, cache)
-    assert [*batches(remote, Order(0, 4, window=7), count=1)]
-    for name in Store(url).list():
-        Store(url).remove(name)
-    remote = dataclasses.replace(remote, remote=splits(folder, put(folder, url), cache)[1].remote)
     shard = read_manifest(url).shards_of("train")[1]
     Store(url).write(shard.file, bytes(shard.bytes))
     expected = f"A shard in the bucket is not what the manifest says. Received: {url}/"
@@ -176,3 +179,46 @@ def test_missing_dataset_and_shards_are_named_by_their_urls(url: str) -> None:
         checks.check_shards(url, manifest, "train")
     with pytest.raises(ValueError, match=f"no manifest.json. Received: data_dir={url}x"):
         read_manifest(f"{url}x")
+
+
+STREAMED = ("--batch_size=4", "--epochs=2", "--learning_rate=0.05", "--deterministic",
+            "--cache_features=off", "--data_ram_mib=1")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def local_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that reads the folder as a stream."""
+    workdir = tmp_path_factory.mktemp("local") / "run"
+    done = miniature.train(f"--data_dir={folder}", f"--workdir={workdir}", *STREAMED)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def command(module: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command from warm."""
+    return subprocess.run(
+        warm.up([sys.executable, "-m", module, *flags]),
+        capture_output=True, text=True, env=miniature.environment(), check=False,
+    )  # fmt: skip
+
+
+def test_run_on_a_bucket_ends_at_the_bits_of_one_on_a_folder(
+    bucket: str, folder: Path, local_run: Path, tmp_path: Path
+) -> None:
+    url = put(folder, f"{bucket}/data")
+    gib = 1.5 * max(shard.bytes for shard in read_manifest(folder).shards) / 2**30
+    data = (f"--data_dir={url}", f"--data_cache={tmp_path / 'cache'}", f"--data_cache_gib={gib}")
+    done = miniature.train(*data, f"--workdir={tmp_path / 'run'}", *STREAMED)
+    assert done.returncode == 0, done.stderr
+    assert figures_of(tmp_path / "run") == figures_of(local_run)
+    for a, b in zip(weights_of(tmp_path / "run"), weights_of(local_run), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert "<td>data (" in (tmp_path / "run" / "report.html").read_text()
+    if bucket.startswith("gs"):
+        return
+    done = command("trainer.evaluate", *data, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    local = json.loads((local_run / "metrics.json").read_text())
+    assert json.loads(done.stdout)["accuracy"] == local["accuracy"]
+    done = command("data_prep.verify", *data)  # Its workers are processes of their own.
+    assert done.stdout.startswith("As the manifest says: every byte"), done.stderr

@@ -10,6 +10,9 @@ from tfrecords import reader
 from tfrecords.remote_shards import RemoteShards
 from trainer.data.split import Split
 
+# Else it is traced, which slows each call down and makes ten lines of one in a traceback.
+_in_python = tf.autograph.experimental.do_not_convert
+
 
 def ahead(split: Split, shards: tf.data.Dataset) -> tf.data.Dataset:
     """Passes the numbers of shards on that are to be read in this order.
@@ -20,6 +23,7 @@ def ahead(split: Split, shards: tf.data.Dataset) -> tf.data.Dataset:
     if remote is None:
         return shards
 
+    @_in_python
     def announce(number: np.integer) -> np.integer:
         remote.announce(int(number))
         return number
@@ -39,9 +43,11 @@ def read(split: Split, shard: tf.Tensor) -> tf.data.Dataset:
 
 
 def _read_remote(remote: RemoteShards, shard: tf.Tensor) -> tf.data.Dataset:
+    @_in_python
     def hold(number: np.integer) -> bytes:
         return str(remote.hold(int(number))).encode()
 
+    @_in_python
     def release(number: np.integer) -> np.bool_:
         remote.release(int(number))
         return np.False_
@@ -75,6 +81,7 @@ def read_at(split: Split, shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor) 
     if remote is None:
         return reader.read_at(tf.gather(tf.constant(split.paths), shard), offset, size)
 
+    @_in_python
     def record(*place: np.integer) -> bytes:
         return remote.record(*map(int, place))
 
