@@ -213,7 +213,8 @@ def test_run_on_a_bucket_ends_at_the_bits_of_one_on_a_folder(
     assert figures_of(tmp_path / "run") == figures_of(local_run)
     for a, b in zip(weights_of(tmp_path / "run"), weights_of(local_run), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert "<td>data (" in (tmp_path / "run" / "report.html").read_text()
+    named = f"data ({read_manifest(url).digest[:8]})"
+    assert named in (tmp_path / "run" / "report.html").read_text()
     if bucket.startswith("gs"):
         return
     done = command("trainer.evaluate", *data, f"--workdir={tmp_path / 'run'}")
