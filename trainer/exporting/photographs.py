@@ -121,15 +121,16 @@ def batches(split: Split, batch_size: int = _BATCH_SIZE) -> Iterator[Batch]:
 
     own = set(split.numbers.tolist())
     waiting: list[tuple[str, bytes, int]] = []
-    for number, serialized in enumerate(records.read_all(split)):
-        if number not in own:
-            continue
-        example = reader.parse_example(serialized)
-        name = example["image/filename"].numpy().decode()
-        waiting.append((name, example["image"].numpy(), int(example["label"])))
-        if len(waiting) == batch_size:
-            yield _batch(waiting)
-            waiting = []
+    with records.naming_failures(split):
+        for number, serialized in enumerate(records.read_all(split)):
+            if number not in own:
+                continue
+            example = reader.parse_example(serialized)
+            name = example["image/filename"].numpy().decode()
+            waiting.append((name, example["image"].numpy(), int(example["label"])))
+            if len(waiting) == batch_size:
+                yield _batch(waiting)
+                waiting = []
     if waiting:
         yield _batch(waiting)
 

@@ -46,7 +46,7 @@ def fill(
     store.create(missing)
     count = sum(store.num_examples(path) for _, path in missing)
     print(f"Computing the features of {count:,} photographs ...", flush=True)
-    with Progress(count, "photographs") as progress:
+    with records.naming_failures(*splits), Progress(count, "photographs") as progress:
         for split in splits:
             paths = [path for owner, path in missing if owner is split]
             if not paths:
