@@ -25,6 +25,7 @@ _NO_CREDENTIALS = {
     "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError", "RefreshError",
     "DefaultCredentialsError", "ClientAuthenticationError",
 }  # fmt: skip
+_WRONG_BYTES = {"FlexibleChecksumError"}  # Of botocore: not those that were put up.
 _EXPIRED = ("ExpiredToken", "RequestExpired", "token has expired", "TokenRefreshRequired")
 _SET_UP = {
     "gs": "Log in with `gcloud auth application-default login`, or name a service account's key in "
@@ -106,6 +107,8 @@ def explain(error: BaseException, url: str, doing: str) -> BucketError:
     set_up = _SET_UP.get(urls.scheme_of(url) or "", "See the client's documentation")
     said = _said(error)
     status = status_of(error)
+    if _kinds(error) & _WRONG_BYTES:
+        return ChangedError(f"The bytes are not those that were put up. Received: {url} ({said}).")
     if any(word in said for word in _EXPIRED):
         return BucketError(
             f"The credentials for {bucket} have expired. Received: {url} ({said}). {set_up}, and "

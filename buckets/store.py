@@ -145,6 +145,9 @@ class Store:
             info = self._ask("looked up", name, lambda: self._fs.info(self._path(name)))
         except FileNotFoundError:
             return None
+        except BucketError:
+            self._ask("listed", name, lambda: self._probe(writes=False))  # It says more of why.
+            raise
         return _entry(info) if info["type"] == "file" else None
 
     def read(self, name: str) -> bytes:
@@ -275,8 +278,18 @@ class Store:
         Raises:
             BucketError: if it cannot be written, or is another one each time that it is read back.
         """
-        for _ in range(2):
-            self._ask("written", name, lambda: self._fs.put_file(str(path), self._path(name)))
+        more = clients.CLIENTS[self._scheme].upload
+        for attempt in range(2):
+            try:
+                self._ask(
+                    "written",
+                    name,
+                    lambda: self._fs.put_file(str(path), self._path(name), **more),
+                )
+            except FileNotFoundError:  # The store has given up an upload in pieces.
+                if attempt or not path.exists():
+                    raise
+                continue
             entry = self.entry(name)
             is_whole = entry is not None and entry.size == path.stat().st_size
             if entry and is_whole and (not compared or self._holds(name, entry.size, path)):
@@ -288,10 +301,13 @@ class Store:
 
     def _holds(self, name: str, size: int, path: Path) -> bool:
         """Whether an object's bytes are a file's."""
-        with path.open("rb") as file:
-            return all(
-                block == file.read(len(block)) for block in self._blocks(name, size)
-            ) and not file.read(1)
+        try:
+            with path.open("rb") as file:
+                return all(
+                    block == file.read(len(block)) for block in self._blocks(name, size)
+                ) and not file.read(1)
+        except ChangedError:  # The client compares too, where the store has kept a checksum.
+            return False
 
     def remove(self, *names: str) -> None:
         """Removes objects; one that is not there is no error.
