@@ -236,7 +236,7 @@ def _remove(path: Path) -> bool:
             return True
         try:
             descriptor = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # It is being read.
+        except (BlockingIOError, PermissionError):  # It is being read; it is another user's.
             return False
         if descriptor is not None:
             path.unlink(missing_ok=True)
