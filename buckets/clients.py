@@ -72,15 +72,21 @@ def _s3_options() -> dict[str, Any]:
     return {"anon": found is None, "config_kwargs": config}
 
 
+def _probe_gs(fs: Any, bucket: str, prefix: str) -> object:
+    """Asks once: gcsfs repeats for half a minute what went wrong, an expired token too."""
+    from fsspec.asyn import sync
+
+    ask_once = type(fs)._request.__wrapped__
+    return sync(fs.loop, ask_once, fs, "GET", "b/{}/o", bucket, prefix=prefix, maxResults=1)
+
+
 CLIENTS = {
     "gs": Client(
         "gcsfs",
         "gcs",
         _gs_options,
         {"chunksize": _PIECE_BYTES},
-        lambda fs, bucket, prefix: fs.call(
-            "GET", "b/{}/o", bucket, prefix=prefix, maxResults=1, json_out=True
-        ),
+        _probe_gs,
     ),
     "s3": Client(
         "s3fs",
@@ -124,3 +130,11 @@ def file_system(scheme: str) -> Any:
         logging.getLogger(talker).setLevel(logging.WARNING)
     options = CLIENTS[scheme].options()
     return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
+
+
+def is_anonymous(scheme: str) -> bool:
+    """Whether no credentials were found, so that only what is public can be asked for."""
+    client = file_system(scheme)
+    if scheme == "gs":
+        return client.credentials.credentials is None
+    return bool(getattr(client, "anon", False))

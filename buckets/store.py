@@ -18,6 +18,7 @@ from buckets.failures import (
     ChangedError,
     ShortReadError,
     explain,
+    has_wrong_bytes,
     is_passing,
     no_such_bucket,
 )
@@ -105,7 +106,7 @@ class Store:
         if isinstance(found[0], FileNotFoundError):
             raise no_such_bucket(self.url) from found[0]
         if found[0]:
-            raise explain(found[0], self.url, "listed or written" if writes else "listed")
+            raise self._explained(found[0], "", "listed or written" if writes else "listed")
 
     def _probe(self, writes: bool) -> None:
         bucket = urls.bucket_of(self.url)
@@ -330,9 +331,9 @@ class Store:
     def _ask(self, doing: str, name: str, request: Callable[[], _Result]) -> _Result:
         """Makes a request, again and again where what went wrong may pass."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing),
+            retry=tenacity.retry_if_exception(lambda e: is_passing(e) or has_wrong_bytes(e)),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
-            stop=tenacity.stop_after_delay(_PATIENCE_SECONDS),
+            stop=_gives_up,
             reraise=True,
         )
         try:
@@ -340,7 +341,19 @@ class Store:
         except (FileNotFoundError, FileExistsError):
             raise
         except Exception as error:
-            raise explain(error, self.url_of(name), doing) from error
+            raise self._explained(error, name, doing) from error
+
+    def _explained(self, error: BaseException, name: str, doing: str) -> BucketError:
+        is_anonymous = clients.is_anonymous(self._scheme)
+        return explain(error, self.url_of(name), doing, is_anonymous=is_anonymous)
+
+
+def _gives_up(state: tenacity.RetryCallState) -> bool:
+    """Whether a request is not made again: bytes that are wrong twice are wrong for good."""
+    error = state.outcome.exception() if state.outcome else None
+    if error and has_wrong_bytes(error):
+        return state.attempt_number >= 2
+    return (state.seconds_since_start or 0) >= _PATIENCE_SECONDS
 
 
 def _entry(info: dict[str, Any]) -> Entry:

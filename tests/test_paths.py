@@ -58,7 +58,7 @@ def test_path_that_cannot_be_served_is_refused(given: str, says: str) -> None:
 
 # For each command its flags that take a path, and whether they take one of a bucket.
 PATH_FLAGS = {
-    "data_prep.build": {"data_dir": False, "coco_dir": False, "annotations": False,
+    "data_prep.build": {"data_dir": True, "coco_dir": False, "annotations": False,
                         "images_dir": False, "folder_dir": False},
     "data_prep.verify": {"data_dir": True, "data_cache": False},
     "trainer.main": {"data_dir": True, "workdir": True, "weights": True, "cache_dir": False,
