@@ -100,7 +100,8 @@ def naming_failures(*splits: Split) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        for split in splits:
-            if split.remote and split.remote.failure:
-                raise split.remote.failure from error
+        failures = [split.remote.failure for split in splits if split.remote]
+        for failure in failures:
+            if failure and type(failure).__name__ in str(error):  # What else went wrong is not it.
+                raise failure from error
         raise
