@@ -85,14 +85,12 @@ def batches(split: Split, order: Order, count: int = 9) -> Iterator[np.ndarray]:
         yield labels.numpy()
 
 
-@pytest.mark.parametrize("kind", ["held", "read in parts", "read by several workers"])
+@pytest.mark.parametrize("window", [None, 7])  # Held in memory; read in parts.
 def test_training_batches_are_those_of_the_folder(
-    kind: str, folder: Path, url: str, cache: ShardCache
+    window: int | None, folder: Path, url: str, cache: ShardCache
 ) -> None:
     local, remote = splits(folder, url, cache)
-    if kind == "read by several workers":
-        local, remote = (index_together(split, ALONE) for split in (local, remote))
-    order = Order(0, 4, window=7 if kind == "read in parts" else None)
+    order = Order(0, 4, window=window)
     pairs = zip(batches(local, order), batches(remote, order), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
     assert len([*cache.folder.iterdir()]) <= 6  # The limit gives way to what is open, no more.
@@ -115,7 +113,11 @@ def test_all_that_is_read_is_what_the_folder_holds(
     assert shuffle_window(local, config) == shuffle_window(remote, config)
 
 
-def test_folds_are_those_of_the_folder(folder: Path, url: str, cache: ShardCache) -> None:
+def test_examples_that_are_read_at_random_are_those_of_the_folder(
+    folder: Path, url: str, cache: ShardCache
+) -> None:
+    local, remote = (index_together(split, ALONE) for split in splits(folder, url, cache))
+    np.testing.assert_array_equal(local.index, remote.index)
     manifest = read_manifest(folder)
     local = hold_out(str(folder), manifest, 2, 3, seed=0)
     remote = hold_out(url, manifest, 2, 3, seed=0, cache=cache)
@@ -179,6 +181,13 @@ def test_missing_dataset_and_shards_are_named_by_their_urls(url: str) -> None:
         checks.check_shards(url, manifest, "train")
     with pytest.raises(ValueError, match=f"no manifest.json. Received: data_dir={url}x"):
         read_manifest(f"{url}x")
+
+
+def test_dataset_that_changed_under_its_name_is_another_one(folder: Path, url: str) -> None:
+    before = read_manifest(url)
+    text = (folder / naming.MANIFEST).read_text()
+    Store(url).write(naming.MANIFEST, text.replace(before.digest, "0" * 64).encode())
+    assert read_manifest(url).digest == "0" * 64  # Which no workdir of the other takes.
 
 
 STREAMED = ("--batch_size=4", "--epochs=2", "--learning_rate=0.05", "--deterministic",
