@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Annotated
 
+from buckets import copies
 from cli.flags import LocalPath, Machine, Rule
 
 _Folder = Annotated[LocalPath, Rule(bool, "must be a path, or be left out")]
@@ -17,6 +18,6 @@ class DataCache:
     data_cache: Machine[_Folder | None] = None
     """Of a --data_dir in a bucket: the folder for copies of its shards, which several runs and
     datasets may share. Unset: the platform's cache folder."""
-    data_cache_gib: Machine[_Gib] = 100.0
+    data_cache_gib: Machine[_Gib] = copies.SHARDS_GIB
     """How many GiB of copies stay there, and nine tenths of what the disk has room for at most; the
     least recently used go first."""

@@ -22,8 +22,6 @@ from tfrecords.manifest import Shard
 if TYPE_CHECKING:
     from buckets.store import Store
 
-DEFAULT_GIB = 100.0
-
 _SHARE_OF_DISK = 0.9  # Checkpoints may go to the same one.
 _MOST_HELD = 64  # What nobody gives back is let go in the end.
 
@@ -60,7 +58,7 @@ class ShardCache:
             that is there is being read, they take more.
     """
 
-    def __init__(self, folder: str | None = None, gib: float = DEFAULT_GIB) -> None:
+    def __init__(self, folder: str | None = None, gib: float = copies.SHARDS_GIB) -> None:
         self._given = folder, gib
         self.folder = (Path(folder) if folder else copies.cache_folder()) / "shards"
         self.limit = int(gib * 2**30)
