@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from buckets import urls
 from cli import flags
-from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule
+from cli.flags import BucketPath, Machine, NonNegative, Positive, Range, Rule
 
 COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
 ALL_CLASSES = ("all",)
@@ -52,13 +52,13 @@ class BuildConfig:
     source: Literal["synthetic", "coco", "folder"] | None = None
     """Drawn animals, COCO detections, or one folder per class. Unset: what the folders given
     are."""
-    coco_dir: LocalPath | None = None
+    coco_dir: BucketPath | None = None
     """Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out."""
-    annotations: tuple[LocalPath, ...] = ()
+    annotations: tuple[BucketPath, ...] = ()
     """COCO files, in place of --coco_dir."""
-    images_dir: LocalPath | None = None
+    images_dir: BucketPath | None = None
     """The photographs of --annotations."""
-    folder_dir: LocalPath | None = None
+    folder_dir: BucketPath | None = None
     """Holds a folder per class, or train/ and val/ with one each."""
     download: Machine[bool] = False
     """Fetch what is missing: COCO's annotations and the photographs that the build needs into
@@ -214,6 +214,13 @@ class BuildConfig:
             raise ValueError(
                 "--download goes with --source=coco or --source=folder. Received: source=synthetic."
             )
+        for name in ("coco_dir", "images_dir", "folder_dir"):
+            if self.download and urls.is_remote(getattr(self, name) or ""):
+                raise ValueError(
+                    "--download fetches into a folder of this machine. Received: "
+                    f"{name}={getattr(self, name)}. Leave --download out: photographs come from "
+                    "the bucket by themselves."
+                )
         if self.download_url and not self.download_url.startswith(("http://", "https://")):
             raise ValueError(
                 "download_url must begin with http:// or https://. Received: "

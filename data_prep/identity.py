@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from buckets import urls
 from cli.flags import identity_of
 from data_prep import shards, target
 from data_prep.config import SOURCE_PATHS, BuildConfig
@@ -98,12 +99,12 @@ def _differences(
 
 
 def _resolve(name: str, value: Any) -> Any:
-    """Makes the path of a source absolute, with links followed; leaves other values alone."""
+    """Makes the path of a source absolute, with links followed; leaves all else alone."""
     if name not in SOURCE_PATHS or not value:
         return value
     if isinstance(value, list | tuple):
-        return tuple(str(Path(path).resolve()) for path in value)
-    return str(Path(value).resolve())
+        return tuple(_resolve(name, path) for path in value)
+    return value.rstrip("/") if urls.is_remote(value) else str(Path(value).resolve())
 
 
 def _said(value: Any) -> str:
