@@ -60,9 +60,10 @@ def test_path_that_cannot_be_served_is_refused(given: str, says: str) -> None:
 PATH_FLAGS = {
     "data_prep.build": {"data_dir": True, "coco_dir": True, "annotations": True,
                         "images_dir": True, "folder_dir": True},
-    "data_prep.verify": {"data_dir": False},
-    "trainer.main": {"data_dir": True, "workdir": True, "weights": True, "cache_dir": False},
-    "trainer.evaluate": {"data_dir": True, "workdir": True},
+    "data_prep.verify": {"data_dir": True, "data_cache": False},
+    "trainer.main": {"data_dir": True, "workdir": True, "weights": True, "cache_dir": False,
+                     "data_cache": False},
+    "trainer.evaluate": {"data_dir": True, "workdir": True, "data_cache": False},
     "trainer.predict": {"workdir": True, "plot": False, "save_dir": False},
     "launch.run": {"write_to": False, "python": False},
     "launch.logs": {"job_dir": False},

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from buckets import urls
 from cli import flags
+from cli.data_cache import DataCache
 from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule, matching
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -74,7 +76,7 @@ _Steps = Annotated[str, Rule(_are_steps, "must be FIRST:LAST, two steps from 1 o
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(DataCache):
     """Options of `python -m trainer.main`, each above its help.
 
     A workdir holds one run, of one recipe: the options that decide what comes out. Those that are
@@ -406,8 +408,8 @@ class TrainConfig:
 
 def _lies_in(path: str, folder: str) -> bool:
     """Whether a path is a folder or below it, through whatever links; of buckets, by its name."""
-    if "://" in path or "://" in folder:
-        return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    if urls.is_remote(path) or urls.is_remote(folder):
+        return urls.lies_in(path, folder)
     return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
