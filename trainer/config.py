@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from buckets import urls
 from cli import flags
 from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule, matching
 
@@ -406,8 +407,8 @@ class TrainConfig:
 
 def _lies_in(path: str, folder: str) -> bool:
     """Whether a path is a folder or below it, through whatever links; of buckets, by its name."""
-    if "://" in path or "://" in folder:
-        return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    if urls.is_remote(path) or urls.is_remote(folder):
+        return urls.lies_in(path, folder)
     return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 

@@ -44,7 +44,7 @@ def describe(run: Run) -> str:
     more = f" and {len(examples) - _SHOWN} more" if len(examples) > _SHOWN else ""
     return (
         f"The loss or a gradient of step {run.state.step + 1} is not a number. Received: batch "
-        f"{batch}, of {shown}{more}, all in {path}"
+        f"{batch}, of {shown}{more}, all in {shown(path)}"
     )
 
 

@@ -22,7 +22,7 @@ def export(config: ExportConfig) -> str:
         OSError: if the disk is full.
     """
     extra.require(config.formats)
-    files = Workdir(config.workdir)
+    files = Workdir.reading(config.workdir)
     checks.check_trained(files)
     data = photographs.find(files, config.data_dir)
     with new_folder(config.output) as folder:

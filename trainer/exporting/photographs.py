@@ -9,6 +9,7 @@ from tfrecords.manifest import Manifest, read_manifest
 from trainer import checks
 from trainer.data.split import Split, find_split
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.mirror import shown
 
 _BATCH_SIZE = 4  # Squares of 576 pixels, through VGG16, take a GiB.
 
@@ -89,7 +90,7 @@ def _last_data_dir(files: Workdir) -> str:
     if not found:
         raise ValueError(
             "An export is compared on the run's own photographs, and config.json does not say "
-            f"where they are. Received: workdir={files.root}. Name their folder with --data_dir."
+            f"where they are. Received: workdir={shown(files.root)}. Name their folder with --data_dir."
         )
     return found[-1]
 
