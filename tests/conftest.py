@@ -1,15 +1,17 @@
 """Fixtures: the real photographs where they are, a small drawn dataset, a Slurm cluster."""
 
+import contextlib
+import functools
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import trainer  # noqa: F401  # Before TensorFlow, which it tells how to compute.
 from cli import machine
-from tests.support import miniature, slurm
+from tests.support import bucket_servers, fault_proxy, miniature, slurm
 
 _MOST_WORKERS = 8  # With more, the longest file is waited for, and memory is taken for nothing.
 
@@ -103,3 +105,77 @@ def slurm_cluster() -> Iterator[slurm.Cluster]:
         slurm.cluster(Path(root)) as cluster,
     ):
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of a server of S3 on this machine."""
+    with bucket_servers.serving("s3") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[str]:
+    """The endpoint of a server of Google Cloud Storage on this machine."""
+    with bucket_servers.serving("gs") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket, which this process and those it starts can reach."""
+    with bucket_servers.reached("s3", s3_server, monkeypatch):
+        yield bucket_servers.make_bucket("s3", s3_server)
+
+
+@pytest.fixture
+def gs_bucket(gs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket, which this process and those it starts can reach."""
+    with bucket_servers.reached("gs", gs_server, monkeypatch):
+        yield bucket_servers.make_bucket("gs", gs_server)
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request: pytest.FixtureRequest) -> str:
+    """Either; `@pytest.mark.parametrize("bucket", ["gs"], indirect=True)` takes one of them."""
+    return request.getfixturevalue(f"{request.param}_bucket")
+
+
+@pytest.fixture
+def memory_bucket() -> Iterator[str]:
+    """A place in this process's memory, which only this process can reach."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    yield "memory://bucket"
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(scope="session")
+def fault_proxies(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str], fault_proxy.FaultProxy]]:
+    """Starts the proxy of a scheme's server when it is first asked for."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def proxy(scheme: str) -> fault_proxy.FaultProxy:
+            endpoint = request.getfixturevalue(f"{scheme}_server")
+            return stack.enter_context(fault_proxy.before(scheme, endpoint))
+
+        yield proxy
+
+
+@pytest.fixture
+def faults(
+    bucket: str,
+    fault_proxies: Callable[[str], fault_proxy.FaultProxy],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[fault_proxy.FaultProxy]:
+    """What lies before `bucket` now: it counts requests, and slows and spoils them as planned."""
+    scheme = bucket.partition(":")[0]
+    proxy = fault_proxies(scheme)
+    proxy.plan()
+    proxy.slow()
+    with bucket_servers.reached(scheme, proxy.endpoint, monkeypatch):
+        yield proxy
