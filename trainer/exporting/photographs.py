@@ -90,7 +90,8 @@ def _last_data_dir(files: Workdir) -> str:
     if not found:
         raise ValueError(
             "An export is compared on the run's own photographs, and config.json does not say "
-            f"where they are. Received: workdir={shown(files.root)}. Name their folder with --data_dir."
+            f"where they are. Received: workdir={shown(files.root)}. Name their "
+            "folder with --data_dir."
         )
     return found[-1]
 

@@ -168,8 +168,8 @@ class Checkpoints:
             return state
         if paths:
             raise ValueError(
-                f"Every checkpoint is damaged. Received: {', '.join(map(shown, paths))}. Put a copy "
-                "of one back, or remove them to start from step 0."
+                f"Every checkpoint is damaged. Received: {', '.join(map(shown, paths))}. Put a "
+                "copy of one back, or remove them to start from step 0."
             )
         return TrainState()
 
@@ -214,14 +214,14 @@ class Checkpoints:
         differences = identity.differences(described.pop("run"), self._run_identity)
         if differences:
             raise ValueError(
-                f"The checkpoint is of another run. Received: {shown(path)}; {'; '.join(differences)}. "
-                "Take another --workdir, or the same settings and data."
+                f"The checkpoint is of another run. Received: {shown(path)}; "
+                f"{'; '.join(differences)}. Take another --workdir, or the same settings and data."
             )
         targets = variables(model)
         if [v.shape for v in targets] != [a.shape for a in arrays]:
             raise ValueError(
-                f"The checkpoint does not fit the model. Received: {shown(path)}, {len(arrays)} arrays "
-                f"for {len(targets)} variables. Go on with the version that wrote it."
+                f"The checkpoint does not fit the model. Received: {shown(path)}, {len(arrays)} "
+                f"arrays for {len(targets)} variables. Go on with the version that wrote it."
             )
         for variable, array in zip(targets, arrays, strict=True):
             variable.assign(array)

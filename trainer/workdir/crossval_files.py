@@ -75,8 +75,8 @@ class CrossvalFiles:
             differences = identity.differences(read_json(self.identity), this)
             if differences:
                 raise ValueError(
-                    f"The workdir holds another cross-validation. Received: workdir={shown(self.root)}; "
-                    f"{'; '.join(differences)}. Take another --workdir, or the same settings and "
+                    "The workdir holds another cross-validation. Received: "
+                    f"workdir={shown(self.root)}; {'; '.join(differences)}. Take another --workdir, or the same settings and "
                     "data."
                 )
         self.root.mkdir(parents=True, exist_ok=True)

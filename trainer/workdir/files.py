@@ -150,8 +150,8 @@ class Workdir:
         if not _is_zip(self.model):
             raise ValueError(
                 f"The trained model is damaged: it is no zip file, as Keras's are. Received: "
-                f"{shown(self.model)}. Put a copy of it back; or remove it and start the run's training "
-                "command again, which writes it from the last checkpoint."
+                f"{shown(self.model)}. Put a copy of it back; or remove it and start the run's "
+                "training command again, which writes it from the last checkpoint."
             )
 
     def model_digest(self) -> str:
@@ -241,8 +241,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
-            f"The workdir holds no trained run: there is no {path.name}. Received: {shown(path.parent)}. "
-            "Train one with `python -m trainer.main --workdir=...`."
+            f"The workdir holds no trained run: there is no {path.name}. Received: "
+            f"{shown(path.parent)}. Train one with `python -m trainer.main --workdir=...`."
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"The file is damaged: {error}. Received: {shown(path)}.") from error
