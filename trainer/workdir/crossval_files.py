@@ -76,8 +76,8 @@ class CrossvalFiles:
             if differences:
                 raise ValueError(
                     "The workdir holds another cross-validation. Received: "
-                    f"workdir={shown(self.root)}; {'; '.join(differences)}. Take another --workdir, or the same settings and "
-                    "data."
+                    f"workdir={shown(self.root)}; {'; '.join(differences)}. Take "
+                    "another --workdir, or the same settings and data."
                 )
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.identity, this)
