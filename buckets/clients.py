@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ def _s3_options() -> dict[str, Any]:
     """AWS's credentials as botocore finds them; without any, what is public."""
     import botocore.session
 
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # Where it found what is no news.
     found = botocore.session.get_session().get_credentials()
     config = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
     return {"anon": found is None, "config_kwargs": config}
