@@ -1,6 +1,7 @@
 """The one door to object stores: everything that lies below a URL, by names relative to it."""
 
 import contextlib
+import datetime
 import functools
 import hashlib
 import os
@@ -330,4 +331,6 @@ class Store:
 def _entry(info: dict[str, Any]) -> Entry:
     marks = (info.get(key) for key in ("generation", "ETag", "etag", "md5Hash", "created"))
     mark = next((mark for mark in marks if mark), "")
+    if isinstance(mark, datetime.datetime):  # Of `memory`, which lists it as seconds.
+        mark = mark.timestamp()
     return Entry(int(info["size"]), f"{mark}".strip('"'))
