@@ -48,7 +48,8 @@ def _s3_options() -> dict[str, Any]:
     """AWS's credentials as botocore finds them; without any, what is public."""
     import botocore.session
 
-    logging.getLogger("botocore").setLevel(logging.WARNING)  # Where it found what is no news.
+    for name in ("botocore", "aiobotocore"):  # They tell where they found what they looked for.
+        logging.getLogger(name).setLevel(logging.WARNING)
     found = botocore.session.get_session().get_credentials()
     config = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
     return {"anon": found is None, "config_kwargs": config}
