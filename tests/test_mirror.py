@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from buckets.failures import BucketError
 from buckets.lease import LostLeaseError
 from buckets.store import Store
 from tests.test_checkpoints import RUN, fill, names, row, small_model
+from trainer.config import TrainConfig
 from trainer.divergence import DivergedError
-from trainer.workdir import mirror
+from trainer.model.backbone import VGG16
+from trainer.model.weights import WeightsError, check_path
+from trainer.workdir import initial_model, mirror
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json, write_json
@@ -317,7 +321,6 @@ def test_failure_on_the_way_out_of_an_error_is_a_warning(
 def test_database_goes_up_whole_while_it_is_written_to(url: str, store: Store, tmp_path) -> None:
     with mirror.opened(url):
         path = mirror.folder_of(url) / "study.db"
-        path.parent.mkdir(parents=True)
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.executescript("create table t (n); insert into t values (1);")
             database.execute("insert into t values (2)")  # Not committed.
@@ -349,7 +352,6 @@ def test_dataset_is_not_fetched(url: str, store: Store) -> None:
 
 def test_reader_beside_a_writer_has_what_was_put_up(url: str, store: Store) -> None:
     with mirror.opened(url) as writer:
-        writer.root.mkdir(parents=True)
         write_json(Workdir(url).classes, ["cat"])
         writer.put_up()
         write_json(Workdir(url).classes, ["cat", "dog"])
@@ -400,3 +402,33 @@ def test_messages_name_the_url(url: str) -> None:
             workdir.require_model()
         assert workdir.name == "first"
         assert mirror.shown(workdir.report) == f"{url}/report.html"
+
+
+def config(tmp_path: Path, init_from: str) -> TrainConfig:
+    return TrainConfig(data_dir="data", workdir=str(tmp_path / "new"), init_from=init_from)
+
+
+@pytest.mark.parametrize("named", ["{}", "{}/model.keras"])
+def test_model_to_start_from_is_the_same_in_a_bucket(
+    url: str, store: Store, tmp_path: Path, named: str
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with zipfile.ZipFile(run / "model.keras", "w") as file:
+        file.writestr("model.weights.h5", "numbers")
+    write_json(run / "classes.json", ["cat", "dog"])
+    for path in run.iterdir():
+        store.upload(path, path.name)
+    local, remote = (config(tmp_path, named.format(base)) for base in (run, url))
+    assert initial_model.digest(remote) == initial_model.digest(local)
+    store.remove("model.keras")
+    with pytest.raises(ValueError, match=f"there is no {url}/model.keras. Name another one"):
+        initial_model.digest(remote)
+
+
+def test_weights_come_from_a_bucket(store: Store, url: str) -> None:
+    store.write("weights.h5", b"no HDF5")
+    with pytest.raises(WeightsError, match=f"Tried {url}/weights.h5: not an HDF5 file"):
+        check_path(f"{url}/weights.h5", VGG16)
+    with pytest.raises(WeightsError, match=f"Tried {url}/none.h5: no such file"):
+        check_path(f"{url}/none.h5", VGG16)

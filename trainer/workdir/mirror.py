@@ -93,6 +93,7 @@ class Mirror:
         """
         from buckets.replica import Replica
 
+        self.root.mkdir(parents=True, exist_ok=True)
         self._replica = Replica(self.store, self.root)
         entries = self.store.list()
         self._checkpoints = _checkpoints(entries)
