@@ -2,10 +2,12 @@
 #
 #     docker build -t coco-animals .                          # NVIDIA GPUs: only their driver is
 #                                                             # needed on the host, CUDA is within
-#     docker build -t coco-animals:cpu --build-arg EXTRAS= .  # CPUs alone: 5 GB smaller
+#                                                             # CPUs alone: 5 GB smaller
+#     docker build -t coco-animals:cpu --build-arg "EXTRAS=[gcs,s3,azure]" .
 FROM python:3.11.14-slim-bookworm AS build
 
-ARG EXTRAS="[gpu]"
+# The others are clients of buckets.
+ARG EXTRAS="[gpu,gcs,s3,azure]"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
 COPY . .

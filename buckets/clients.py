@@ -4,10 +4,14 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from buckets import urls
+
+_READ_SECONDS = 60  # Without a byte of the answer: longer than the upload of a piece takes.
+_PIECE_BYTES = 16 * 2**20
+_GOOGLE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
 class Client(NamedTuple):
@@ -17,6 +21,7 @@ class Client(NamedTuple):
         module: The package that fsspec needs for it; None: fsspec has it.
         extra: The extra of this project that brings it.
         options: Returns what its file system is made with.
+        upload: What a file's upload is told besides: pieces that a little memory holds.
         probe: Lists one object of a bucket, given the file system, the bucket and a prefix. Raises
             FileNotFoundError only if the bucket itself is not there.
     """
@@ -24,24 +29,34 @@ class Client(NamedTuple):
     module: str | None
     extra: str
     options: Callable[[], dict[str, Any]]
+    upload: Mapping[str, Any]
     probe: Callable[[Any, str, str], object]
 
 
 def _gs_options() -> dict[str, Any]:
     """Google's credentials as its own libraries find them; without any, what is public."""
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        return {"token": "anon"}
     # Outside of Google's cloud its metadata server is asked for in vain: once is enough.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
-    os.environ.setdefault("GCE_METADATA_TIMEOUT", "2")
+    # gcsfs would ask first, by gRPC, of what kind each bucket is.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    import aiohttp
+
+    # gcsfs's own limit is on a whole request, which a slow upload may well take.
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_SECONDS)
+    return {"token": _google_token(), "requests_timeout": timeout}
+
+
+def _google_token() -> Any:
+    """The credentials; `anon` where there are none. gcsfs itself looks for them for 15 s."""
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        return "anon"
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
 
-    scope = "https://www.googleapis.com/auth/devstorage.read_write"
     try:
-        return {"token": google.auth.default(scopes=[scope])[0]}
+        return google.auth.default(scopes=[_GOOGLE_SCOPE])[0]
     except DefaultCredentialsError:
-        return {"token": "anon"}
+        return "anon"
 
 
 def _s3_options() -> dict[str, Any]:
@@ -51,8 +66,20 @@ def _s3_options() -> dict[str, Any]:
     for name in ("botocore", "aiobotocore"):  # They tell where they found what they looked for.
         logging.getLogger(name).setLevel(logging.WARNING)
     found = botocore.session.get_session().get_credentials()
-    config = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
+    config = {
+        "connect_timeout": 5,
+        "read_timeout": _READ_SECONDS,
+        "retries": {"mode": "standard", "max_attempts": 1},  # s3fs and the store repeat it.
+    }
     return {"anon": found is None, "config_kwargs": config}
+
+
+def _probe_gs(fs: Any, bucket: str, prefix: str) -> object:
+    """Asks once: gcsfs repeats for half a minute what went wrong, an expired token too."""
+    from fsspec.asyn import sync
+
+    ask_once = type(fs)._request.__wrapped__
+    return sync(fs.loop, ask_once, fs, "GET", "b/{}/o", bucket, prefix=prefix, maxResults=1)
 
 
 CLIENTS = {
@@ -60,20 +87,20 @@ CLIENTS = {
         "gcsfs",
         "gcs",
         _gs_options,
-        lambda fs, bucket, prefix: fs.call(
-            "GET", "b/{}/o", bucket, prefix=prefix, maxResults=1, json_out=True
-        ),
+        {"chunksize": _PIECE_BYTES},
+        _probe_gs,
     ),
     "s3": Client(
         "s3fs",
         "s3",
         _s3_options,
+        {"chunksize": _PIECE_BYTES, "max_concurrency": 4},
         lambda fs, bucket, prefix: fs.call_s3(
             "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1
         ),
     ),
-    "az": Client("adlfs", "azure", dict, lambda fs, bucket, prefix: fs.ls(bucket)),
-    "memory": Client(None, "", dict, lambda fs, bucket, prefix: None),
+    "az": Client("adlfs", "azure", dict, {}, lambda fs, bucket, prefix: fs.ls(bucket)),
+    "memory": Client(None, "", dict, {}, lambda fs, bucket, prefix: None),
 }
 
 
@@ -101,5 +128,15 @@ def file_system(scheme: str) -> Any:
     """The file system of a scheme, one for this process: nothing that it listed is remembered."""
     import fsspec
 
+    for talker in ("botocore", "aiobotocore", "gcsfs"):  # Of where credentials were found, say.
+        logging.getLogger(talker).setLevel(logging.WARNING)
     options = CLIENTS[scheme].options()
     return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
+
+
+def is_anonymous(scheme: str) -> bool:
+    """Whether no credentials were found, so that only what is public can be asked for."""
+    client = file_system(scheme)
+    if scheme == "gs":
+        return client.credentials.credentials is None
+    return bool(getattr(client, "anon", False))

@@ -25,6 +25,7 @@ _NO_CREDENTIALS = {
     "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError", "RefreshError",
     "DefaultCredentialsError", "ClientAuthenticationError",
 }  # fmt: skip
+_WRONG_BYTES = {"FlexibleChecksumError"}  # Of botocore: not those that were put up.
 _EXPIRED = ("ExpiredToken", "RequestExpired", "token has expired", "TokenRefreshRequired")
 _SET_UP = {
     "gs": "Log in with `gcloud auth application-default login`, or name a service account's key in "
@@ -92,13 +93,28 @@ def is_passing(error: BaseException) -> bool:
     return bool(_kinds(error) & _UNREACHABLE)
 
 
-def explain(error: BaseException, url: str, doing: str) -> BucketError:
+def has_wrong_bytes(error: BaseException) -> bool:
+    """Whether a client found by a checksum that what came is not what was put up."""
+    return bool(_kinds(error) & _WRONG_BYTES)
+
+
+def _is_denied(error: BaseException) -> bool:
+    """Gcsfs has no class of its own for it."""
+    if isinstance(error, PermissionError) or status_of(error) == http.HTTPStatus.FORBIDDEN:
+        return True
+    return isinstance(error, OSError) and str(error).startswith("Forbidden")
+
+
+def explain(
+    error: BaseException, url: str, doing: str, *, is_anonymous: bool = False
+) -> BucketError:
     """Returns what to tell a person.
 
     Args:
         error: What the client raised.
         url: Of the object, or of the folder.
         doing: What was tried, as `read`.
+        is_anonymous: Whether the client has no credentials.
     """
     if isinstance(error, BucketError):
         return error
@@ -106,17 +122,24 @@ def explain(error: BaseException, url: str, doing: str) -> BucketError:
     set_up = _SET_UP.get(urls.scheme_of(url) or "", "See the client's documentation")
     said = _said(error)
     status = status_of(error)
+    if has_wrong_bytes(error):
+        return ChangedError(f"The bytes are not those that were put up. Received: {url} ({said}).")
     if any(word in said for word in _EXPIRED):
         return BucketError(
             f"The credentials for {bucket} have expired. Received: {url} ({said}). {set_up}, and "
             "start the same command again."
         )
-    if _kinds(error) & _NO_CREDENTIALS or status == http.HTTPStatus.UNAUTHORIZED:
+    is_refused = _is_denied(error)
+    if (
+        _kinds(error) & _NO_CREDENTIALS
+        or status == http.HTTPStatus.UNAUTHORIZED
+        or (is_refused and is_anonymous)
+    ):
         return BucketError(
             f"There are no credentials for {bucket}, or they are not accepted. Received: {url} "
             f"({said}). {set_up}."
         )
-    if isinstance(error, PermissionError) or status == http.HTTPStatus.FORBIDDEN:
+    if is_refused:
         return BucketError(
             f"The bucket refuses it: {url} may not be {doing} with these credentials. Received: "
             f"{said}. Take others, or ask its owner for the right. {set_up}."

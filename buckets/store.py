@@ -19,6 +19,7 @@ from buckets.failures import (
     ChangedError,
     ShortReadError,
     explain,
+    has_wrong_bytes,
     is_passing,
     no_such_bucket,
 )
@@ -106,7 +107,7 @@ class Store:
         if isinstance(found[0], FileNotFoundError):
             raise no_such_bucket(self.url) from found[0]
         if found[0]:
-            raise explain(found[0], self.url, "listed or written" if writes else "listed")
+            raise self._explained(found[0], "", "listed or written" if writes else "listed")
 
     def _probe(self, writes: bool) -> None:
         bucket = urls.bucket_of(self.url)
@@ -146,6 +147,9 @@ class Store:
             info = self._ask("looked up", name, lambda: self._fs.info(self._path(name)))
         except FileNotFoundError:
             return None
+        except BucketError:
+            self._ask("listed", name, lambda: self._probe(writes=False))  # It says more of why.
+            raise
         return _entry(info) if info["type"] == "file" else None
 
     def read(self, name: str) -> bytes:
@@ -276,8 +280,18 @@ class Store:
         Raises:
             BucketError: if it cannot be written, or is another one each time that it is read back.
         """
-        for _ in range(2):
-            self._ask("written", name, lambda: self._fs.put_file(str(path), self._path(name)))
+        more = clients.CLIENTS[self._scheme].upload
+        for attempt in range(2):
+            try:
+                self._ask(
+                    "written",
+                    name,
+                    lambda: self._fs.put_file(str(path), self._path(name), **more),
+                )
+            except FileNotFoundError:  # The store has given up an upload in pieces.
+                if attempt or not path.exists():
+                    raise
+                continue
             entry = self.entry(name)
             is_whole = entry is not None and entry.size == path.stat().st_size
             if entry and is_whole and (not compared or self._holds(name, entry.size, path)):
@@ -289,10 +303,13 @@ class Store:
 
     def _holds(self, name: str, size: int, path: Path) -> bool:
         """Whether an object's bytes are a file's."""
-        with path.open("rb") as file:
-            return all(
-                block == file.read(len(block)) for block in self._blocks(name, size)
-            ) and not file.read(1)
+        try:
+            with path.open("rb") as file:
+                return all(
+                    block == file.read(len(block)) for block in self._blocks(name, size)
+                ) and not file.read(1)
+        except ChangedError:  # The client compares too, where the store has kept a checksum.
+            return False
 
     def remove(self, *names: str) -> None:
         """Removes objects; one that is not there is no error.
@@ -315,9 +332,9 @@ class Store:
     def _ask(self, doing: str, name: str, request: Callable[[], _Result]) -> _Result:
         """Makes a request, again and again where what went wrong may pass."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing),
+            retry=tenacity.retry_if_exception(lambda e: is_passing(e) or has_wrong_bytes(e)),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
-            stop=tenacity.stop_after_delay(_PATIENCE_SECONDS),
+            stop=_gives_up,
             reraise=True,
         )
         try:
@@ -325,7 +342,19 @@ class Store:
         except (FileNotFoundError, FileExistsError):
             raise
         except Exception as error:
-            raise explain(error, self.url_of(name), doing) from error
+            raise self._explained(error, name, doing) from error
+
+    def _explained(self, error: BaseException, name: str, doing: str) -> BucketError:
+        is_anonymous = clients.is_anonymous(self._scheme)
+        return explain(error, self.url_of(name), doing, is_anonymous=is_anonymous)
+
+
+def _gives_up(state: tenacity.RetryCallState) -> bool:
+    """Whether a request is not made again: bytes that are wrong twice are wrong for good."""
+    error = state.outcome.exception() if state.outcome else None
+    if error and has_wrong_bytes(error):
+        return state.attempt_number >= 2
+    return (state.seconds_since_start or 0) >= _PATIENCE_SECONDS
 
 
 def _entry(info: dict[str, Any]) -> Entry:

@@ -6,6 +6,7 @@ from typing import Any
 
 from absl import flags
 
+from buckets import urls
 from cli import paths
 from cli.command import FlagsError
 from cli.flags import options_of
@@ -13,7 +14,11 @@ from data_prep.config import BuildConfig
 from launch.command_flags import CommandFlags
 
 _LIST = flags.CsvListSerializer(",")
-_PATHS = [name for name, option in options_of(BuildConfig).items() if option.schemes is not None]
+_SCHEMES = {  # Of the flags that are paths.
+    name: option.schemes
+    for name, option in options_of(BuildConfig).items()
+    if option.schemes is not None
+}
 _SET_BY_JOB = ("num_tasks", "task_index", "commit_only")  # The job says which task is which.
 
 
@@ -39,7 +44,7 @@ def parse(arguments: Sequence[str], num_tasks: int) -> list[str]:
     options = read.options()
     absolute = {
         name: _absolute(name, options[name])
-        for name in _PATHS
+        for name in _SCHEMES
         if options[name]  # `--coco_dir=` stands for none.
     }
     try:
@@ -54,7 +59,8 @@ def _absolute(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_absolute(name, path) for path in value)
     try:
-        return str(Path(paths.expand(value)).absolute())
+        path = paths.expand(value, _SCHEMES[name])
+        return path if urls.is_remote(path) else str(Path(path).absolute())
     except ValueError as error:
         raise FlagsError(f"The build would refuse --{name}, which {error}") from None
 

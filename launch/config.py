@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cli import flags
 from cli.flags import LocalPath, NonNegative, Positive, Range, matching
-from launch.gcp_machines import CPU_IMAGE, GPU_IMAGE, MACHINES
+from launch.gcp_machines import CPU_IMAGE, GPU_IMAGE, LONGEST, MACHINES
 
 # Whose options these are; those that are not listed mean something to every backend.
 BACKENDS_BY_OPTION = {
@@ -21,8 +21,8 @@ BACKENDS_BY_OPTION = {
     "machine_type": ("gcp",),
     "image_family": ("gcp",),
     "image_project": ("gcp",),
-    "service_account": ("gcp",),
-    "sync_seconds": ("gcp",),
+    "service_account": ("gcp", "k8s"),
+    "when_done": ("gcp",),
     "infra": ("sky",),
     "partition": ("slurm",),
     "time_limit": ("slurm",),
@@ -32,11 +32,12 @@ BACKENDS_BY_OPTION = {
     "image": ("k8s",),
     "claim": ("k8s",),
     "mount": ("k8s",),
+    "secret": ("k8s",),
 }
 _INSTEAD = {("slurm", "max_hours"): "Slurm has --time_limit."}
 _CPUS_PER_GPU = 8  # They decode JPEGs, at some 1,000 images a second each.
 
-_Name = Annotated[
+Name = Annotated[
     str,
     matching(
         r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?",
@@ -46,7 +47,7 @@ _Name = Annotated[
 ]
 _MaxHours = Annotated[
     float,
-    Range(0.01, 2880, ", which is the longest that Google's cloud takes", in_help=False),
+    Range(0.01, LONGEST // 3600, ", which is the longest that Google's cloud takes", in_help=False),
 ]
 _TimeLimit = Annotated[
     str,
@@ -69,7 +70,7 @@ class LaunchConfig:
     backend: Literal["gcp", "sky", "slurm", "k8s"]
     """gcp: one VM of Google's cloud; sky: SkyPilot, on any cloud; slurm: a Slurm cluster; k8s: a
     JobSet on Kubernetes."""
-    name: _Name | None = None
+    name: Name | None = None
     """Of the job; unset: `animals-` and the last part of --workdir."""
     num_nodes: Positive = 1
     """Machines that train together."""
@@ -87,7 +88,8 @@ class LaunchConfig:
     accelerator: str = "L4"
     f"""gcp, sky: kind of GPU, in SkyPilot's spelling; gcp knows {", ".join(MACHINES)}."""
     spot: bool = False
-    """gcp, sky: machines that cost a third and may be taken away at any time."""
+    """gcp, sky: machines that cost a third and may be taken away at any time; then another one
+    goes on."""
     disk_gb: Positive = 100
     """gcp, sky: the disk's size."""
     # Google's cloud.
@@ -102,14 +104,16 @@ class LaunchConfig:
     {CPU_IMAGE.family} for --gpus=0."""
     image_project: str | None = None
     """gcp: goes with --image_family."""
-    service_account: str | None = None
-    """gcp: whose rights the VM has: to read and write the buckets. Unset: the project's default."""
-    sync_seconds: Positive = 120
-    """gcp: how often the run is copied to its bucket; also whenever the trainer ends."""
+    when_done: Literal["delete", "stop"] = "delete"
+    """gcp: what the VM does with itself once the run is done or has failed. delete: nothing is
+    paid for from then on; run and log are in the bucket. stop: its disk stays, and is paid for."""
     # SkyPilot.
     infra: str | None = None
     """sky: a cloud, such as gcp/us-central1; unset: the cheapest that fits."""
-    # Machines that many use.
+    # What several have.
+    service_account: str | None = None
+    """gcp, k8s: whose rights the machines have, to read and write the buckets, and on gcp to delete
+    the VM. Unset: the project's, or the namespace's, default."""
     cpus: Positive | None = None
     """slurm, k8s: cores of each node; unset: 8 for each GPU."""
     # Slurm.
@@ -131,6 +135,9 @@ class LaunchConfig:
     """k8s: the PersistentVolumeClaim (ReadWriteMany) with data and runs."""
     mount: str | None = None
     """k8s: where pods see it; unset: the folder that --data_dir and --workdir share."""
+    secret: str | None = None
+    """k8s: a Secret whose entries pods have as variables, such as AWS_ACCESS_KEY_ID, for buckets
+    that the service account cannot open."""
 
     def __post_init__(self) -> None:
         flags.check(self)

@@ -1,14 +1,29 @@
-"""One VM of Google's cloud, which trains, keeps its run in a bucket and powers itself off."""
+"""A VM of Google's cloud, which trains, keeps its run in a bucket and ends itself.
+
+One that may be taken away is the only member of a managed instance group, which is what Google has
+today for a VM that is to be created again by itself: the group repairs a VM that no longer runs by
+creating it from its template (https://cloud.google.com/compute/docs/instance-groups, "About
+repairing VMs in a MIG"). Flex-start VMs and resize requests of a group start once, when there is
+room, run for seven days at most and are not replaced; queued resources are for TPUs alone.
+"""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
+from buckets import urls
 from cli.command import FlagsError
-from launch import source
+from launch import source, trainer_flags
 from launch.config import LaunchConfig
-from launch.gcp_machines import CPU_IMAGE, CPU_MACHINE, GPU_IMAGE, MACHINES, TYPES
+from launch.gcp_machines import CPU_IMAGE, CPU_MACHINE, GPU_IMAGE, LONGEST, MACHINES, TYPES
 from launch.job import Job, render
+from launch.submitted import Commands, Submitted
 from launch.trainer_flags import TrainerFlags
+
+_GROUPS = ("gcloud", "compute", "instance-groups", "managed")
+_TEMPLATES = ("gcloud", "compute", "instance-templates")
+_VMS = ("gcloud", "compute", "instances")
+_OVERTIME = 600  # Seconds after --max_hours in which the VM should have ended itself.
 
 
 def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
@@ -18,27 +33,25 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         FlagsError: if the data or the run are in no bucket, or no machine takes the GPUs.
         RuntimeError: if the project's commit cannot be told.
     """
-    data, run = trainer.config.data_dir.rstrip("/"), trainer.config.workdir.rstrip("/")
-    for name, path in (("data_dir", data), ("workdir", run)):
-        if not path.startswith("gs://"):
-            raise FlagsError(
-                f"A VM of Google's cloud sees no folder of this machine: --{name} must be in a "
-                f"bucket, such as gs://BUCKET/{path.lstrip('~/')}. Received: {path}."
-            )
+    data = _bucket("data_dir", trainer.config.data_dir)
+    run = _bucket("workdir", trainer.config.workdir)
     trainer.check_weights()
     commit = source.commit()
     archive = f"{folder}/source-{commit[:12]}.tar.gz"
     uploaded = f"{run}.launch/source-{commit[:12]}.tar.gz"
     values = {
         "name": config.name,
+        "zone": config.zone,
+        "group": config.name if config.spot else "",
+        "when_done": config.when_done,
+        "max_seconds": config.max_seconds or "",
         "commit": commit,
         "source": uploaded,
-        "extras": "[gpu]" if config.gpus else "",
+        "extras": trainer.extras(config.gpus),
         "gpus": config.gpus,
         "data": data,
         "run": run,
         "flags": trainer.elsewhere(),
-        "sync_seconds": config.sync_seconds,
     }
     return Job(
         folder=folder,
@@ -49,35 +62,114 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         commands=(
             ("git", "-C", str(source.ROOT), "archive", "--format=tar.gz", "-o", archive, commit),
             ("gcloud", "storage", "cp", archive, uploaded),
-            _create(config, folder),
+            *(_create_group(config, folder) if config.spot else _create_vm(config, folder)),
         ),
         client="gcloud",
         install="Install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install).",
-        watch=_on_vm("tail-serial-port-output", config),
-        stop=_on_vm("stop", config),
-        clean_up=_on_vm("delete", config),
+        submitted=_submitted(config, run),
+        clean_up=_clean_up(config, run),
         warning=source.uncommitted(),
     )
 
 
-def _on_vm(verb: str, config: LaunchConfig) -> str:
-    """Returns the shell command that does this with the VM."""
-    words = ["gcloud", "compute", "instances", verb, str(config.name), f"--zone={config.zone}"]
-    return shlex.join(words + ([f"--project={config.project}"] if config.project else []))
+def _bucket(name: str, path: str) -> str:
+    """Returns the URL of what is in one of Google's buckets: the VM has rights in no other."""
+    if urls.scheme_of(path) != "gs":
+        wanted = path if urls.is_remote(path) else path.lstrip("~/")
+        raise FlagsError(
+            f"A VM of Google's cloud sees no folder of this machine: --{name} must be in a "
+            f"bucket, such as gs://BUCKET/{wanted.rpartition('://')[2]}. Received: {path}."
+        )
+    return trainer_flags.here(name, path).rstrip("/")
 
 
-def _create(config: LaunchConfig, folder: Path) -> tuple[str, ...]:
-    image = GPU_IMAGE if config.gpus else CPU_IMAGE
+def _submitted(config: LaunchConfig, run: str) -> Submitted:
+    name, place = str(config.name), _place(config)
+    if config.spot:
+        status: Commands = ((*_GROUPS, "list-instances", name, *place),)
+        stop: Commands = (
+            (*_GROUPS, "delete", name, *place, "--quiet"),  # And its VM.
+            (*_TEMPLATES, "delete", name, *_project(config), "--quiet"),
+        )
+    else:
+        status = ((*_VMS, "list", f"--filter=name={name}", *_project(config)),)
+        stop = ((*_VMS, config.when_done, name, *place, "--quiet"),)
+    return Submitted(
+        name=name,
+        backend=config.backend,
+        # It outlives the VM.
+        logs=(("gcloud", "storage", "cat", f"{run}.launch/startup.log"),),
+        status=status,
+        stop=stop,
+    )
+
+
+def _clean_up(config: LaunchConfig, run: str) -> str:
+    """The source and the log, or the VM that was to stay."""
+    if config.when_done == "delete":
+        return f"gcloud storage rm --recursive {shlex.quote(run)}.launch"
+    vm = f"{config.name}-XXXX" if config.spot else str(config.name)
+    note = "  # the log says its whole name" if config.spot else ""
+    return shlex.join([*_VMS, "delete", vm, *_place(config)]) + note
+
+
+def _project(config: LaunchConfig) -> tuple[str, ...]:
+    return (f"--project={config.project}",) if config.project else ()
+
+
+def _place(config: LaunchConfig) -> tuple[str, ...]:
+    return (f"--zone={config.zone}", *_project(config))
+
+
+def _create_vm(config: LaunchConfig, folder: Path) -> Commands:
     options = {
-        "project": config.project,
-        "zone": config.zone,
+        # A VM with a GPU cannot be moved to another host while it runs.
+        "maintenance-policy": "TERMINATE" if config.gpus else None,
+        "provisioning-model": "STANDARD",
+        "instance-termination-action": config.when_done.upper() if config.max_hours else None,
+        **_machine(config, folder),
+    }
+    return ((*_VMS, "create", str(config.name), *_place(config), *_flags(options)),)
+
+
+def _create_group(config: LaunchConfig, folder: Path) -> Commands:
+    """A template of the VM, and a group of one.
+
+    The group does not repair at first. The VM turns that on, once it runs: so one whose service
+    account may not change the group, and could not end it either, is not started for ever.
+    """
+    name = str(config.name)
+    options = {
+        "maintenance-policy": "TERMINATE",
+        "provisioning-model": "SPOT",
+        "instance-termination-action": "DELETE",  # The group has another one.
+        **_machine(config, folder),
+    }
+    group = {
+        "template": name,
+        "base-instance-name": name,
+        "size": 1,
+        "default-action-on-vm-failure": "do-nothing",
+    }
+    return (
+        (*_TEMPLATES, "create", name, *_project(config), *_flags(options)),
+        (*_GROUPS, "create", name, *_place(config), *_flags(group)),
+    )
+
+
+def _flags(options: Mapping[str, object]) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+
+
+def _machine(config: LaunchConfig, folder: Path) -> dict[str, object]:
+    """What a VM and a template are made with alike."""
+    image = GPU_IMAGE if config.gpus else CPU_IMAGE
+    limit = min((config.max_seconds or 0) + _OVERTIME, LONGEST)
+    return {
         "machine-type": config.machine_type or _machine_type(config),
         "accelerator": _accelerator(config),
-        # A VM with a GPU cannot be moved to another host while it runs.
-        "maintenance-policy": "TERMINATE" if config.gpus or config.spot else None,
-        "provisioning-model": "SPOT" if config.spot else "STANDARD",
-        "instance-termination-action": "STOP" if config.spot or config.max_hours else None,
-        "max-run-duration": f"{config.max_seconds}s" if config.max_hours else None,
+        # startup.sh ends what has run for its time; Google, what hangs.
+        "max-run-duration": f"{limit}s" if config.max_hours else None,
         "image-family": config.image_family or image.family,
         "image-project": config.image_project or image.project,
         "boot-disk-size": f"{config.disk_gb}GB",
@@ -88,8 +180,6 @@ def _create(config: LaunchConfig, folder: Path) -> tuple[str, ...]:
             f"startup-script={folder}/startup.sh,shutdown-script={folder}/shutdown.sh"
         ),
     }
-    given = (f"--{name}={value}" for name, value in options.items() if value is not None)
-    return ("gcloud", "compute", "instances", "create", str(config.name), *given)
 
 
 def _accelerator(config: LaunchConfig) -> str | None:

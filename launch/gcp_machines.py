@@ -17,6 +17,8 @@ GPU_IMAGE = Image("common-cu129-ubuntu-2404-nvidia-580", "deeplearning-platform-
 CPU_IMAGE = Image("ubuntu-2404-lts-amd64", "ubuntu-os-cloud")
 CPU_MACHINE = "n2-standard-8"
 
+LONGEST = 120 * 24 * 3600  # Seconds: the longest that a VM's time can be limited to.
+
 TYPES = {
     "T4": "nvidia-tesla-t4",
     "V100": "nvidia-tesla-v100",

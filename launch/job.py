@@ -12,6 +12,8 @@ from typing import Any
 
 import jinja2
 
+from launch.submitted import RECORD, Submitted, folder_of
+
 _SCRIPT = "submit.sh"
 
 
@@ -25,9 +27,8 @@ class Job:
         commands: What submits them, in this order.
         client: The program without which that cannot be done.
         install: How to get it.
-        watch: A shell's command that follows the job once it is submitted.
-        stop: One that ends it, with a checkpoint.
-        clean_up: One that removes what is left of it; never the run.
+        submitted: The commands for afterwards.
+        clean_up: A shell's command that removes what is left of the job; never the run.
         warning: What to know before it is submitted.
     """
 
@@ -36,8 +37,7 @@ class Job:
     commands: tuple[tuple[str, ...], ...]
     client: str
     install: str
-    watch: str
-    stop: str
+    submitted: Submitted
     clean_up: str
     warning: str | None = None
 
@@ -51,7 +51,20 @@ class Job:
 
     def advice(self) -> str:
         """Returns the commands for afterwards, a line each."""
-        return f"Watch:    {self.watch}\nStop:     {self.stop}\nClean up: {self.clean_up}"
+        which = self._which()
+        return (
+            f"Watch:    python -m launch.logs {which}\n"
+            f"How far:  python -m launch.status {which}\n"
+            f"Stop:     python -m launch.stop {which}\n"
+            f"Clean up: {self.clean_up}"
+        )
+
+    def _which(self) -> str:
+        """How the commands for afterwards find this job."""
+        name = self.submitted.name
+        if self.folder == folder_of(name):
+            return f"--name={name}"
+        return f"--job_dir={shlex.quote(str(self.folder))}"
 
     def write(self) -> None:
         """Writes the files, and the commands as one that can be started again."""
@@ -87,7 +100,11 @@ class Job:
 
     def _all(self) -> dict[str, str]:
         lines = "\n".join(map(_in_lines, self.commands))
-        return {**self.files, _SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n"}
+        return {
+            **self.files,
+            _SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
+            RECORD: self.submitted.to_json(),
+        }
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

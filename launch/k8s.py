@@ -7,6 +7,7 @@ from cli.command import PREEMPTED, FlagsError
 from launch import trainer_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render
+from launch.submitted import Submitted
 from launch.trainer_flags import TrainerFlags
 
 _MOUNT = "/animals"  # Where no path says: both are in buckets.
@@ -23,7 +24,6 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         trainer_flags.check_elsewhere(name, path)
     local = [path for path in paths.values() if path.startswith("/")]
     mount = _mount(config.mount, local)
-    namespace = f"--namespace={config.namespace}"
     values = {
         "name": config.name,
         "namespace": config.namespace,
@@ -35,6 +35,8 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "cpus": config.cpus_per_node,
         "claim": config.claim if local else None,
         "mount": mount,
+        "service_account": config.service_account,
+        "secret": config.secret,
         "preempted": PREEMPTED,
         "flags": [
             f"--num_gpus={config.gpus}",
@@ -46,14 +48,33 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         folder=folder,
         files={"jobset.yaml": render("k8s_jobset.yaml", values)},
         commands=(("kubectl", "apply", "--filename", f"{folder}/jobset.yaml"),),
-        watch=f"kubectl logs --follow --prefix --max-log-requests={config.num_nodes} "
-        f"{namespace} --selector=jobset.sigs.k8s.io/jobset-name={config.name}",
-        stop=f"kubectl patch jobset {config.name} {namespace} --type=merge "
-        """--patch='{"spec": {"suspend": true}}'""",
-        clean_up=f"kubectl delete jobset {config.name} {namespace}",
+        submitted=_submitted(config),
+        clean_up=f"kubectl delete jobset {config.name} --namespace={config.namespace}",
         client="kubectl",
         install="Install kubectl (https://kubernetes.io/docs/tasks/tools).",
     )
+
+
+def _submitted(config: LaunchConfig) -> Submitted:
+    name, namespace = str(config.name), f"--namespace={config.namespace}"
+    pods = f"--selector=jobset.sigs.k8s.io/jobset-name={name}"
+    return Submitted(
+        name=name,
+        backend=config.backend,
+        logs=(
+            ("kubectl", "logs", "--follow", "--prefix", f"--max-log-requests={config.num_nodes}",
+             "--tail=1000", namespace, pods),
+        ),
+        status=(
+            ("kubectl", "get", "jobset", name, namespace),
+            ("kubectl", "get", "pods", "--output=wide", namespace, pods),
+        ),
+        # The pods are told, and write a checkpoint; the JobSet stays, and can go on.
+        stop=(
+            ("kubectl", "patch", "jobset", name, namespace, "--type=merge",
+             """--patch={"spec": {"suspend": true}}"""),
+        ),
+    )  # fmt: skip
 
 
 def _host(name: str, pod: int) -> str:

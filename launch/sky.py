@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from buckets import urls
 from cli.command import PREEMPTED, FlagsError
 from launch import source, trainer_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render
+from launch.submitted import Submitted
 from launch.trainer_flags import TrainerFlags
 
-_DATA, _RUN = "/animals/data", "/animals/run"  # On the machines.
+_DATA = "/animals/data"  # On the machines, where a folder of this one is uploaded.
 
 
 def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
@@ -18,12 +20,14 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         FlagsError: if the run is in no bucket, or the data are nowhere.
     """
     workdir = trainer.config.workdir.rstrip("/")
-    if "://" not in workdir:
+    if not urls.is_remote(workdir):
         raise FlagsError(
             "A machine that is taken away leaves its run in a bucket: --workdir must be one, such "
             f"as gs://BUCKET/{workdir.lstrip('~/')}. Received: {workdir}."
         )
     trainer.check_weights()
+    uploaded = _uploaded(trainer.config.data_dir)
+    data_dir = _DATA if uploaded else trainer.config.data_dir.rstrip("/")
     values = {
         "name": config.name,
         "repository": str(source.ROOT),
@@ -33,16 +37,14 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "spot": config.spot,
         "disk_gb": config.disk_gb,
         "preempted": PREEMPTED,
-        "data": _data_source(trainer.config.data_dir.rstrip("/")),
-        "run": workdir,
         "data_dir": _DATA,
-        "workdir": _RUN,
-        "extras": "[gpu]" if config.gpus else "",
+        "uploaded": uploaded,
+        "extras": trainer.extras(config.gpus),
         "max_seconds": config.max_seconds,
         "flags": [
             f"--num_gpus={config.gpus}",
-            f"--data_dir={_DATA}",
-            f"--workdir={_RUN}",
+            f"--data_dir={data_dir}",
+            f"--workdir={workdir}",
             *trainer.elsewhere(),
         ],
     }
@@ -55,17 +57,22 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         ),
         client="sky",
         install='Install SkyPilot: pip install "skypilot[gcp]".',
-        watch=f"sky jobs logs --name={config.name}",
-        stop=f"sky jobs cancel --name={config.name}",
+        submitted=Submitted(
+            name=str(config.name),
+            backend=config.backend,
+            logs=(("sky", "jobs", "logs", f"--name={config.name}"),),
+            status=(("sky", "jobs", "queue"),),  # Of all jobs: it takes no name.
+            stop=(("sky", "jobs", "cancel", "--yes", f"--name={config.name}"),),
+        ),
         # The job's machines go with it. What stays is the one that looks after jobs.
         clean_up="sky down sky-jobs-controller-HASH  # `sky status` shows its whole name",
     )  # fmt: skip
 
 
-def _data_source(data_dir: str) -> str:
-    """A bucket as it is; a folder of this machine with its whole path, for SkyPilot to upload."""
-    if "://" in data_dir:
-        return data_dir
+def _uploaded(data_dir: str) -> str | None:
+    """A folder of this machine with its whole path, for SkyPilot to upload; None of a bucket."""
+    if urls.is_remote(data_dir):
+        return None
     folder = Path(trainer_flags.here("data_dir", data_dir)).absolute()
     if not folder.is_dir():
         raise FlagsError(

@@ -3,11 +3,13 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cli.command import PREEMPTED
 from launch import build_flags
 from launch.config import LaunchConfig
 from launch.job import Job, render
+from launch.submitted import Submitted
 from launch.trainer_flags import TrainerFlags
 
 _NOTICE_SECONDS = 120  # Before the time limit: a step, a checkpoint, and twice the grace.
@@ -65,16 +67,21 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
     )
 
 
-def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, str]:
+def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, Any]:
     """The fields that both jobs have in common."""
+    mine = ("--me", f"--name={config.name}")
     return {
         "client": "sbatch",
         "install": "Start this on a node of the cluster that submits jobs.",
-        "watch": f"squeue --me --name={config.name}; "
-                 f"tail -F {shlex.quote(str(folder))}/{config.name}-*.log",
-        "stop": f"scancel --me --name={config.name}",
+        "submitted": Submitted(
+            name=str(config.name),
+            backend=config.backend,
+            logs=(("tail", "-n", "1000", "-F", f"{folder}/{config.name}-*.log"),),
+            status=(("squeue", *mine, "--states=all"),),
+            stop=(("scancel", *mine),),
+        ),
         "clean_up": f"rm -r {shlex.quote(str(folder))}",
-    }  # fmt: skip
+    }
 
 
 def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from buckets import urls
+from buckets.clients import CLIENTS
 from cli import paths
 from cli.command import FlagsError
 from cli.flags import options_of
@@ -19,6 +20,7 @@ _SCHEMES: Mapping[str, tuple[str, ...]] = {
     if option.schemes is not None
 }
 _NO_PATHS = ("imagenet", "none")  # Of --weights.
+_BY_BACKEND = ("data_dir", "workdir")  # Each backend has its own way to them.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,11 +71,20 @@ class TrainerFlags:
         Raises:
             FlagsError: if one is a path that means something on this machine alone.
         """
-        for name in ("weights", "cache_dir", "init_from"):
-            path = self._paths().get(name)
-            if path is not None:
+        for name, path in self._paths().items():
+            if name not in _BY_BACKEND:
                 check_elsewhere(name, path)
         return self.others
+
+    def extras(self, gpus: int) -> str:
+        """Returns the extras that a machine installs, such as `[gpu,gcs]`; empty for none.
+
+        Args:
+            gpus: Of the machine.
+        """
+        schemes = sorted({urls.scheme_of(path) or "" for path in self._paths().values()} - {""})
+        names = [*(["gpu"] if gpus else []), *(CLIENTS[scheme].extra for scheme in schemes)]
+        return f"[{','.join(names)}]" if names else ""
 
     def _paths(self) -> dict[str, str]:
         """The flags that hold a path, {name: path}."""
@@ -127,7 +138,20 @@ def parse(arguments: Sequence[str]) -> TrainerFlags:
         named(config.backbone).check_count(config.freeze_layers)
     except ValueError as error:
         raise read.refusal(error) from error
-    return TrainerFlags(config=config, others=tuple(read.given(without=("data_dir", "workdir"))))
+    for name in _SCHEMES:
+        _check_scheme(name, getattr(config, name))
+    return TrainerFlags(config=config, others=tuple(read.given(without=_BY_BACKEND)))
+
+
+def _check_scheme(name: str, path: str | None) -> None:
+    """Refuses a scheme that the trainer does not read, or that no other machine sees."""
+    scheme = urls.scheme_of(path or "")
+    if scheme == "memory":
+        raise FlagsError(
+            f"What is in memory no other machine sees. Received: --{name}={path}. Name a bucket."
+        )
+    if scheme:
+        here(name, str(path))
 
 
 def check_replicas(config: TrainConfig, *, num_nodes: int, gpus: int) -> None:

@@ -102,6 +102,7 @@ def test_package_is_the_one_of_this_repository(package: str) -> None:
         "data_prep.inspection",  # So does each of the verifier's.
         "data_prep.verify",
         "launch.run",
+        "launch.logs",
         "trainer.distribute.cluster",
         "trainer.config",
         "trainer.model.backbone",

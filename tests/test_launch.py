@@ -128,11 +128,17 @@ def test_wrong_trainer_flag_costs_nothing(flags: tuple[str, ...], says: str) -> 
         (("--backend=gcp", "--", "--data_dir=~/d", "--workdir=~/w"), 2, "such as gs://BUCKET/d."),
         (("--backend=sky", "--", *BUCKET, "--cache_dir=c"), 2, "--cache_dir as they see it"),
         (("--backend=gcp", "--", *BUCKET, "--cache_dir=~/c"), 2, "--cache_dir as they see it"),
-        (("--backend=slurm", "--", "--data_dir=s3://b/d", "--workdir=w"), 2,
+        (("--backend=slurm", "--", "--data_dir=hdfs://b/d", "--workdir=w"), 2,
          "would refuse --data_dir"),
-        (("--backend=k8s", "--image=i", "--", "--data_dir=az://d", "--workdir=/a/w"), 2,
-         "would refuse --data_dir"),
-        (("--backend=gcp", "--", *BUCKET, "--weights=s3://b/w.h5"), 2, "would refuse --weights"),
+        (("--backend=k8s", "--image=i", "--", "--data_dir=az:///d", "--workdir=/a/w"), 2,
+         "would refuse --data_dir, which names no bucket"),
+        (("--backend=gcp", "--", *BUCKET, "--weights=hdfs://b/w.h5"), 2, "would refuse --weights"),
+        (("--backend=gcp", "--", "--data_dir=s3://b/d", "--workdir=gs://b/w"), 2,
+         "such as gs://BUCKET/b/d. Received: s3://b/d."),
+        (("--backend=sky", "--", "--data_dir=memory://b/d", "--workdir=gs://b/w"), 2,
+         "in memory no other machine sees"),
+        (("--backend=k8s", "--image=i", "--when_done=stop", "--", *BUCKET), 2,
+         "when_done is an option of gcp"),
         ((), 2, "--backend must be given"),
         (("--backend=slurm", "--build_tasks=2", "--", "--num_tasks=3"), 2, "--num_tasks=3"),
         (("--backend=slurm", "--time_limit=banana", "--", *BUCKET), 2, "as Slurm has it"),
@@ -162,9 +168,12 @@ BUILD = ("--data_dir=d", "--coco_dir=c")
     ("flags", "says"),
     [
         (("--clases=cat,dog",), "The build has no flag --clases. Did you mean --classes?"),
-        (("--data_dir=gs://b/d",), "refuse --data_dir, which must be a path of this machine."),
-        (("--coco_dir=s3://b/c",), "The build would refuse --coco_dir, which must be a path"),
-        (("--coco_dir=", "--annotations=a.json,gs://b/c.json", "--images_dir=i"), "Received: gs:"),
+        (("--data_dir=hdfs://b/d",), "refuse --data_dir, which must be a path of this machine"),
+        (("--coco_dir=hdfs://b/c",), "The build would refuse --coco_dir, which must be a path"),
+        (
+            ("--coco_dir=", "--annotations=a.json,hdfs://b/c.json", "--images_dir=i"),
+            "Received: hdfs:",
+        ),
         (("--val_fraction=2",), "val_fraction must be between 0 and 1"),
         (("--num_shards=few",), "--num_shards=few"),
         (("--folder_dir=f",), "A dataset has one source"),
@@ -298,31 +307,27 @@ def test_folder_that_skypilot_uploads_may_be_below_home(
 
 
 @pytest.mark.parametrize(
-    ("backend", "watch", "stop", "clean_up"),
+    ("backend", "options", "clean_up"),
     [
-        ("gcp", "gcloud compute instances tail-serial-port-output animals-first --zone=z",
-         "gcloud compute instances stop animals-first --zone=z --project=p",
+        ("gcp", {"when_done": "stop", "zone": "z"},
          "gcloud compute instances delete animals-first --zone=z"),
-        ("sky", "sky jobs logs --name=animals-first", "sky jobs cancel --name=animals-first",
-         "sky down"),
-        ("slurm", "squeue --me --name=animals-first; tail -F /j/animals-first-*.log",
-         "scancel --me --name=animals-first", "rm -r /j"),
-        ("k8s", "jobset-name=animals-first", "kubectl patch jobset animals-first",
-         "kubectl delete jobset animals-first"),
+        ("gcp", {"when_done": "stop", "spot": True}, "delete animals-first-XXXX --zone"),
+        ("gcp", {}, "gcloud storage rm --recursive gs://b/runs/first.launch"),
+        ("sky", {}, "sky down"),
+        ("slurm", {}, "rm -r /j"),
+        ("k8s", {}, "kubectl delete jobset animals-first"),
     ],
 )  # fmt: skip
-def test_commands_for_afterwards_are_shown(
-    backend: str, watch: str, stop: str, clean_up: str
-) -> None:
-    options = {"zone": "z", "project": "p"} if backend == "gcp" else {}
-    job = planned(backend, write_to="/j", **options)
-    lines = job.describe().splitlines()[-3:]
-    for line, title, command in zip(
-        lines, ("Watch:", "Stop:", "Clean up:"), (watch, stop, clean_up), strict=True
-    ):
+def test_commands_for_afterwards_are_shown(backend: str, options: dict, clean_up: str) -> None:
+    lines = planned(backend, write_to="/j", **options).describe().splitlines()[-4:]
+    titles = ("Watch:", "How far:", "Stop:", "Clean up:")
+    commands = (*(f"python -m launch.{verb} --job_dir=/j" for verb in ("logs", "status", "stop")),
+                clean_up)  # fmt: skip
+    for line, title, command in zip(lines, titles, commands, strict=True):
         assert line.startswith(title)
         assert command in line
         subprocess.run(["bash", "-n", "-c", line.partition(":")[2]], check=True)
+    assert "python -m launch.logs --name=animals-first\n" in planned(backend).advice()
 
 
 def clone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -359,9 +364,12 @@ def test_uncommitted_files_are_named_before_a_commit_is_sent(
         ({"gpus": 8, "accelerator": "A100", "spot": True, "project": "p", "zone": "z",
           "service_account": "s@p", "disk_gb": 7},
          {"--machine-type=a2-highgpu-8g", "--accelerator=type=nvidia-tesla-a100,count=8",
-          "--provisioning-model=SPOT", "--instance-termination-action=STOP", "--project=p",
-          "--zone=z", "--service-account=s@p", "--boot-disk-size=7GB"}),
-        ({"max_hours": 1.5}, {"--max-run-duration=5400s", "--instance-termination-action=STOP"}),
+          "--provisioning-model=SPOT", "--instance-termination-action=DELETE", "--project=p",
+          "--service-account=s@p", "--boot-disk-size=7GB"}),
+        # The VM ends itself before; this is for one that hangs.
+        ({"max_hours": 1.5}, {"--max-run-duration=6000s", "--instance-termination-action=DELETE"}),
+        ({"max_hours": 2880, "when_done": "stop"},
+         {"--max-run-duration=10368000s", "--instance-termination-action=STOP"}),
         ({"gpus": 0}, {"--machine-type=n2-standard-8", "--image-family=ubuntu-2404-lts-amd64"}),
         ({"accelerator": "nvidia-b200", "gpus": 8, "machine_type": "a4-highgpu-8g"},
          {"--machine-type=a4-highgpu-8g", "--accelerator=type=nvidia-b200,count=8"}),
@@ -369,7 +377,8 @@ def test_uncommitted_files_are_named_before_a_commit_is_sent(
 )  # fmt: skip
 def test_gcp_creates_the_vm_that_was_asked_for(options: dict, expected: set[str]) -> None:
     job = planned("gcp", **options)
-    create = command_of(job, "gcloud", "compute", "instances", "create")
+    kind = "instance-templates" if options.get("spot") else "instances"
+    create = command_of(job, "gcloud", "compute", kind, "create")
     assert create[4] == "animals-first"
     assert expected <= set(create)
     if not options.get("gpus", 1):
@@ -381,6 +390,41 @@ def test_gcp_creates_the_vm_that_was_asked_for(options: dict, expected: set[str]
         f"--metadata-from-file=startup-script={job.folder}/startup.sh,"
         f"shutdown-script={job.folder}/shutdown.sh"
     ]
+
+
+def test_spot_vm_is_the_one_member_of_a_group_of_its_template() -> None:
+    job = planned("gcp", spot=True, zone="z", project="p")
+    *_, template, group = job.commands
+    assert not any(word.startswith("--zone") for word in template)  # It has none.
+    assert group == (
+        "gcloud", "compute", "instance-groups", "managed", "create", "animals-first", "--zone=z",
+        "--project=p", "--template=animals-first", "--base-instance-name=animals-first",
+        "--size=1", "--default-action-on-vm-failure=do-nothing",
+    )  # fmt: skip
+    assert "GROUP='animals-first' " in job.files["startup.sh"]
+    assert "GROUP='' " in planned("gcp").files["startup.sh"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "gpus", "extras"),
+    [
+        (BUCKET, 1, "[gpu,gcs]"),
+        (("--data_dir=s3://b/d", "--workdir=gs://b/w", "--weights=az://b/w.h5"), 0,
+         "[azure,gcs,s3]"),
+        (("--data_dir=tests", "--workdir=S3://b/w"), 0, "[s3]"),
+    ],
+)  # fmt: skip
+def test_machine_installs_the_clients_of_its_buckets(
+    flags: tuple[str, ...], gpus: int, extras: str
+) -> None:
+    task = yaml.safe_load(planned("sky", *flags, gpus=gpus).files["task.yaml"])
+    assert f'".{extras}"' in task["setup"]
+
+
+def test_slurm_passes_buckets_on() -> None:
+    script = planned("slurm", "--data_dir=s3://b/d", "--workdir=gs://b/w").files["train.sbatch"]
+    assert "'--data_dir=s3://b/d'" in script
+    assert "'--workdir=gs://b/w'" in script
 
 
 @pytest.mark.parametrize("name", ["raw", *BACKENDS, "array"])
@@ -397,7 +441,7 @@ def test_scripts_are_clean_to_shellcheck(name: str, tmp_path: Path) -> None:
         backend = "slurm" if name == "array" else name
         job = planned(backend, *flags, write_to=str(tmp_path), **options)
         job.write()
-        scripts = [p for p in tmp_path.iterdir() if p.suffix != ".yaml"]
+        scripts = [p for p in tmp_path.iterdir() if p.suffix not in (".yaml", ".json")]
     checked = subprocess.run(
         [Path(sys.executable).with_name("shellcheck"), "--shell=bash", *scripts],
         capture_output=True, text=True, check=False,
@@ -450,8 +494,9 @@ def test_sky_task_is_one_to_skypilot(number: int, sky_tasks: list[dict]) -> None
     assert task["gpus"] == ({options.get("accelerator", "L4"): gpus} if gpus else None)
     assert task["recovery"]["recover_on_exit_codes"] == [42]
     data, workdir = (flag.partition("=")[2] for flag in flags[:2])
-    assert task["files"] == {"/animals/data": data}
-    assert task["storage"] == {"/animals/run": [workdir, "MOUNT"]}
+    # The trainer reads and writes buckets itself; a folder of this machine goes with the job.
+    uploaded = {} if data.startswith("gs://") else {"/animals/data": data}
+    assert (task["files"] or {}, task["storage"]) == (uploaded, {})
     words = subprocess.run(
         ["bash", "-c", task["run"].replace("exec ", "printf '%s\\n' ", 1)],
         capture_output=True, text=True, check=True,
@@ -461,14 +506,16 @@ def test_sky_task_is_one_to_skypilot(number: int, sky_tasks: list[dict]) -> None
         words = words[3:]
     # SkyPilot would start again what ended at its time.
     assert task["recovery"]["max_restarts_on_errors"] == (0 if "max_hours" in options else 3)
-    assert words[1:6] == ["-m", "trainer.main", f"--num_gpus={gpus}", "--data_dir=/animals/data",
-                          "--workdir=/animals/run"]  # fmt: skip
+    data = "/animals/data" if uploaded else data
+    assert words[1:6] == ["-m", "trainer.main", f"--num_gpus={gpus}", f"--data_dir={data}",
+                          f"--workdir={workdir}"]  # fmt: skip
     assert words[6:] == list(flags[2:])
     assert "--constraint docker/constraints.txt" in task["setup"]
 
 
 JOBSETS = [
     ({}, BUCKET),
+    ({"service_account": "trainer", "secret": "keys"}, BUCKET),
     ({"num_nodes": 4, "gpus": 8, "image": "r.example/animals:1", "namespace": "lab",
       "claim": "pvc"}, ("--data_dir=/animals/data", "--workdir=/animals/runs/first", TRICKY)),
     ({"num_nodes": 2, "gpus": 0, "max_hours": 1.5},
@@ -530,6 +577,9 @@ def test_pods_of_a_jobset_find_each_other(options: dict, flags: tuple[str, ...])
         hosts = [f"{name}-{replicated['name']}-0-{i}.{name}" for i in range(nodes)]
         assert [a.rpartition(":")[0] for a in cluster.addresses] == hosts
         assert cluster.rank == index
+    assert job["template"]["spec"].get("serviceAccountName") == options.get("service_account")
+    secrets = [entry["secretRef"]["name"] for entry in container.get("envFrom", [])]
+    assert secrets == ([options["secret"]] if "secret" in options else [])
     assert jobset["spec"]["network"]["subdomain"] == name
     gpus = options.get("gpus", 1)
     limits = container["resources"].get("limits")

@@ -1,7 +1,8 @@
 """A VM of Google's cloud on this machine: real scripts, stand-ins for the cloud's commands.
 
-`tests/support/stand_ins` holds those of gcloud, poweroff and the VM's Python; the metadata server
-is that of `test_preemption`. The project is installed from its commit, and trains.
+`tests/support/stand_ins` holds those of gcloud, poweroff and the VM's Python, to which buckets are
+folders; the metadata server is that of `test_preemption`. The project is installed from its commit,
+and trains.
 """
 
 import os
@@ -30,12 +31,14 @@ class Cloud:
         self.disk = root / "disk"  # What a VM keeps when it is stopped.
         self.bucket = root / "bucket"
 
-    def launch(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        return miniature.python(
-            "launch.run", "--backend=gcp", "--gpus=0", "--spot", "--sync_seconds=1",
-            f"--write_to={self.root}/job", "--", "--data_dir=gs://bucket/data",
-            "--workdir=gs://bucket/runs/first", *flags, **self.variables(),
+    def launch(self, *flags: str, options: tuple[str, ...] = ("--spot",)) -> str:
+        done = miniature.python(
+            "launch.run", "--backend=gcp", "--gpus=0", f"--write_to={self.root}/job", *options,
+            "--", "--data_dir=gs://bucket/data", "--workdir=gs://bucket/runs/first", *flags,
+            **self.variables(),
         )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def variables(self) -> dict[str, str]:
         return {
@@ -43,6 +46,16 @@ class Cloud:
             "CLOUD": str(self.root),
             "REAL_PYTHON": sys.executable,
         }
+
+    def install(self, trainer: str) -> None:
+        """Installs a line of bash in the trainer's place."""
+        script = (self.root / "vm/startup-script").read_text()
+        commit = script.partition("COMMIT='")[2].partition("'")[0]
+        python = self.disk / commit / "bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/usr/bin/env bash\n{trainer}\n")
+        python.chmod(0o755)
+        (self.disk / commit / "installed").touch()
 
     def boot(self, metadata_host: str) -> subprocess.Popen[str]:
         """Runs the startup script, as a VM does; PYTHONPATH has the miniature, not the project."""
@@ -71,7 +84,7 @@ class Cloud:
     def trainer(self) -> int:
         """The process that trains in the VM now."""
         found = subprocess.run(
-            ["pgrep", "--full", f"trainer.main --data_dir={self.disk}"],
+            ["pgrep", "--full", f"trainer.main --data_dir={self.bucket}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         return int(found.stdout)
@@ -84,7 +97,23 @@ def wait_until(condition: Callable[[], object], cloud: Cloud, seconds: float = 1
         time.sleep(0.05)
 
 
-def test_vm_is_taken_away_goes_on_and_powers_itself_off(
+GROUPS = "gcloud compute instance-groups managed"
+LEAVES_GROUP = [
+    f"{GROUPS} abandon-instances animals-first --instances=animals-first-x1y2 --zone=us-central1-a",
+    f"{GROUPS} wait-until animals-first --stable --timeout=300 --zone=us-central1-a",
+    f"{GROUPS} delete animals-first --zone=us-central1-a --quiet",
+    "gcloud compute instance-templates delete animals-first --quiet",
+]
+DELETES_ITSELF = "gcloud compute instances delete animals-first-x1y2 --zone=us-central1-a --quiet"
+
+
+def ending(calls: list[str]) -> list[str]:
+    """What a VM does at its end, the copies of its log aside."""
+    last = max(i for i, call in enumerate(calls) if "default-action-on-vm-failure" in call)
+    return [call for call in calls[last + 1 :] if " storage " not in call]
+
+
+def test_vm_is_taken_away_is_created_again_and_deletes_itself(
     server: MetadataServer,  # noqa: F811
     dataset: Path,
     long_run: Path,
@@ -94,45 +123,40 @@ def test_vm_is_taken_away_goes_on_and_powers_itself_off(
     cloud = Cloud(tmp_path)
     cloud.bucket.mkdir()
     (cloud.bucket / "data").symlink_to(dataset)
-    done = cloud.launch(*long_recipe)
-    assert done.returncode == 0, done.stderr
+    said = cloud.launch(*long_recipe)
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True,
         cwd=miniature.REPOSITORY,
     ).stdout.strip()  # fmt: skip
-    copied, created = cloud.calls()
-    assert "Stop:     gcloud compute instances stop animals-first" in done.stdout
+    copied, template, group = cloud.calls()
+    assert f"Stop:     python -m launch.stop --job_dir={tmp_path}/job" in said
     source = f"gs://bucket/runs/first.launch/source-{commit[:12]}.tar.gz"
     assert copied == f"gcloud storage cp {tmp_path}/job/source-{commit[:12]}.tar.gz {source}"
-    assert created.startswith("gcloud compute instances create animals-first --zone=")
+    assert template.startswith("gcloud compute instance-templates create animals-first --")
+    assert group.startswith(f"{GROUPS} create animals-first --zone=us-central1-a")
 
     # Google's notice, and soon after it the end of the machine, while it trains.
     kept = cloud.bucket / "runs/first/checkpoints"
     vm = cloud.boot(server.host)
-    wait_until(lambda: list(cloud.disk.glob("run/checkpoints/*.npz")), cloud)
+    wait_until(lambda: list(kept.glob("*.npz")), cloud)
     server.preempted.set()
     cloud.shut_down()
     assert vm.wait(30) == 42, cloud.log()
-    assert cloud.calls()[-1] == "poweroff"
-    assert sorted(p.name for p in kept.iterdir()) == sorted(
-        p.name for p in (cloud.disk / "run/checkpoints").iterdir()
-    )
+    assert ending(cloud.calls()) == ["poweroff"]
     stopped_at = max(kept.iterdir()).name
 
-    # Another VM has nothing of the run. Its trainer is told to stop, and is started again.
+    # Another VM has only the log of the first. Its trainer is told to stop, and is started again.
     server.preempted.clear()
-    for path in sorted((cloud.disk / "run").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    (cloud.disk / "startup.log").unlink()
     vm = cloud.boot(server.host)
-    wait_until(lambda: max(cloud.disk.glob("run/checkpoints/*.npz"), default=Path()).name
-               > stopped_at, cloud)  # fmt: skip
+    wait_until(lambda: max(kept.glob("*.npz")).name > stopped_at, cloud)
     os.kill(cloud.trainer(), signal.SIGTERM)
     assert vm.wait(60) == 0, cloud.log()
     log = cloud.log()
     assert f"Resumed at step {int(stopped_at[5:13])}" in log
     assert log.count("The trainer ended with exit code 42") == 2
     assert log.count("Installing the project at") == 1
-    assert cloud.calls()[-1] == "poweroff"
+    assert ending(cloud.calls()) == [*LEAVES_GROUP, DELETES_ITSELF]
     for one, other in zip(
         weights_of(long_run), weights_of(cloud.bucket / "runs/first"), strict=True
     ):
@@ -140,40 +164,68 @@ def test_vm_is_taken_away_goes_on_and_powers_itself_off(
     assert figures_of(cloud.bucket / "runs/first") == figures_of(long_run)
     assert (cloud.bucket / "runs/first.launch/startup.log").read_text() in log
 
-    # The trainer refuses the same run with other settings: the VM fails, and ends all the same.
+    # The trainer refuses the same run with other settings: the VM fails, and ends for good.
     history = (cloud.bucket / "runs/first/history.csv").read_bytes()
-    assert cloud.launch(*long_recipe, "--seed=1").returncode == 0
+    cloud.launch(*long_recipe, "--seed=1")
     assert cloud.boot(server.host).wait(60) == 1
     assert "The workdir holds another run" in cloud.log()
-    assert cloud.calls()[-1] == "poweroff"
+    assert ending(cloud.calls()) == [*LEAVES_GROUP, DELETES_ITSELF]
     assert (cloud.bucket / "runs/first/history.csv").read_bytes() == history
 
 
+FAILS, DONE, STOPPABLE = "exit 1", "exit 0", "trap 'exit 42' TERM; while true; do sleep 0.1; done"
+
+
 @pytest.mark.parametrize(
-    ("gpus", "data", "says"),
+    ("options", "trainer", "code", "ends", "says"),
     [
-        (1, "none", "Of 1 GPUs 0 are visible"),
-        (0, "none", "none"),
+        # What has failed is not created again.
+        (("--spot",), FAILS, 1, [*LEAVES_GROUP, DELETES_ITSELF], "Done with exit code 1"),
+        (("--spot", "--when_done=stop"), DONE, 0, [*LEAVES_GROUP, "poweroff"], "Powering off"),
+        ((), DONE, 0, [DELETES_ITSELF], "Deleting the VM"),
+        (("--when_done=stop",), DONE, 0, ["poweroff"], "Done with exit code 0"),
+        (("--spot", "--max_hours=1"), STOPPABLE, 42, [*LEAVES_GROUP, DELETES_ITSELF],
+         "The job has run for 1 s"),
+        # A service account without rights: the group has never begun to repair.
+        (("--spot", "without_rights"), DONE, 0, [LEAVES_GROUP[0], "poweroff"],
+         "The VM could not leave the group animals-first"),
+        (("without_rights",), DONE, 0, [DELETES_ITSELF, "poweroff"], "could not be deleted"),
+        # Somebody stops the VM, or its host is to be mended: it may be started again.
+        ((), STOPPABLE, 42, ["poweroff"], "taken away or stopped"),
     ],
-)
-def test_vm_that_cannot_train_powers_itself_off(
-    gpus: int, data: str, says: str, tmp_path: Path
-) -> None:
+)  # fmt: skip
+def test_vm_ends_as_it_should(
+    options: tuple[str, ...], trainer: str, code: int, ends: list[str], says: str,
+    server: MetadataServer, tmp_path: Path,  # noqa: F811
+) -> None:  # fmt: skip
     cloud = Cloud(tmp_path)
-    done = miniature.python(
-        "launch.run", "--backend=gcp", f"--gpus={gpus}", f"--write_to={tmp_path}/job", "--",
-        f"--data_dir=gs://bucket/{data}", "--workdir=gs://bucket/run", **cloud.variables(),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    [script] = [line for line in (tmp_path / "vm/startup-script").read_text().splitlines()
-                if line.startswith("COMMIT=")]  # fmt: skip
-    installed = cloud.disk / script.split("'")[1] / "installed"  # Nothing else is wrong with it.
-    installed.parent.mkdir(parents=True)
-    installed.touch()
-    assert cloud.boot("127.0.0.1:9").wait(30) != 0
+    cloud.launch(options=tuple(option for option in options if option != "without_rights"))
+    if "without_rights" in options:
+        (tmp_path / "without_rights").touch()
+    script = tmp_path / "vm/startup-script"
+    script.write_text(script.read_text().replace("MAX_SECONDS='3600'", "MAX_SECONDS='1'"))
+    cloud.install(trainer)
+    vm = cloud.boot(server.host)
+    if trainer == STOPPABLE and "--max_hours=1" not in options:
+        wait_until(lambda: (cloud.disk / "startup.pid").exists(), cloud)
+        cloud.shut_down()
+    assert vm.wait(30) == code, cloud.log()
+    after = [call for call in cloud.calls() if " create " not in call and " storage " not in call]
+    repairs = [call for call in after if call.endswith("--default-action-on-vm-failure=repair")]
+    assert after == [*repairs, *ends]
+    assert len(repairs) == ("--spot" in options)
     assert says in cloud.log()
-    assert cloud.calls()[-1] == "poweroff"
-    assert says in (cloud.root / "bucket/run.launch/startup.log").read_text()
+    assert says in (cloud.bucket / "runs/first.launch/startup.log").read_text()
+
+
+def test_vm_without_its_gpus_ends_with_a_line(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.launch(options=("--gpus=1",))
+    cloud.install(DONE)
+    assert cloud.boot("127.0.0.1:9").wait(30) != 0
+    says = "Of 1 GPUs 0 are visible"
+    assert says in cloud.log()
+    assert says in (cloud.bucket / "runs/first.launch/startup.log").read_text()
 
 
 def test_vm_waits_for_locks_of_apt() -> None:

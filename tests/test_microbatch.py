@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,16 @@ XLA = ("--jit_compile", "--nodeterministic")
 )
 def test_sizes_divide_the_parts_of_a_share(share: int, parts: int, expected: list[int]) -> None:
     assert microbatch.sizes(share, parts) == expected
+
+
+@pytest.mark.parametrize(("images", "fits"), [(668, True), (669, False)])
+def test_gpu_is_given_no_tensor_that_32_bits_cannot_count(
+    images: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = SimpleNamespace(output=np.empty([0, 224, 224, 64]))  # As of VGG16's first layer.
+    model = SimpleNamespace(layers=[largest], distribute_strategy=None)
+    monkeypatch.setattr(microbatch, "is_on_cpu", lambda strategy: False)
+    assert microbatch.may_fit(model, images) == fits
 
 
 def train(dataset: Path, workdir: Path, *flags: str) -> Path:

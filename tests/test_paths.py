@@ -65,6 +65,7 @@ PATH_FLAGS = {
     "trainer.evaluate": {"data_dir": True, "workdir": True},
     "trainer.predict": {"workdir": True, "plot": False, "save_dir": False},
     "launch.run": {"write_to": False, "python": False},
+    "launch.logs": {"job_dir": False},
 }  # fmt: skip
 TRY_EACH = """
 import importlib, json, sys

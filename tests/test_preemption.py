@@ -44,7 +44,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("ETag", "yes" if preempted else "no")
         self.end_headers()
-        self.wfile.write(b"TRUE" if preempted else b"FALSE")
+        if url.path.endswith("/name"):
+            self.wfile.write(b"animals-first-x1y2")
+        else:
+            self.wfile.write(b"TRUE" if preempted else b"FALSE")
 
     def log_message(self, *arguments: object) -> None:
         pass

@@ -2,7 +2,7 @@
 # {{ name }}, on a VM of Google's cloud.
 #
 # Runs when the VM stops, taken away or turned off: tells startup.sh, and waits until the trainer has
-# written its checkpoint and the run is in its bucket.
+# put its checkpoint into the bucket.
 set -uo pipefail
 
 ROOT="${ANIMALS_ROOT:-/var/lib/animals}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # {{ name }}, on a VM of Google's cloud.
 #
-# Runs as root at each start of the VM: trains, or goes on where the run was; keeps the run in a
-# bucket; powers the VM off when it is done or has failed.
+# Runs as root at each start of the VM: trains, or goes on where the run in the bucket was. When it
+# is done or has failed, the VM deletes itself or powers itself off.
 set -euo pipefail
 
 COMMIT='{{ commit }}' # Of the project, as source.
@@ -11,7 +11,10 @@ EXTRAS='{{ extras }}'
 GPUS='{{ gpus }}'
 DATA='{{ data }}'
 RUN='{{ run }}'
-SYNC_SECONDS='{{ sync_seconds }}'
+ZONE='{{ zone }}'
+GROUP='{{ group }}'         # Creates the VM again when it is taken away; empty: there is none.
+WHEN_DONE='{{ when_done }}' # delete or stop.
+MAX_SECONDS='{{ max_seconds }}'
 FLAGS=(
 #% for flag in flags
   '{{ flag | in_quotes }}'
@@ -21,36 +24,42 @@ FLAGS=(
 ROOT="${ANIMALS_ROOT:-/var/lib/animals}" # All that this script writes.
 PYTHON="$ROOT/$COMMIT/bin/python"
 export HOME="${HOME:-/root}" PATH="$PATH:/snap/bin" # What a VM's start may leave out.
+export XDG_CACHE_HOME="$ROOT/cache"                 # The copies of the data and the run.
 PREEMPTED=42 # Exit code: a checkpoint is written, start the same command again.
-trainer=     # Its process id, while it runs.
-stopping=    # Set once the VM is to stop.
+LOG_SECONDS=60
+trainer=  # Its process id, while it runs.
+stopping= # Why the trainer is to end: `vm`, which is being stopped, or `time`, which is over.
 
 say() { echo "$(date --utc +%FT%TZ) $*"; }
 
 main() {
-  mkdir -p "$ROOT/data" "$ROOT/run"
+  mkdir -p "$ROOT"
+  [[ -e $ROOT/startup.log ]] || get_log
   exec > >(tee -a "$ROOT/startup.log") 2>&1
   echo "$$" > "$ROOT/startup.pid" # shutdown.sh tells us here that the VM stops.
+  say "Started on $(metadata name)"
+  save_log_periodically &
+  if [[ -n $MAX_SECONDS ]]; then limit_time & fi
 
+  create_again
   install_project
-  local num_gpus=0
+  local num_gpus=0 code=$PREEMPTED
   if ((GPUS > 0)); then num_gpus=$(count_gpus); fi
-  say "Getting $DATA"
-  gcloud storage rsync --recursive "$DATA" "$ROOT/data"
-  "$PYTHON" -m data_prep.verify --data_dir="$ROOT/data" --quick
-  if is_begun; then
-    say "Going on with $RUN"
-    gcloud storage rsync --recursive "$RUN" "$ROOT/run"
-  fi
-  sync_periodically &
-
-  local code=$PREEMPTED
   while [[ $code == "$PREEMPTED" && -z $stopping ]] && ! is_taken_away; do
     train --num_gpus="$num_gpus" && code=0 || code=$?
     say "The trainer ended with exit code $code"
-    sync_run || say "The run could not be copied to $RUN"
   done
   return "$code"
+}
+
+# From now on the group replaces the VM. One without the rights to say so could not end the group
+# either, and would be replaced for ever.
+create_again() {
+  [[ -n $GROUP ]] || return 0
+  gcloud compute instance-groups managed update "$GROUP" --zone="$ZONE" \
+    --default-action-on-vm-failure=repair && return
+  say "The VM's service account may not change the group $GROUP: once taken away, the VM is not" \
+    "created again. Give it the role roles/compute.instanceAdmin.v1"
 }
 
 install_project() {
@@ -87,18 +96,9 @@ count_gpus() {
   echo "$visible"
 }
 
-# Whether the bucket holds a run already. Where that cannot be told, nothing is written over it.
-is_begun() {
-  local message
-  message=$(gcloud storage ls "$RUN/**" 2>&1 > /dev/null) && return 0
-  [[ $message == *"matched no objects"* ]] && return 1
-  say "$message"
-  exit 1
-}
-
 # Runs the trainer to its end, with the flags given and then those of the launch, which win.
 train() {
-  "$PYTHON" -m trainer.main --data_dir="$ROOT/data" --workdir="$ROOT/run" "$@" "${FLAGS[@]}" &
+  "$PYTHON" -m trainer.main --data_dir="$DATA" --workdir="$RUN" "$@" "${FLAGS[@]}" &
   trainer=$!
   [[ -z $stopping ]] || kill -TERM "$trainer" 2> /dev/null || true
   local code
@@ -109,49 +109,86 @@ train() {
   return "$code"
 }
 
-# Whether Google takes this spot VM away: the trainer has heard it too, and a new one would be lost.
-is_taken_away() {
+# What the VM knows of itself.
+metadata() {
   local host="${GCE_METADATA_HOST:-metadata.google.internal}"
-  [[ $(curl --silent --max-time 5 --header 'Metadata-Flavor: Google' \
-    "http://$host/computeMetadata/v1/instance/preempted") == TRUE ]]
+  curl --silent --max-time 5 --header 'Metadata-Flavor: Google' \
+    "http://$host/computeMetadata/v1/instance/$1"
 }
 
-# Files are renamed into their place whole, so that a copy is good at any time.
-sync_run() {
-  gcloud storage cp "$ROOT/startup.log" "$RUN.launch/startup.log" || return
-  gcloud storage rsync --recursive "$ROOT/run" "$RUN" || return
-  if [[ -d $ROOT/run/checkpoints ]]; then # The trainer deletes old ones; nothing else is deleted.
-    gcloud storage rsync --recursive --delete-unmatched-destination-objects \
-      "$ROOT/run/checkpoints" "$RUN/checkpoints"
-  fi
+# Whether Google takes this spot VM away: the trainer has heard it too, and a new one would be lost.
+is_taken_away() { [[ $(metadata preempted) == TRUE ]]; }
+
+# The log of the VM that was here before goes on. There may be none.
+get_log() { gcloud storage cp "$RUN.launch/startup.log" "$ROOT/startup.log" 2> /dev/null || true; }
+
+save_log() {
+  gcloud storage cp --no-user-output-enabled "$ROOT/startup.log" "$RUN.launch/startup.log"
 }
 
-sync_periodically() {
-  trap - EXIT INT
+save_log_periodically() {
+  trap - EXIT INT USR1
   trap 'kill "$!"; exit' TERM
-  while sleep "$SYNC_SECONDS" & wait "$!"; do
-    sync_run || say "The run could not be copied to $RUN; next try in $SYNC_SECONDS s"
+  while sleep "$LOG_SECONDS" & wait "$!"; do
+    save_log || say "The log could not be copied to $RUN.launch"
   done
+}
+
+limit_time() {
+  trap - EXIT INT USR1
+  trap 'kill "$!"; exit' TERM
+  sleep "$MAX_SECONDS" & wait "$!"
+  kill -USR1 "$$"
 }
 
 # The trainer writes a checkpoint within 20 s of SIGTERM; a spot VM has 30 s.
 stop() {
-  stopping=yes
-  say "The VM is to stop"
+  stopping=$1
   # It may have heard the notice itself, and be gone.
   [[ -z $trainer ]] || kill -TERM "$trainer" 2> /dev/null || true
 }
 
 finish() {
   local code=$?
-  trap '' TERM INT
+  trap '' TERM INT USR1
   jobs -p | xargs --no-run-if-empty kill 2> /dev/null || true
-  say "Done with exit code $code; powering off"
-  gcloud storage cp "$ROOT/startup.log" "$RUN.launch/startup.log" || true
-  rm -f "$ROOT/startup.pid"
+  if [[ $stopping == vm ]] || is_taken_away; then
+    say "The VM is taken away or stopped; powering off"
+    save_log || true
+    rm -f "$ROOT/startup.pid"
+    poweroff
+    return
+  fi
+  say "Done with exit code $code"
+  rm -f "$ROOT/startup.pid" # shutdown.sh has nothing to wait for.
+  # What failed for good is not to be created again either.
+  if leave_group && [[ $WHEN_DONE == delete ]]; then
+    say "Deleting the VM"
+    # Without its log in the bucket nobody would know what happened.
+    save_log && gcloud compute instances delete "$(metadata name)" --zone="$ZONE" --quiet && return
+    say "The VM could not be deleted, and its disk is paid for: does its service account have the" \
+      "role roles/compute.instanceAdmin.v1? Delete it by hand"
+  fi
+  say "Powering off"
+  save_log || true
   poweroff
 }
 
+# The VM is then one like any other, which nothing replaces; and nothing else is left behind.
+leave_group() {
+  [[ -n $GROUP ]] || return 0
+  local managed=(gcloud compute instance-groups managed)
+  if ! "${managed[@]}" abandon-instances "$GROUP" --instances="$(metadata name)" --zone="$ZONE" ||
+    ! "${managed[@]}" wait-until "$GROUP" --stable --timeout=300 --zone="$ZONE"; then
+    say "The VM could not leave the group $GROUP: end it with python -m launch.stop --name=$GROUP"
+    return 1
+  fi
+  { "${managed[@]}" delete "$GROUP" --zone="$ZONE" --quiet &&
+    gcloud compute instance-templates delete "$GROUP" --quiet; } ||
+    say "The group $GROUP is empty and costs nothing, but could not be removed"
+}
+
 trap finish EXIT
-trap stop TERM INT
+trap 'say "The VM is to stop"; stop vm' TERM INT
+trap 'say "The job has run for $MAX_SECONDS s"; stop time' USR1
 main

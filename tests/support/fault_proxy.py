@@ -1,7 +1,9 @@
 """A proxy between a client and a server of buckets, in a process of its own: slow, and faulty.
 
 `before(scheme, endpoint)` starts one. Requests are counted. Faults are planned: each says which
-requests it is for, what happens to them, and how many of them or which part.
+requests it is for, what happens to them, and how many of them or which part. A request is passed on
+once all of it is here, so that a slow upload does not keep the emulator's only thread: on a slow
+line, an upload takes the line's time and then the server's.
 """
 
 import asyncio

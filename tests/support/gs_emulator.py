@@ -55,8 +55,8 @@ def _heed_end(handle: Handler) -> Handler:
     def handler(request: Any, response: Any, storage: Any) -> None:
         asked = re.match(r"bytes=(\d+)-", request.get_header("range") or "")
         with contextlib.suppress(NotFound):
-            there = storage.get_file(request.params["bucket_name"], request.params["object_id"])
-            if asked and int(asked[1]) >= len(there):
+            there = storage.get_file_obj(request.params["bucket_name"], request.params["object_id"])
+            if asked and int(asked[1]) >= int(there["size"]):
                 response.status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
                 return
         handle(request, response, storage)

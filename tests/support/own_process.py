@@ -22,6 +22,7 @@ def started(module: str, *arguments: str) -> Iterator[Any]:
     server = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY, text=True,
+        start_new_session=True,  # Ctrl-C ends the tests first.
     )  # fmt: skip
     assert server.stdin is not None
     assert server.stdout is not None

@@ -3,11 +3,17 @@
 import itertools
 import math
 
+import keras
 import tensorflow as tf
 
 from trainer.model.state import nbytes, variables
 from trainer.numerics.reproducible_model import ReproducibleModel
 from trainer.numerics.winograd import WinogradConv2D
+
+
+def largest_output(model: keras.Model) -> int:
+    """How many numbers the largest output of any layer has for one image."""
+    return max(math.prod(layer.output.shape[1:]) for layer in model.layers)
 
 
 def step_bytes(model: ReproducibleModel, rows: int) -> int:
