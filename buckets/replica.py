@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,18 @@ class Replica:
             entry = after
         return path
 
-    def put(self, name: str, *, compared: bool = False, snapshot: bool = True) -> None:
+    def put(
+        self,
+        name: str,
+        *,
+        compared: bool = False,
+        in_haste: Callable[[], bool] = lambda: False,
+        snapshot: bool = True,
+    ) -> None:
         """Makes an object of a file.
 
         Args:
-            compared: Whether it is read back, and put again if it is not the file.
+            compared, in_haste: As `Store.upload` takes them.
             snapshot: Whether somebody may write to the file meanwhile.
 
         Raises:
@@ -93,7 +100,7 @@ class Replica:
         path = self._root / name
         mark = _mark(path)
         with _snapshot(path) if snapshot else contextlib.nullcontext(path) as source:
-            entry = self._store.upload(source, name, compared=compared)
+            entry = self._store.upload(source, name, compared=compared, in_haste=in_haste)
         self._record[name] = [entry.version, *mark]
 
     def remove(self, name: str) -> None:

@@ -133,9 +133,8 @@ class Checkpoints:
         with files.atomic_writer(self._path(step)) as file:
             np.savez(file, **arrays)
         if self._mirror:
-            is_compared = not in_haste()
-            self._mirror.put_checkpoint(self._path(step), compared=is_compared)
-            if not is_compared:
+            self._mirror.put_checkpoint(self._path(step), in_haste)
+            if in_haste():
                 return
         self._known.add(self._path(step))
         self._remove_old(step, best)

@@ -8,7 +8,7 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -190,11 +190,11 @@ class Mirror:
             self._replica.fetch(self._name(path), anew=anew)
             self._replica.save()
 
-    def put_checkpoint(self, path: Path, *, compared: bool) -> None:
-        """Puts up a checkpoint.
+    def put_checkpoint(self, path: Path, in_haste: Callable[[], bool]) -> None:
+        """Puts up a checkpoint, reads it back, and puts it up again if it is not the file.
 
         Args:
-            compared: Whether it is read back, and put again if it is not the file.
+            in_haste: Says whether there is no time to read it back.
 
         Raises:
             LostLeaseError: if another process has taken the run over.
@@ -202,7 +202,7 @@ class Mirror:
         """
         with self._changing:
             self.require()
-            self._replica.put(self._name(path), compared=compared, snapshot=False)
+            self._replica.put(self._name(path), compared=True, in_haste=in_haste, snapshot=False)
             self._checkpoints.add(self._name(path))
             self._replica.save()
         logging.info("The checkpoint is in the bucket: %s.", shown(path))
