@@ -63,6 +63,8 @@ def _s3_options() -> dict[str, Any]:
     """AWS's credentials as botocore finds them; without any, what is public."""
     import botocore.session
 
+    for name in ("botocore", "aiobotocore"):  # They tell where they found what they looked for.
+        logging.getLogger(name).setLevel(logging.WARNING)
     found = botocore.session.get_session().get_credentials()
     config = {
         "connect_timeout": 5,

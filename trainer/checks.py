@@ -6,8 +6,8 @@ import importlib.util
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
+from buckets import urls
 from cli.command import FlagsError
 from tfrecords import naming
 from tfrecords.data_folder import DataFolder
@@ -18,6 +18,7 @@ from trainer.model.weights import check_path
 from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json
 from trainer.workdir.initial_model import identify
+from trainer.workdir.mirror import shown
 from trainer.workdir.tuning_files import TuningFiles
 
 
@@ -91,7 +92,7 @@ def require_trackers(config: TrainConfig) -> None:
                 f"trackers={name} needs the extra [{name}]. Received: an install without it. "
                 f"Install it with `pip install -e '.[{name}]'`."
             )
-        if "://" in config.workdir and not os.environ.get(says_where):
+        if urls.is_remote(config.workdir) and not os.environ.get(says_where):
             raise ValueError(
                 f"{name} keeps its files in a folder of this machine. Received: trackers="
                 f"{config.trackers}, workdir={config.workdir}. Say in {says_where} where they go."
@@ -151,12 +152,12 @@ def check_workdir(path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: if so.
     """
-    workdir = Path(path)
+    workdir = Workdir(path).root
     nearest = next((path for path in (workdir, *workdir.parents) if path.exists()), workdir)
     if nearest.exists() and not nearest.is_dir():
         raise ValueError(
             f"The workdir must be a folder, or not there yet. Received: workdir={path}, and "
-            f"{nearest} is a file. Name another --workdir."
+            f"{shown(nearest)} is a file. Name another --workdir."
         )
     if (workdir / naming.MANIFEST).exists():
         raise ValueError(
@@ -225,7 +226,7 @@ def check_trained(workdir: Workdir) -> list[str]:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError(
             f"The file is not what a run writes: a list of the classes' names. Received: "
-            f"{workdir.classes}. Put a copy of it back; config.json has them too."
+            f"{shown(workdir.classes)}. Put a copy of it back; config.json has them too."
         )
     workdir.require_model()
     _check_names(workdir, classes)
@@ -240,7 +241,7 @@ def _check_names(workdir: Workdir, classes: Sequence[str]) -> None:
     if trained is not None and trained != classes:
         raise ValueError(
             "The names of the classes must be those that the run was trained with. Received: "
-            f"{workdir.classes} with {', '.join(classes)}; {workdir.config} with "
+            f"{shown(workdir.classes)} with {', '.join(classes)}; {shown(workdir.config)} with "
             f"{', '.join(map(str, trained))}. Put the run's own files back."
         )
 

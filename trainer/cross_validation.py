@@ -35,6 +35,7 @@ from trainer.results.predictions_file import Rows
 from trainer.results.report import Photographs, Title
 from trainer.results.selection import select
 from trainer.tracking.trackers import Trackers
+from trainer.workdir import mirror
 from trainer.workdir.crossval_files import CrossvalFiles, describe
 from trainer.workdir.files import read_json, write_json
 from trainer.workdir.initial_model import dataset_of, identify
@@ -113,21 +114,23 @@ def cross_validate(
         PreemptedError: if a signal came; the same command goes on.
         RuntimeError: if a fold failed.
     """
-    check_no_other(recipe.workdir, CrossvalFiles)
-    crossval = prepare(config, recipe, given)
-    files = crossval.files
-    other = read_other(crossval) if config.against else None
-    with files.locked():
-        files.claim(crossval.identity)
-        known: set[str] = set()  # The model's summary, say, is the same in each fold.
-        for repeat, fold in crossval.runs():
-            train_fold(crossval, repeat, fold, stop, known)
-        figures = summarise(crossval, other)
-        track(crossval, figures)
+    with mirror.opened(recipe.workdir):
+        check_no_other(recipe.workdir, CrossvalFiles)
+        crossval = prepare(config, recipe, given)
+        files = crossval.files
+        other = read_other(crossval) if config.against else None
+        with files.locked():
+            files.claim(crossval.identity)
+            known: set[str] = set()  # The model's summary, say, is the same in each fold.
+            for repeat, fold in crossval.runs():
+                train_fold(crossval, repeat, fold, stop, known)
+                files.put_up()
+            figures = summarise(crossval, other)
+            track(crossval, figures)
     words = [pooled.in_words(figures)]
     if figures["against"]:
         words.append(pooled.difference_in_words(figures["against"]))
-    return "\n".join([*words, f"Report: {files.report}"])
+    return "\n".join([*words, f"Report: {mirror.shown(files.report)}"])
 
 
 def prepare(
@@ -209,7 +212,7 @@ def train_fold(
     if is_finished(crossval, repeat, fold):
         print(f"{title} Finished before.", flush=True)
         return
-    crossval.files.metrics.unlink(missing_ok=True)  # It stands for folds that are all finished.
+    crossval.files.remove_metrics()  # They stand for folds that are all finished.
     code = child.run(command_line(crossval, run), stop, child.titled(title, known))
     if code == PREEMPTED:
         raise PreemptedError(f"Fold {run.fold} was stopped. Start the same command again to go on.")
@@ -223,11 +226,10 @@ def train_fold(
 def of_fold(crossval: Crossval, repeat: int, fold: int) -> TrainConfig:
     """Returns the config of a fold's run; both numbers are counted from 1."""
     recipe, files = crossval.recipe, crossval.files
-    shared = None if "://" in recipe.workdir else str(files.features)  # Features need a disk.
     return dataclasses.replace(
         recipe,
         workdir=str(files.fold(repeat, fold).root),
-        cache_dir=recipe.cache_dir or shared,
+        cache_dir=recipe.cache_dir or str(files.features),
         fold=f"{fold}/{crossval.config.folds}",
         fold_seed=crossval.first_seed + repeat - 1,
         trackers=None,  # They are told of all folds together.
@@ -360,7 +362,7 @@ def read_other(crossval: Crossval) -> Rows:
     """
     config, here = crossval.config, crossval.identity
     assert config.against
-    other = CrossvalFiles(config.against)
+    other = CrossvalFiles.reading(config.against)
     if not (other.identity.exists() and other.metrics.exists()):
         raise ValueError(
             f"There is no finished cross-validation to compare with. Received: "

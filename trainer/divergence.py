@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from trainer.run import Run
+from trainer.workdir import mirror
 from trainer.workdir.files import read_json, write_json
 
 MAX_SKIPPED = 3  # Batches: more than that are no accident of the data.
@@ -44,7 +45,7 @@ def describe(run: Run) -> str:
     more = f" and {len(examples) - _SHOWN} more" if len(examples) > _SHOWN else ""
     return (
         f"The loss or a gradient of step {run.state.step + 1} is not a number. Received: batch "
-        f"{batch}, of {shown}{more}, all in {path}"
+        f"{batch}, of {shown}{more}, all in {mirror.shown(path)}"
     )
 
 

@@ -66,16 +66,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     from trainer import checks
     from trainer.data.split import find_split
     from trainer.results import figures
+    from trainer.workdir import mirror
     from trainer.workdir.files import Workdir, write_json
 
-    run_files = Workdir(config.workdir)
+    run_files = Workdir.reading(config.workdir)
     classes = checks.check_trained(run_files)
     manifest = read_manifest(config.data_dir)
     cache = ShardCache(config.data_cache, config.data_cache_gib)
     split = find_split(config.data_dir, manifest, config.split, cache)
     checks.check_classes(classes, manifest)
     checks.check_shards(config.data_dir, manifest, config.split)
-    folder = run_files.evaluation(config.name or f"{config.split}-{manifest.digest[:8]}")
+    name = config.name or f"{config.split}-{manifest.digest[:8]}"
+    mirror.read(config.workdir, [f"evaluations/{name}/metrics.json"], writes=True)
+    folder = run_files.evaluation(name)
     data_identity = {"split": config.split, "dataset_digest": manifest.digest}
     model_digest = run_files.model_digest()
     if not config.overwrite:
@@ -91,7 +94,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     from trainer.inference.classifier import Classifier
     from trainer.results import evaluation
 
-    classifier = Classifier.load(config.workdir)
+    classifier = Classifier.load(run_files.root)
     progress = Progress(split.num_examples, "photographs", lines_to=sys.stderr)
     with naming_failures(split), progress:
         probabilities = classifier.predict_split(split, config.batch_size, progress.add)
@@ -103,12 +106,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     }
     evaluation.write_predictions(folder / "predictions.csv", probabilities, split)
     write_json(folder / "metrics.json", content)  # Last: it says that all is there.
-    _say(f"{figures.in_words(content)} Written to {folder}.")
+    mirror.put(folder / "predictions.csv", folder / "metrics.json")
+    _say(f"{figures.in_words(content)} Written to {mirror.shown(folder)}.")
     return content
 
 
 def _refuse_other_data(folder: Path, data_identity: Mapping[str, str]) -> None:
     """Refuses a folder that holds figures on another split or dataset."""
+    from trainer.workdir.mirror import shown
+
     path = folder / "metrics.json"
     there = _figures(folder) or data_identity
     differences = [
@@ -118,16 +124,20 @@ def _refuse_other_data(folder: Path, data_identity: Mapping[str, str]) -> None:
     ]
     if differences:
         raise ValueError(
-            f"The name stands for figures on other data. Received: {path}; "
+            f"The name stands for figures on other data. Received: {shown(path)}; "
             f"{'; '.join(differences)}. Take another --name, or replace them with --overwrite."
         )
 
 
 def _say_other_model(folder: Path, digest: str) -> None:
     """Says that figures are replaced of which the model has been trained further since."""
+    from trainer.workdir.mirror import shown
+
     before = (_figures(folder) or {}).get("model_digest", digest)
     if before != digest:
-        _say(f"The figures in {folder} are of an earlier model of this run, and are replaced.")
+        _say(
+            f"The figures in {shown(folder)} are of an earlier model of this run, and are replaced."
+        )
 
 
 def _say_fold(path: Path) -> None:

@@ -144,7 +144,7 @@ def _check(config: ExplainConfig) -> None:
     from trainer.checks import check_trained, label_of
     from trainer.workdir.files import Workdir
 
-    classes = check_trained(Workdir(config.workdir))
+    classes = check_trained(Workdir.reading(config.workdir))
     if config.class_ is not None:
         label_of(config.class_, classes)
 

@@ -28,6 +28,7 @@ from trainer.model.learning_rate import scaled_rate
 from trainer.results.plots import range_test_curve
 from trainer.run import Run
 from trainer.train import fill_features, prepare, settle, training_batches
+from trainer.workdir.mirror import shown
 
 LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
 _NEIGHBOURS = 4  # Steps on either side that a smoothed loss is the mean of.
@@ -65,7 +66,7 @@ def find(
     if run.workers.is_chief:
         write(run, rates, losses, smoothed, suggestion)
     print(in_words(config, rates, smoothed, suggestion))
-    print(f"Picture: {run.workdir.range_test_picture}")
+    print(f"Picture: {shown(run.workdir.range_test_picture)}")
 
 
 def try_rates(run: Run, stop: StopSignals) -> list[float]:

@@ -21,9 +21,10 @@ from trainer.loop import child, preemption
 from trainer.loop.signals import StopSignals
 from trainer.model.backbone import Backbone, named
 from trainer.results.figures import in_words
-from trainer.workdir import history
+from trainer.workdir import history, mirror
 from trainer.workdir.files import Workdir, read_json
 from trainer.workdir.initial_model import identify
+from trainer.workdir.mirror import shown
 
 flags.define(TrainConfig)
 
@@ -43,15 +44,28 @@ def main(arguments: list[str], backbone: Backbone | None = None) -> None:
         if cluster and not cluster.is_chief:
             # The chief speaks for all.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
-        check_no_other(config.workdir)
-        config = without_boxes(config)
-        figures = None if config.dry_run or config.lr_find else finished_figures(config)
-        if figures is None:
-            announce(config, check_run(config, backbone))
-            figures = start(config, stop, cluster, backbone)
+        with copied(config, cluster):
+            check_no_other(config.workdir)
+            config = without_boxes(config)
+            figures = None if config.dry_run or config.lr_find else finished_figures(config)
+            if figures is None:
+                announce(config, check_run(config, backbone))
+                figures = start(config, stop, cluster, backbone)
+            report = shown(Workdir(config.workdir).report)
     if figures is not None:
         print(in_words(figures))
-        print(f"Report: {Workdir(config.workdir).report}")
+        print(f"Report: {report}")
+
+
+def copied(
+    config: TrainConfig, cluster: Cluster | None
+) -> contextlib.AbstractContextManager[object]:
+    """What a run in a bucket works in: a copy, which one process keeps the bucket equal to."""
+    if config.dry_run:
+        return mirror.opened(config.workdir, "tried", writes=False)
+    if cluster and not cluster.is_chief:  # Several workers may share this machine.
+        return mirror.opened(config.workdir, f"runs-{cluster.rank}", writes=False)
+    return mirror.opened(config.workdir)
 
 
 def announce(config: TrainConfig, manifest: Manifest) -> None:

@@ -71,7 +71,7 @@ def answer(config: PredictConfig, arguments: Sequence[str]) -> int:
         _say(meaning)
     complaints = Complaints(selection.errors)
     jpegs = read(selection.photographs, image_size, complaints.add)
-    answers = predict(jpegs, config.workdir, config.reject_below)
+    answers = predict(jpegs, files.root, config.reject_below)
     write(answers, classes, config, len(selection.photographs))
     return complaints.count
 
@@ -137,7 +137,7 @@ def check_workdir(workdir: str) -> tuple["Workdir", list[str], int]:
     from trainer.checks import check_trained
     from trainer.workdir.files import Workdir
 
-    files = Workdir(workdir)
+    files = Workdir.reading(workdir)
     image_size = files.setting("data", "image_size")
     return files, check_trained(files), image_size
 
@@ -192,7 +192,7 @@ def read(
 
 
 def predict(
-    jpegs: Iterator[tuple[str, bytes]], workdir: str, reject_below: float | None = None
+    jpegs: Iterator[tuple[str, bytes]], workdir: str | Path, reject_below: float | None = None
 ) -> Iterator[tuple["Answer", bytes]]:
     """Yields an answer for each photograph, and its JPEG, batch after batch.
 

@@ -21,6 +21,7 @@ from trainer.model.state import nbytes, variables
 from trainer.results import evaluation
 from trainer.run import Run
 from trainer.train import float32_model, prepare, settle, training_batches
+from trainer.workdir.mirror import shown
 
 
 def preflight(
@@ -46,7 +47,7 @@ def preflight(
     machine.require_disk(run.workdir.root, sum(needed.values()))
     print("Would be written:")
     for path in run.workdir.files():
-        print(f"  {path}{' (stands there)' if path.exists() else ''}")
+        print(f"  {shown(path)}{' (stands there)' if path.exists() else ''}")
 
 
 def plan_rows(run: Run) -> dict[str, str]:

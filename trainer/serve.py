@@ -65,7 +65,7 @@ def serve(config: ServeConfig) -> None:
     from trainer.workdir.files import Workdir
 
     require_serving()
-    check_trained(Workdir(config.workdir))
+    check_trained(files := Workdir.reading(config.workdir))
     from trainer.serving import server
 
     server.check_address(config.host, config.port)
@@ -81,7 +81,7 @@ def serve(config: ServeConfig) -> None:
         images=config.max_images,
         waiting=config.max_waiting,
     )
-    with Service(Classifier.load(config.workdir), limits) as service:
+    with Service(Classifier.load(files.root), limits) as service:
         service.warm()  # Whoever finds it listening finds it ready.
         shown = app.Shown(config.workdir, config.top_k, config.reject_below)
         server.run(app.create(service, shown), config.host, config.port, config.workdir)

@@ -126,7 +126,9 @@ def prepare(
     workdir = Workdir(config.workdir)
     workdir.check(this_run)
 
-    checkpoints = Checkpoints(workdir.checkpoints, this_run, keep=config.keep_checkpoints)
+    checkpoints = Checkpoints(
+        workdir.checkpoints, this_run, keep=config.keep_checkpoints, mirror=workdir.mirror
+    )
     steps = steps_per_epoch(config, train_split)
     schedule = create_schedule(config, steps)
     with strategy.scope():
@@ -305,7 +307,7 @@ def fit(run: Run, stop: StopSignals) -> None:
         divergence.save(run)
     while not is_trained(run):
         if run.workers.is_chief:
-            run.workdir.metrics.unlink(missing_ok=True)  # They stand for a run that is finished.
+            run.workdir.remove(run.workdir.metrics)  # They stand for a run that is finished.
         try:
             with stop.deferred(), contextlib.closing(display):
                 fit_epochs(run, around)

@@ -88,7 +88,7 @@ def write(
     whole_files.write_atomically(folder / SCRIPT, script)
     card = _render(
         "model_card.md.jinja",
-        run=files.root.resolve().name,
+        run=files.name,
         format=_FORMATS[format_name],
         is_savedmodel=format_name == "savedmodel",
         license=_license(recipe),

@@ -23,7 +23,7 @@ def export(config: ExportConfig) -> str:
         OSError: if the disk is full.
     """
     extra.require(config.formats)
-    files = Workdir(config.workdir)
+    files = Workdir.reading(config.workdir)
     checks.check_trained(files)
     cache = ShardCache(config.data_cache, config.data_cache_gib)
     data = photographs.find(files, config.data_dir, cache)

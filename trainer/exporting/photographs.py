@@ -10,6 +10,7 @@ from tfrecords.shard_cache import ShardCache
 from trainer import checks
 from trainer.data.split import Split, find_split
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.mirror import shown
 
 _BATCH_SIZE = 4  # Squares of 576 pixels, through VGG16, take a GiB.
 
@@ -94,7 +95,8 @@ def _last_data_dir(files: Workdir) -> str:
     if not found:
         raise ValueError(
             "An export is compared on the run's own photographs, and config.json does not say "
-            f"where they are. Received: workdir={files.root}. Name their folder with --data_dir."
+            f"where they are. Received: workdir={shown(files.root)}. Name their "
+            "folder with --data_dir."
         )
     return found[-1]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from buckets import urls
 from cli import machine
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
@@ -45,7 +46,8 @@ def choose_features(
         return None
     store = features.store
     size = machine.readable(store.nbytes(splits))
-    hindrance = _hindrance(config, store, splits)
+    are_several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    hindrance = _hindrance(config, store, splits, are_several)
     if hindrance and config.cache_features == "on":
         raise ValueError(f"{hindrance}. Received: cache_features=on. Use auto or off.")
     if hindrance and config.needs_features:
@@ -66,10 +68,12 @@ def choose_features(
     return features
 
 
-def _hindrance(config: TrainConfig, store: FeatureStore, splits: Sequence[Split]) -> str:
+def _hindrance(
+    config: TrainConfig, store: FeatureStore, splits: Sequence[Split], are_several: bool
+) -> str:
     """Why there can be no features; "" where there can."""
-    if "://" in str(config.cache_dir or config.workdir):
-        return "Features are read at random, from a file system: name one with --cache_dir"
+    if are_several and urls.is_remote(config.workdir) and not config.cache_dir:
+        return "Features are read from a file system that all workers share: name --cache_dir"
     if config.mixup or config.cutmix:
         return "No image is seen twice under --mixup or --cutmix"
     if View.from_config(config).num_views is None:

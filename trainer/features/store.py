@@ -22,6 +22,7 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.data.split import Split
 from trainer.data.view import Shown, View
+from trainer.workdir.files import Workdir
 
 _ENCODING = 1  # Raised with every change that makes other features of the same image and weights.
 
@@ -58,7 +59,7 @@ class FeatureStore:
         if config.fold:  # Every shard has all views then, as each fold is trained on and tested.
             self._description["splits"] = "all"
         digest = hashlib.sha256(json.dumps(self._description, sort_keys=True).encode()).hexdigest()
-        self.folder = Path(config.cache_dir or f"{config.workdir}/features") / digest[:16]
+        self.folder = Path(config.cache_dir or Workdir(config.workdir).features) / digest[:16]
 
     def _describe(self, frozen: keras.Model, dataset: str) -> dict[str, Any]:
         """All that decides the bytes of the shards."""

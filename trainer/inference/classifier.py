@@ -75,10 +75,13 @@ class Classifier:
     def load(cls, workdir: str | os.PathLike[str]) -> "Classifier":
         """Loads what a run has trained.
 
+        Args:
+            workdir: Its folder, or its URL in a bucket.
+
         Raises:
             ValueError: if the workdir holds no trained run, or a damaged one.
         """
-        files = Workdir(os.fspath(workdir))
+        files = Workdir.reading(os.fspath(workdir))
         classes, image_size = check_trained(files), files.setting("data", "image_size")
         fit = files.fit()
         model = load_model(files)

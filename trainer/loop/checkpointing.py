@@ -67,6 +67,7 @@ class Checkpointing(Stopping):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves in the middle of an epoch."""
+        self._checkpoints.check()
         stops = self._must_stop()
         if stops or (self._every and self._state.step % self._every == 0):
             self._save_within_epoch()
@@ -96,7 +97,12 @@ class Checkpointing(Stopping):
         self._checkpoints.wait()
         self._stop.saving.acquire()  # The end of the grace waits for it from here on.
         try:
-            self._checkpoints.begin(self.model, self._state, written=self._stop.saving.release)
+            self._checkpoints.begin(
+                self.model,
+                self._state,
+                written=self._stop.saving.release,
+                in_haste=lambda: self._stop.requested,
+            )
         except BaseException:
             self._stop.saving.release()
             raise

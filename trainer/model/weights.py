@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from absl import logging
 
+from buckets import urls
 from tfrecords import files
 from trainer import keras_settings, workarounds
 from trainer.model.backbone import Backbone, ImageNetWeights, Wheel
@@ -54,6 +55,20 @@ def load_weights(model: "keras.Model", weights: str, backbone: Backbone) -> str:
     return origin
 
 
+def _file(weights: str) -> Path:
+    """The file of this machine; of one in a bucket, a copy as it is now.
+
+    Raises:
+        RuntimeError: if it cannot be fetched.
+    """
+    if not urls.is_remote(weights):
+        return Path(weights)
+    from buckets.replica import fetched
+
+    folder, name = urls.split(weights)
+    return fetched(folder, [name]) / name
+
+
 def check_path(weights: str, backbone: Backbone) -> None:
     """Refuses a file that `load_weights` could not take, before TensorFlow is imported.
 
@@ -68,8 +83,9 @@ def check_path(weights: str, backbone: Backbone) -> None:
     if weights in _NAMES:
         return
     try:
-        _require_hdf5(Path(weights))
-        arrays = _read_layers(Path(weights)) if backbone.weights else None
+        path = _file(weights)
+        _require_hdf5(path)
+        arrays = _read_layers(path) if backbone.weights else None
         if arrays is not None:
             _check(arrays, backbone)
     except (OSError, WeightsError) as error:
@@ -97,7 +113,7 @@ def _find(weights: str, backbone: Backbone) -> tuple[list[np.ndarray], str]:
     """Returns the arrays of the first source whose numbers are right, and its name."""
     sources = _sources(backbone)
     if weights != "imagenet":
-        sources = {weights: lambda: _read_h5(Path(weights), backbone)}
+        sources = {weights: lambda: _read_h5(_file(weights), backbone)}
     tried = []
     for source, read in sources.items():
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from trainer.tracking.trackers import Pictures
+from trainer.workdir.mirror import shown
 
 _NAME = "coco-animals"
 _NOT_IN_NAMES = re.compile(r"[^\w.()% /-]")
@@ -46,7 +47,8 @@ class MlflowRun:
             self._client.update_run(known, status="RUNNING")
             return
         location = None if own else (folder / "mlruns").as_uri()
-        run = self._client.create_run(self._experiment(location), run_name=folder.name)
+        name = Path(shown(Path(root))).resolve().name
+        run = self._client.create_run(self._experiment(location), run_name=name)
         self.id = run.info.run_id
         params = [Param(name, str(value)) for name, value in settings.items()]
         self._client.log_batch(self.id, params=params)

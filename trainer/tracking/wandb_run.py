@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.tracking.trackers import Pictures
+from trainer.workdir.mirror import shown
 
 _NAME = "coco-animals"
 
@@ -34,7 +35,7 @@ class WandbRun:
         self.id = known or secrets.token_hex(4)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _NAME),
-            name=os.environ.get("WANDB_NAME", folder.name),
+            name=os.environ.get("WANDB_NAME", Path(shown(Path(root))).resolve().name),
             id=self.id,
             resume=None if os.environ.get("WANDB_MODE", "offline") == "offline" else "allow",
             mode=mode,

@@ -26,10 +26,11 @@ from trainer.tuning.best_flags import flagfile
 from trainer.tuning.folds import Folds
 from trainer.tuning.space import Space
 from trainer.tuning.worker import Workers
-from trainer.workdir import identity
+from trainer.workdir import identity, mirror
 from trainer.workdir.crossval_files import CrossvalFiles, describe
 from trainer.workdir.files import read_json
 from trainer.workdir.initial_model import identify
+from trainer.workdir.mirror import shown
 from trainer.workdir.tuning_files import TuningFiles
 
 _FOLD_SEED = 1000  # A cross-validation counts from 0: its folds are others.
@@ -48,6 +49,14 @@ def tune(config: TuneConfig, recipe: TrainConfig, given: Sequence[str], stop: St
         PreemptedError: if a signal came; the same command goes on.
         RuntimeError: if the first trial failed.
     """
+    with mirror.opened(recipe.workdir):
+        return _search(config, recipe, given, stop)
+
+
+def _search(
+    config: TuneConfig, recipe: TrainConfig, given: Sequence[str], stop: StopSignals
+) -> str:
+    """As `tune`, in the workdir or in its copy."""
     files = TuningFiles(recipe.workdir)
     space, crossval = _prepare(config, recipe, given)
     with files.locked():
@@ -63,6 +72,7 @@ def tune(config: TuneConfig, recipe: TrainConfig, given: Sequence[str], stop: St
                 Folds(crossval, space, files, stop, workers).measure,
                 lambda number: files.tidy(number, config.folds),
                 config.folds,
+                files.put_up,
             )
             every.make(config.trials, config.timeout_s, config.jobs)
         return conclude(config, space, crossval, study, files)
@@ -79,11 +89,6 @@ def _prepare(
     config: TuneConfig, recipe: TrainConfig, given: Sequence[str]
 ) -> tuple[Space, Crossval]:
     """Returns what is searched and on which folds, once nothing stands in the way."""
-    if "://" in recipe.workdir:
-        raise ValueError(
-            "The trials are kept in a database, which needs a folder of this machine. Received: "
-            f"workdir={recipe.workdir}. Name another --workdir."
-        )
     fixed = _fixed(given)
     if config.sizes and "input_size" in fixed:
         raise ValueError(
@@ -160,7 +165,7 @@ def conclude(
         f"Best: trial {best.number}, loss {best.loss:.4f}, accuracy {best.accuracy:.1%}: the best "
         f"of {len(tried)} on the same folds, so optimistic. How good it is: "
         f"{measured or command}\n"
-        f"Flags: {files.best_flags}\nReport: {files.report}"
+        f"Flags: {shown(files.best_flags)}\nReport: {shown(files.report)}"
     )
 
 
@@ -214,7 +219,7 @@ def _importance(study: optuna.Study) -> dict[str, float]:
 def _how_good(recipe: TrainConfig, files: TuningFiles) -> str:
     words = [
         "python", "-m", "trainer.crossval", f"--flagfile={files.best_flags}",
-        f"--data_dir={recipe.data_dir}", f"--workdir={_crossval_files(files).root}", "--folds=5",
+        f"--data_dir={recipe.data_dir}", f"--workdir={shown(files.root)}-crossval", "--folds=5",
     ]  # fmt: skip
     return shlex.join(words)
 
@@ -232,7 +237,7 @@ def _cross_validated(recipe: TrainConfig, crossval: Crossval, files: TuningFiles
 
 
 def _crossval_files(files: TuningFiles) -> CrossvalFiles:
-    return CrossvalFiles(f"{files.root}-crossval")
+    return CrossvalFiles.reading(f"{shown(files.root)}-crossval")
 
 
 def _title(config: TuneConfig, crossval: Crossval) -> Title:

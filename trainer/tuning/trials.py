@@ -61,6 +61,7 @@ class Trials:
         measure: Tries one on one fold.
         tidy: Called with a trial's folder once it is done.
         folds: On how many each is tried.
+        kept: Called once the study knows how a trial ended.
         clock: Counts seconds.
     """
 
@@ -69,6 +70,7 @@ class Trials:
     measure: Measure
     tidy: Callable[[int], None]
     folds: int
+    kept: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     # SQLite refuses, rather than waits, where two threads that have read want to write.
     _studying: threading.Lock = dataclasses.field(default_factory=threading.Lock)
@@ -105,6 +107,7 @@ class Trials:
             loss, state = self._try(trial, flags)
             with self._studying:
                 self.study.tell(trial, loss, state)
+            self.kept()
         except BaseException:
             left.clear()
             raise

@@ -4,18 +4,19 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from trainer.workdir import identity
+from trainer.workdir import identity, mirror
 from trainer.workdir.files import Workdir, read_json, write_json
+from trainer.workdir.mirror import shown
 
 
 class CrossvalFiles:
-    """One cross-validation's folder."""
+    """One cross-validation's folder; of one in a bucket, its copy, as a `Workdir` is."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.root = Path(path)
+        self.root = mirror.folder_of(path)
+        self.mirror = mirror.of(path)
         self.identity = self.root / "crossval.json"
         self.features = self.root / "features"
         self.out_of_fold = self.root / "out_of_fold.csv"
@@ -26,6 +27,22 @@ class CrossvalFiles:
     def fold(self, repeat: int, fold: int) -> Workdir:
         """The run of a fold; both are counted from 1."""
         return Workdir(self.root / "folds" / f"{repeat}-{fold}")
+
+    @classmethod
+    def reading(cls, path: str | os.PathLike[str]) -> "CrossvalFiles":
+        """The folder of one that is but read, as `Workdir.reading`."""
+        return cls(mirror.read(path, mirror.CROSSVAL))
+
+    def put_up(self) -> None:
+        """Puts what has changed into the bucket, where it is in one."""
+        if self.mirror:
+            self.mirror.put_up()
+
+    def remove_metrics(self) -> None:
+        """Removes the figures, which stand for folds that are all finished."""
+        if self.mirror:
+            self.mirror.remove(self.metrics)
+        self.metrics.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -42,7 +59,7 @@ class CrossvalFiles:
         if Workdir(self.root).config.exists():
             raise ValueError(
                 "The workdir holds a run, and a cross-validation needs a folder of its own. "
-                f"Received: workdir={self.root}. Take another --workdir."
+                f"Received: workdir={shown(self.root)}. Take another --workdir."
             )
 
     def claim(self, this: Mapping[str, Any]) -> None:
@@ -58,9 +75,9 @@ class CrossvalFiles:
             differences = identity.differences(read_json(self.identity), this)
             if differences:
                 raise ValueError(
-                    f"The workdir holds another cross-validation. Received: workdir={self.root}; "
-                    f"{'; '.join(differences)}. Take another --workdir, or the same settings and "
-                    "data."
+                    "The workdir holds another cross-validation. Received: "
+                    f"workdir={shown(self.root)}; {'; '.join(differences)}. Take "
+                    "another --workdir, or the same settings and data."
                 )
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.identity, this)

@@ -14,16 +14,24 @@ from absl import logging
 from cli import lock
 from tfrecords import files
 from trainer.config import with_defaults
-from trainer.workdir import identity
+from trainer.workdir import identity, mirror
+from trainer.workdir.mirror import shown
 
 _LOCK = ".lock"
 
 
 class Workdir:
-    """One run's folder."""
+    """One run's folder; of a run in a bucket, its copy, once `mirror.opened` has made one.
+
+    Attributes:
+        root: The folder.
+        mirror: What puts up what is written; None of a folder of this machine, and of a run that
+            this process but reads.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.root = Path(path)
+        self.root = mirror.folder_of(path)
+        self.mirror = mirror.of(path)
         self.config = self.root / "config.json"
         self.classes = self.root / "classes.json"
         self.checkpoints = self.root / "checkpoints"
@@ -34,19 +42,34 @@ class Workdir:
         self.metrics = self.root / "metrics.json"
         self.report = self.root / "report.html"
 
+    @classmethod
+    def reading(cls, path: str | os.PathLike[str]) -> "Workdir":
+        """The folder of a run that is but read; of one in a bucket, what it holds now.
+
+        Raises:
+            RuntimeError: if the client of its store is not installed.
+            BucketError: if the bucket cannot be read.
+        """
+        return cls(mirror.read(path))
+
+    @property
+    def name(self) -> str:
+        """What the folder is called, there where the user has it."""
+        return Path(shown(self.root)).resolve().name
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other runs out until its end, for the one process that writes here.
 
-        A bucket has no locks, so nobody is kept out of one; where a file system has none, a warning
-        says so.
+        A run in a bucket has a lease instead, which `mirror.opened` takes. Where a file system has
+        no locks, nobody is kept out, and a warning says so.
 
         Raises:
             RuntimeError: if another process holds the folder, with its host and process id.
         """
         with contextlib.ExitStack() as stack:
-            if "://" not in str(self.root):
-                path = Path(self.root) / _LOCK
+            if mirror.url_of(self.root) is None:
+                path = self.root / _LOCK
                 try:
                     stack.enter_context(lock.hold_and_remove(path, _refusal))
                 except lock.NoLocksError as error:
@@ -73,7 +96,7 @@ class Workdir:
         differences = identity.differences(read_json(self.config), run_identity)
         if differences:
             raise ValueError(
-                f"The workdir holds another run. Received: workdir={self.root}; "
+                f"The workdir holds another run. Received: workdir={shown(self.root)}; "
                 f"{'; '.join(differences)}. Take another --workdir, or the same settings and data."
             )
 
@@ -87,14 +110,27 @@ class Workdir:
         if self.config.exists():
             before = read_json(self.config)
             if self.epochs() != run_identity["recipe"]["epochs"]:
-                self.metrics.unlink(missing_ok=True)  # They stand for a run that is finished.
+                self.remove(self.metrics)  # They stand for a run that is finished.
             recipe = {**before["recipe"], "epochs": run_identity["recipe"]["epochs"]}
             resumed = [*before.get("resumed", []), start]
             write_json(self.config, {**before, "recipe": recipe, "resumed": resumed})
+            self.put_up()
             return
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.classes, run_identity["data"]["classes"])
         write_json(self.config, {**run_identity, **start, "resumed": []})
+        self.put_up()
+
+    def put_up(self) -> None:
+        """Puts what has changed into the bucket, where the run is in one; not checkpoints."""
+        if self.mirror:
+            self.mirror.put_up()
+
+    def remove(self, path: Path) -> None:
+        """Removes one of its files; where the run is in a bucket, there too, and at once."""
+        if self.mirror:
+            self.mirror.remove(path)
+        path.unlink(missing_ok=True)
 
     def evaluation(self, name: str) -> Path:
         """The folder of the figures of this name, which `trainer.evaluate` writes."""
@@ -108,14 +144,14 @@ class Workdir:
         """
         if not self.model.exists():
             raise ValueError(
-                f"The workdir holds no trained model. Received: {self.root}. "
+                f"The workdir holds no trained model. Received: {shown(self.root)}. "
                 "Train one with `python -m trainer.main --workdir=...`."
             )
         if not _is_zip(self.model):
             raise ValueError(
                 f"The trained model is damaged: it is no zip file, as Keras's are. Received: "
-                f"{self.model}. Put a copy of it back; or remove it and start the run's training "
-                "command again, which writes it from the last checkpoint."
+                f"{shown(self.model)}. Put a copy of it back; or remove it and start the run's "
+                "training command again, which writes it from the last checkpoint."
             )
 
     def model_digest(self) -> str:
@@ -134,7 +170,7 @@ class Workdir:
         if not isinstance(settings, dict) or name not in settings:
             raise ValueError(
                 f"The file is not what a run writes: it has no {part}.{name}. Received: "
-                f"{self.config}. Put a copy of it back, or take another --workdir."
+                f"{shown(self.config)}. Put a copy of it back, or take another --workdir."
             )
         return settings[name]
 
@@ -173,7 +209,7 @@ class Workdir:
 
     def files(self) -> list[Path]:
         """Every file and folder that a run writes."""
-        return [path for name, path in vars(self).items() if name != "root"]
+        return [path for name, path in vars(self).items() if name not in ("root", "mirror")]
 
     def is_finished(self) -> bool:
         """Whether nothing is left to do: metrics.json is written last, and removed to go on."""
@@ -181,11 +217,7 @@ class Workdir:
 
 
 def _refusal(path: Path) -> str:
-    return (
-        f"Another process trains in this workdir. Received: {path.parent}, in use by "
-        f"{lock.holder(path)}. Wait for it, end it, or name another --workdir. (One process uses "
-        "all GPUs of its machine: start no copies of it.)"
-    )
+    return mirror.in_use(str(path.parent), lock.holder(path))
 
 
 def _is_zip(path: Path) -> bool:
@@ -209,8 +241,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
-            f"The workdir holds no trained run: there is no {path.name}. Received: {path.parent}. "
-            "Train one with `python -m trainer.main --workdir=...`."
+            f"The workdir holds no trained run: there is no {path.name}. Received: "
+            f"{shown(path.parent)}. Train one with `python -m trainer.main --workdir=...`."
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"The file is damaged: {error}. Received: {path}.") from error
+        raise ValueError(f"The file is damaged: {error}. Received: {shown(path)}.") from error

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from buckets import urls
+from buckets.failures import BucketError
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.model.temperature import CALIBRATING
-from trainer.workdir import identity
+from trainer.workdir import identity, mirror
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.mirror import shown
 
 _DIGITS = 16  # Of the digest: enough that no two models share it.
 
@@ -27,16 +30,25 @@ def digest(config: TrainConfig) -> str | None:
     """
     if config.init_from is None:
         return None
-    path, workdir = _path(config.init_from), Workdir(config.workdir)
-    if not path.exists() and workdir.config.exists():
-        recorded = workdir.setting("recipe", "init_from")
-        if recorded:
+    try:
+        path = _path(config.init_from)
+    except BucketError:
+        if recorded := _recorded(config):
             return recorded
+        raise
+    if not path.exists() and (recorded := _recorded(config)):
+        return recorded
     check(config)
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256")
     content.update(json.dumps(_classes(path)).encode())
     return content.hexdigest()[:_DIGITS]
+
+
+def _recorded(config: TrainConfig) -> str | None:
+    """The digest of the model that the run in the workdir has begun with; None: there is none."""
+    workdir = Workdir(config.workdir)
+    return workdir.setting("recipe", "init_from") if workdir.config.exists() else None
 
 
 def identify(config: TrainConfig, manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -64,14 +76,14 @@ def check(config: TrainConfig) -> None:
     if not path.exists():
         raise ValueError(
             f"init_from must be the workdir of a trained run, or its model.keras. Received: "
-            f"init_from={config.init_from}, and there is no {path}. Name another one."
+            f"init_from={config.init_from}, and there is no {shown(path)}. Name another one."
         )
     with path.open("rb") as file:
         names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
     if "model.weights.h5" not in names:
         raise ValueError(
             f"init_from must name a model as Keras saves it. Received: init_from="
-            f"{config.init_from}, and {path} is damaged, or another kind of file."
+            f"{config.init_from}, and {shown(path)} is damaged, or another kind of file."
         )
 
 
@@ -107,13 +119,17 @@ def start_from(model: Any, config: TrainConfig, classes: Sequence[str]) -> str:
         if layer.weights:
             layer.set_weights(source.get_layer(layer.name).get_weights())
     head = f"The head is new: {new}" if new else "So does the head"
-    return f"The backbone starts from {path}. {head}."
+    return f"The backbone starts from {shown(path)}. {head}."
 
 
 def _path(init_from: str) -> Path:
-    """The file of a model, or of the run in a workdir."""
-    path = Path(init_from)
-    return path if path.suffix == ".keras" else Workdir(path).model
+    """The file of a model, or of the run in a workdir; of one in a bucket, a copy as it is now."""
+    if Path(init_from).suffix != ".keras":
+        return Workdir.reading(init_from).model
+    if not urls.is_remote(init_from):
+        return Path(init_from)
+    folder, name = urls.split(init_from)
+    return mirror.read(folder, [name, "config.json", "classes.json"]) / name
 
 
 def _classes(path: Path) -> list[str] | None:

@@ -3,6 +3,7 @@
 import keras
 
 from trainer.workdir.files import Workdir, read_json
+from trainer.workdir.mirror import shown
 
 
 def load_model(workdir: Workdir) -> keras.Model:
@@ -17,15 +18,15 @@ def load_model(workdir: Workdir) -> keras.Model:
     except Exception as error:  # Of a damaged file, or of layers that are not Keras's, many kinds.
         said = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"The trained model cannot be read: {said}. Received: {workdir.model}. Put a copy of "
-            "it back; or remove it and start the run's training command again, which writes it "
-            "from the last checkpoint."
+            f"The trained model cannot be read: {said}. Received: {shown(workdir.model)}. Put a "
+            "copy of it back; or remove it and start the run's training command again, which "
+            "writes it from the last checkpoint."
         ) from error
     num_outputs, num_classes = model.output_shape[-1], len(read_json(workdir.classes))
     if num_outputs != num_classes:
         raise ValueError(
             "The model and the names of its classes do not belong together. Received: "
-            f"{workdir.model} with {num_outputs} outputs, {workdir.classes.name} with "
+            f"{shown(workdir.model)} with {num_outputs} outputs, {workdir.classes.name} with "
             f"{num_classes} names. Put the run's own files back."
         )
     return model

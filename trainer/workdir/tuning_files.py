@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainer.workdir import mirror
 from trainer.workdir.crossval_files import CrossvalFiles
 from trainer.workdir.files import Workdir, read_json, write_json
+from trainer.workdir.mirror import shown
 
 _REST = ("model", "checkpoints", "tensorboard", "report")
 
 
 class TuningFiles:
-    """One search's folder."""
+    """One search's folder; of one in a bucket, its copy, as a `Workdir` is."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.root = Path(path)
+        self.root = mirror.folder_of(path)
+        self.mirror = mirror.of(path)
         self.identity = self.root / "tune.json"
         self.study = self.root / "study.db"
         self.features = self.root / "features"
@@ -43,6 +46,11 @@ class TuningFiles:
                 else:
                     path.unlink(missing_ok=True)
 
+    def put_up(self) -> None:
+        """Puts what has changed into the bucket, where it is in one."""
+        if self.mirror:
+            self.mirror.put_up()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes out until its end, as `Workdir.locked` does."""
@@ -66,7 +74,7 @@ class TuningFiles:
         ]
         if differences:
             raise ValueError(
-                f"The workdir holds another search. Received: workdir={self.root}; "
+                f"The workdir holds another search. Received: workdir={shown(self.root)}; "
                 f"{'; '.join(differences)}. Take another --workdir, or the same flags and data."
             )
         self.root.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,382 @@
+"""Runs in buckets: a copy on this machine that everything works in, and what goes up from it.
+
+The bucket is the truth. What a command begins with is what is there, and what a run leaves goes up
+with each checkpoint and at the end. Features are computed anew where they are not: they stay here.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from absl import logging
+
+from buckets import copies, urls
+from cli import lock
+from tfrecords import naming
+from tfrecords.files import INCOMPLETE_SUFFIX
+
+if TYPE_CHECKING:  # A local run needs no client of a bucket.
+    from buckets.lease import Lease
+    from buckets.replica import Replica
+    from buckets.store import Entry
+
+CHECKPOINTS = "checkpoints"
+RUN = ("config.json", "classes.json", "model.keras", "metrics.json")  # What readers need of a run.
+CROSSVAL = ("crossval.json", "metrics.json", "out_of_fold.csv")
+
+_LAST = "metrics.json"  # Where it stands, all is there.
+_FETCHED = {
+    *RUN, *CROSSVAL, naming.MANIFEST, "history.csv", "report.html", "predictions.csv",
+    "diverged.json", "lr_find.csv", "lr_find.png", "trackers.json", "label_issues.csv",
+    "tune.json", "study.db", "best.flags",
+}  # fmt: skip
+_FETCHED_FOLDERS = ("folds", "trials")
+_STAY_HERE = ("features", "vectors")
+_NEVER_UP = (INCOMPLETE_SUFFIX, ".incomplete.keras", ".part", "-journal", "-wal", "-shm", ".lock")
+_AT_ONCE = 8
+
+
+class Mirror:
+    """The copy of one run, cross-validation or search, and what lies in the bucket of it.
+
+    Attributes:
+        url: As the user gave it.
+        root: The copy.
+        writes: Whether this process is the one that writes.
+    """
+
+    _replica: "Replica"
+
+    def __init__(self, url: str, kind: str, writes: bool) -> None:
+        from buckets.store import Store
+
+        self.url, self.writes = url, writes
+        self.root = copies.copy_of(url, kind)
+        self.store = Store(url)
+        self._changing = threading.RLock()
+        self._checkpoints: set[str] = set()
+        self._writing: concurrent.futures.Future[None] | None = None
+        self._lease: Lease | None = None
+
+    @contextlib.contextmanager
+    def leased(self) -> Iterator[None]:
+        """Keeps others out: of the copy by a lock of this machine, of the bucket by a lease.
+
+        Raises:
+            RuntimeError: if another process is inside.
+            BucketError: if that cannot be told.
+        """
+        from buckets.lease import Lease
+
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        path = self.root.with_name(f"{self.root.name}.lock")
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(lock.NoLocksError):  # The lease is enough.
+                stack.enter_context(
+                    lock.hold(path, lambda path: in_use(self.url, lock.holder(path)))
+                )
+            lease = Lease(self.store, lambda holder: in_use(self.url, holder), logging.warning)
+            stack.callback(lease.release)
+            lease.take()
+            self._lease = lease
+            yield
+
+    def begin(self) -> None:
+        """Makes the copy what the bucket holds; checkpoints are fetched when they are needed.
+
+        Raises:
+            BucketError: if it cannot be read.
+        """
+        from buckets.replica import Replica
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._replica = Replica(self.store, self.root)
+        entries = self.store.list()
+        self._checkpoints = _checkpoints(entries)
+        for name in self._names():
+            if name not in entries and not self._may_stay(name, entries):
+                self._replica.forget(name)
+        wanted = [name for name in entries if _is_fetched(name)]
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda name: self._replica.fetch(name, entries[name]), wanted))
+        self._replica.save()
+
+    def _may_stay(self, name: str, entries: dict[str, "Entry"]) -> bool:
+        """Whether a file that only the copy has is kept.
+
+        Features are; and the checkpoints of a fold that nobody has gone on with elsewhere, which
+        do not go up.
+        """
+        parts = PurePosixPath(name).parts
+        if parts[0] in _STAY_HERE:
+            return True
+        if CHECKPOINTS not in parts[1:]:
+            return False
+        config = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
+        return config in entries and self._replica.is_current(config, entries[config])
+
+    def put_up(self) -> None:
+        """Puts up whatever has changed, but checkpoints; `metrics.json` last.
+
+        Raises:
+            LostLeaseError: if another process has taken the run over.
+            BucketError: if it cannot be written.
+        """
+        with self._changing:
+            self.require()
+            for name in self._replica.names():
+                # It stands for a run that is finished, and this one goes on.
+                if PurePosixPath(name).name == _LAST and self._is_removed(name):
+                    self._replica.remove(name)
+            for name in sorted(filter(self._goes_up, self._names()), key=_place):
+                with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
+                    is_model = name.endswith(".keras")
+                    self._replica.put(name, compared=is_model, snapshot=not is_model)
+            self._replica.save()
+
+    def _is_removed(self, name: str) -> bool:
+        """Whether a file is gone, and its folder is not: a cache may be emptied at any time."""
+        path = self.root / name
+        return path.parent.is_dir() and not path.exists()
+
+    def _goes_up(self, name: str) -> bool:
+        parts = PurePosixPath(name).parts
+        return not (
+            parts[0] in _STAY_HERE
+            or CHECKPOINTS in parts
+            or name.endswith(_NEVER_UP)
+            or self._replica.is_unchanged(name)
+        )
+
+    def remove(self, path: Path) -> None:
+        """Removes a file in the bucket and here, at once."""
+        with self._changing:
+            self.require()
+            self._replica.remove(self._name(path))
+            self._checkpoints.discard(self._name(path))
+
+    def require(self) -> None:
+        """Returns if this process still is the one that writes.
+
+        Raises:
+            LostLeaseError: if it is not.
+        """
+        assert self._lease
+        self._lease.require()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process is known to have taken the run over."""
+        return self._lease is not None and self._lease.is_lost
+
+    def checkpoints(self) -> set[Path]:
+        """Where the checkpoints that the bucket holds are in the copy, or would be."""
+        if not self.writes:  # Another process may have written or removed some.
+            self._checkpoints = _checkpoints(self.store.list(f"{CHECKPOINTS}/"))
+        return {self.root / name for name in self._checkpoints}
+
+    def fetch(self, path: Path, *, anew: bool = False) -> None:
+        """Fetches a checkpoint, if it is not there.
+
+        Raises:
+            FileNotFoundError: if the bucket has none of this name.
+            BucketError: if it cannot be read.
+        """
+        with self._changing:
+            self._replica.fetch(self._name(path), anew=anew)
+            self._replica.save()
+
+    def put_checkpoint(self, path: Path, in_haste: Callable[[], bool]) -> None:
+        """Puts up a checkpoint, reads it back, and puts it up again if it is not the file.
+
+        Args:
+            in_haste: Says whether there is no time to read it back.
+
+        Raises:
+            LostLeaseError: if another process has taken the run over.
+            BucketError: if it cannot be written.
+        """
+        with self._changing:
+            self.require()
+            self._replica.put(self._name(path), compared=True, in_haste=in_haste, snapshot=False)
+            self._checkpoints.add(self._name(path))
+            self._replica.save()
+        logging.info("The checkpoint is in the bucket: %s.", shown(path))
+
+    def follow(self, writing: "concurrent.futures.Future[None]") -> None:
+        """Takes what writes a checkpoint, which is waited for before the run is given back."""
+        self._writing = writing
+
+    def end(self) -> None:
+        """Returns once no checkpoint is being written."""
+        if self._writing:
+            concurrent.futures.wait([self._writing])
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _names(self) -> list[str]:
+        """The files of the copy; what a link leads to is none of them."""
+        return [
+            self._name(Path(folder) / file)
+            for folder, _, files in os.walk(self.root)
+            for file in files
+            if not (Path(folder) / file).is_symlink()
+        ]
+
+
+_OPEN: dict[str, Mirror] = {}  # By the URL: what this process works in.
+_GIVEN: dict[Path, str] = {}  # The URL that a copy is of.
+
+
+@contextlib.contextmanager
+def opened(
+    path: str | os.PathLike[str], kind: str = "runs", *, writes: bool = True
+) -> Iterator[Mirror | None]:
+    """Makes a copy of what lies in a bucket, in which `Workdir` and the like are from then on.
+
+    At the end, however it comes, what has changed is put up. A folder of this machine is left as
+    it is, and None is yielded.
+
+    Args:
+        kind: Processes of one machine that work on one URL at a time need one of their own.
+        writes: Whether this is the one process that writes. Another one is neither kept out nor
+            does it put anything up.
+
+    Raises:
+        RuntimeError: if another process writes there, or has taken over.
+        BucketError: if the bucket cannot be read or written; within 10 seconds, if it cannot be
+            reached.
+    """
+    if not urls.is_remote(os.fspath(path)):
+        yield None
+        return
+    from buckets.replica import held
+
+    url = os.fspath(path).rstrip("/")
+    mirror = Mirror(url, kind, writes)
+    mirror.store.check(writes=writes)
+    _GIVEN[mirror.root] = url
+    with mirror.leased() if writes else held(mirror.root):
+        mirror.begin()
+        _OPEN[url] = mirror
+        try:
+            yield mirror
+            mirror.end()
+            if writes:
+                mirror.put_up()
+        except BaseException as error:
+            if writes:
+                _save_what_can_be(mirror, error)
+            raise
+        finally:
+            del _OPEN[url]
+
+
+def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
+    """Puts up what there is, on the way out of an error that is to be shown, not another one."""
+    from buckets.failures import BucketError
+    from buckets.lease import LostLeaseError
+
+    mirror.end()
+    if isinstance(error, (BucketError, LostLeaseError)):  # It would go wrong again, for minutes.
+        return
+    try:
+        mirror.put_up()
+    except Exception as second:
+        logging.warning("Not all of %s was put up: %s", mirror.url, second)
+
+
+def of(path: str | os.PathLike[str]) -> Mirror | None:
+    """What this process has opened for a path; None of a folder of this machine."""
+    return _OPEN.get(os.fspath(path).rstrip("/"))
+
+
+def folder_of(path: str | os.PathLike[str]) -> Path:
+    """Where the files are: in the folder itself; of a URL, in its copy."""
+    if not urls.is_remote(os.fspath(path)):
+        return Path(path)
+    if mirror := of(path):
+        return mirror.root
+    root = copies.copy_of(os.fspath(path), "read")
+    _GIVEN[root] = os.fspath(path).rstrip("/")
+    return root
+
+
+def read(path: str | os.PathLike[str], names: Sequence[str] = RUN, *, writes: bool = False) -> Path:
+    """Returns where the files are, for who does not write them; of a URL, copies as they are now.
+
+    They are no files of `opened`, which another process may be working in.
+
+    Args:
+        names: Of the files that are needed. One that is not there in the bucket is not there here.
+        writes: Whether `put` is to follow: that it can be is looked up first.
+
+    Raises:
+        RuntimeError: if the client of its store is not installed.
+        BucketError: if the bucket cannot be read.
+    """
+    if not urls.is_remote(os.fspath(path)):
+        return Path(path)
+    from buckets.replica import fetched
+
+    root = fetched(os.fspath(path), names, writes=writes)
+    _GIVEN[root] = os.fspath(path).rstrip("/")
+    return root
+
+
+def put(*paths: Path) -> None:
+    """Puts up files that were written into what `read` returned; of a URL, one after the other.
+
+    Raises:
+        BucketError: if one cannot be written.
+    """
+    for path in paths:
+        root = next((root for root in _GIVEN if path.is_relative_to(root)), None)
+        if root is not None:
+            from buckets.store import Store
+
+            Store(_GIVEN[root]).upload(path, path.relative_to(root).as_posix(), compared=True)
+
+
+def shown(path: Path) -> str:
+    """What a person is told of a path: of one in a copy, the URL."""
+    return url_of(path) or str(path)
+
+
+def url_of(path: Path) -> str | None:
+    """The URL of what a path is a copy of; None where it is none."""
+    for root, url in _GIVEN.items():
+        if path.is_relative_to(root):
+            return urls.join(url, *path.relative_to(root).parts)
+    return None
+
+
+def in_use(workdir: str, holder: str) -> str:
+    """What to tell a person who starts a second process in a workdir."""
+    return (
+        f"Another process trains in this workdir. Received: {workdir}, in use by "
+        f"{holder}. Wait for it, end it, or name another --workdir. (One process uses "
+        "all GPUs of its machine: start no copies of it.)"
+    )
+
+
+def _checkpoints(names: "Sequence[str] | dict[str, Entry]") -> set[str]:
+    return {name for name in names if PurePosixPath(name).parts[:-1] == (CHECKPOINTS,)}
+
+
+def _is_fetched(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return name in _FETCHED or (
+        parts[0] in _FETCHED_FOLDERS and not {CHECKPOINTS, "tensorboard"}.intersection(parts)
+    )
+
+
+def _place(name: str) -> tuple[bool, bool, int, str]:
+    """The order in which files go up: what says that a folder is complete goes after it."""
+    path = PurePosixPath(name)
+    return path.name == _LAST, path.suffix == ".keras", -len(path.parts), name
