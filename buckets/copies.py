@@ -6,6 +6,8 @@ from pathlib import Path
 
 import platformdirs
 
+SHARDS_GIB = 100.0  # What copies of datasets' shards take at most, unless it is said.
+
 
 def cache_folder() -> Path:
     """The platform's cache folder of this project; `XDG_CACHE_HOME` moves it on Linux."""

@@ -95,7 +95,8 @@ def is_passing(error: BaseException) -> bool:
 
 def has_wrong_bytes(error: BaseException) -> bool:
     """Whether a client found by a checksum that what came is not what was put up."""
-    return bool(_kinds(error) & _WRONG_BYTES)
+    told = any("BadDigest" in str(each) for each in _chain(error))  # By S3, of an upload.
+    return told or bool(_kinds(error) & _WRONG_BYTES)
 
 
 def _is_denied(error: BaseException) -> bool:

@@ -85,6 +85,16 @@ class Lease:
         self._confirmed = time.monotonic()
         threading.Thread(target=self._keep, daemon=True).start()
 
+    def require_none(self) -> None:
+        """Returns once it is seen that no process holds it; writes nothing.
+
+        Raises:
+            RuntimeError: if one does.
+            BucketError: if that cannot be told.
+        """
+        while (found := self._read()) is not None and not self._may_take_over(found):
+            pass
+
     @property
     def is_lost(self) -> bool:
         """Whether another process is known to have taken it over."""

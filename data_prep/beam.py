@@ -2,7 +2,7 @@
 
 The plan is made before the pipeline starts, so a task's name, inputs and bytes do not depend on
 Beam; only tasks go in, and what came of each lies beside its shard. Workers need this project
-installed, and the photographs and --data_dir under the same paths.
+installed, and the photographs and --data_dir under the same paths: a bucket's URL is one.
 """
 
 import logging

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from cli import command, flags, machine
-from data_prep import beam, commit, identity, lock, runners, selection, summary
+from data_prep import beam, commit, identity, lock, runners, selection, summary, target
 from data_prep.config import BuildConfig
 from data_prep.examples import splits
 from data_prep.lookalikes import find_lookalikes
@@ -23,10 +23,11 @@ from data_prep.plan import plan_shards
 from data_prep.rejections import check_rejections
 from data_prep.rules import Rule
 from data_prep.selection import Selection
-from data_prep.shards import ShardResult, ShardTask, build_shard, finished, was_built_alike
+from data_prep.shards import ShardResult, ShardTask, build_shard, finished, were_built_alike
 from data_prep.sources import box_checks, coco, folder
 from data_prep.sources.photographs import Rejection, Source
-from tfrecords import files, naming
+from data_prep.target import Target
+from tfrecords import naming
 from tfrecords.manifest import Manifest
 
 flags.define(BuildConfig)
@@ -87,21 +88,22 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
         RuntimeError: if another build is at work in the folder.
     """
     config, source = _read_ahead(config)
-    data_dir = Path(config.data_dir)
-    with lock.hold(_state_dir(data_dir)):
-        files.remove_incomplete(data_dir)
-        planned = _plan(config, source or draw_source(config, data_dir))
+    place = target.of(config.data_dir)
+    with place.hold() as require_held:
+        place.clear()
+        planned = _plan(config, source or draw_source(config, place.folder))
         had_dataset = False
         if config.commit_only:
             results = _finished_shards(planned.tasks, config)
         else:
-            had_dataset = _uncommit(data_dir, planned.tasks)
+            had_dataset = _uncommit(place, planned.tasks)
             commit.prepare()
             results = _build_shards(planned.tasks, config)
+        require_held()
         try:
             return planned, _commit(planned, results)
         except ValueError as error:
-            gone = f" The dataset that was in {data_dir} is not complete any more."
+            gone = f" The dataset that was in {place} is not complete any more."
             raise ValueError(f"{error}{gone if had_dataset else ''}") from error
 
 
@@ -113,15 +115,15 @@ def build_task(config: BuildConfig) -> list[ShardResult]:
         RuntimeError: if the same task, or a whole build, is at work in the folder.
     """
     config, source = _read_ahead(config)
-    data_dir = Path(config.data_dir)
-    state = _state_dir(data_dir)
-    with lock.hold(state, config.task_index):
-        with lock.turn(state):  # The first to come draws or fetches what the others find.
-            planned = _plan(config, source or draw_source(config, data_dir))
+    place = target.of(config.data_dir)
+    with place.hold(config.task_index):
+        # The first to come draws or fetches what the others find.
+        with lock.turn(place.folder / naming.BUILD_STATE):
+            planned = _plan(config, source or draw_source(config, place.folder))
             share = planned.tasks[config.task_index :: config.num_tasks]
         for task in share:
-            files.remove_incomplete(data_dir, task.file)
-        _uncommit(data_dir, share)
+            place.clear(task.file)
+        _uncommit(place, share)
         return _build_shards(share, config)
 
 
@@ -138,7 +140,7 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
     Returns:
         The config with `split_by` settled, and the source: None if it has yet to be drawn.
     """
-    _check_is_folder(Path(config.data_dir))
+    target.of(config.data_dir).check(writes=not config.dry_run)
     if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
         runners.prepare()
     source = None if config.source == "synthetic" else read_source(config)
@@ -153,31 +155,17 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
     return config, source
 
 
-def _uncommit(data_dir: Path, tasks: Sequence[ShardTask]) -> bool:
+def _uncommit(place: Target, tasks: Sequence[ShardTask]) -> bool:
     """Removes what declares a dataset complete, unless none of its bytes will change.
 
     Returns:
         Whether there was a complete dataset, which is incomplete from now on.
     """
-    if all(map(was_built_alike, tasks)):
+    if were_built_alike(tasks):
         return False
-    had_dataset = (data_dir / naming.MANIFEST).exists()
-    commit.uncommit(data_dir)
+    had_dataset = place.exists(naming.MANIFEST)
+    commit.uncommit(place)
     return had_dataset
-
-
-def _check_is_folder(data_dir: Path) -> None:
-    there = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(
-            f"data_dir is not a directory. Received: {data_dir}, where {there} is a file."
-        )
-
-
-def _state_dir(data_dir: Path) -> Path:
-    state = data_dir / naming.BUILD_STATE
-    state.mkdir(parents=True, exist_ok=True)
-    return state
 
 
 def _plan(config: BuildConfig, source: Source) -> Plan:
@@ -281,7 +269,7 @@ def _num_workers(config: BuildConfig) -> int:
 
 def _finished_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
     """Collects the results that tasks or Beam's workers have left in the folder."""
-    results = [finished(task) for task in tasks]
+    results = list(target.of(config.data_dir).map(finished, tasks))
     missing = [index for index, result in enumerate(results) if result is None]
     if missing:
         raise ValueError(

@@ -6,9 +6,9 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from data_prep import card, identity, lock
+from data_prep import card, identity, lock, target
 from data_prep.config import BuildConfig
 from data_prep.examples import near_duplicates
 from data_prep.examples.near_duplicates import Pair
@@ -16,14 +16,19 @@ from data_prep.rejections import write_rejections
 from data_prep.selection import Selection
 from data_prep.shards import ShardResult, ShardTask
 from data_prep.sources.photographs import Photograph, Rejection
+from data_prep.target import Target
 from tfrecords import files, naming
 from tfrecords.manifest import VERSION, Manifest, dataset_digest, write_manifest
 
+_BESIDE_SHARDS = (
+    naming.REJECTED, naming.NEAR_DUPLICATES, naming.ATTRIBUTION, *naming.CLASS_NAMES,
+    naming.LICENSE, naming.FEATURES, naming.DATASET_INFO, naming.REPORT,
+)  # fmt: skip
 
-def uncommit(data_dir: Path) -> None:
+
+def uncommit(place: Target) -> None:
     """Removes what declares the dataset complete, before its first shard changes."""
-    for name in (naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES):
-        (data_dir / name).unlink(missing_ok=True)
+    place.remove(naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES)
 
 
 def prepare() -> None:
@@ -53,17 +58,17 @@ def commit(
     """
     from data_prep.report import page  # Brings matplotlib, which a mistyped flag can spare.
 
-    data_dir, source = Path(config.data_dir), selected.source
+    place, source = target.of(config.data_dir), selected.source
     results = sorted(results, key=lambda result: result.shard.file)
     pairs = find_near_duplicates(results)
     rejections = [*unusable, *selected.conflicting]
     manifest = _manifest(config, selected, results, rejections, pairs)
-    _remove_other_shards(data_dir, {shard.file for shard in manifest.shards})
-    write_rejections(data_dir, rejections)
-    near_duplicates.write(data_dir, pairs)
+    _remove_other_shards(place, {shard.file for shard in manifest.shards})
+    write_rejections(place.folder, rejections)
+    near_duplicates.write(place.folder, pairs)
     lost = {rejection.file for rejection in unusable if rejection.annotation_id is None}
-    _write_attribution(data_dir, [p for p in _photographs(selected) if p.file not in lost])
-    card.write_card(data_dir, manifest, source.kind)
+    _write_attribution(place.folder, [p for p in _photographs(selected) if p.file not in lost])
+    card.write_card(place.folder, manifest, source.kind)
     contents = page.Contents(
         source=source.kind,
         examples=[e for task in tasks for e in task.examples if e.file not in lost],
@@ -71,8 +76,10 @@ def commit(
         rejections=rejections,
         pairs=pairs,
     )
-    page.write_report(data_dir, manifest, contents)
-    write_manifest(data_dir, manifest)
+    page.write_report(place.folder, manifest, contents)
+    place.put(*_BESIDE_SHARDS)
+    write_manifest(place.folder, manifest)
+    place.put(naming.MANIFEST)
     return manifest
 
 
@@ -133,13 +140,12 @@ def find_near_duplicates(results: Iterable[ShardResult]) -> list[Pair]:
     return near_duplicates.find(of_file, split_of)
 
 
-def _remove_other_shards(data_dir: Path, shards: set[str]) -> None:
+def _remove_other_shards(place: Target, shards: set[str]) -> None:
     """Removes the shards of earlier builds that this one does not have, and their build state."""
-    state = data_dir / naming.BUILD_STATE
-    for path in (*data_dir.glob(naming.SHARD_GLOB), *state.iterdir()):
+    for path in map(PurePosixPath, place.built()):
         kept = path.name.removesuffix(".json") in shards or path.name == naming.FINGERPRINTS
         if not kept and not lock.is_lock(path):
-            path.unlink()
+            place.remove(str(path))
 
 
 def _write_attribution(data_dir: Path, photographs: Iterable[Photograph]) -> None:

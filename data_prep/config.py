@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
+from buckets import urls
 from cli import flags
-from cli.flags import LocalPath, Machine, NonNegative, Positive, Range, Rule
+from cli.flags import BucketPath, Machine, NonNegative, Positive, Range, Rule
 
 COCO_ANIMALS = ("bear", "bird", "cat", "dog", "giraffe", "horse", "sheep", "zebra")
 ALL_CLASSES = ("all",)
@@ -22,7 +23,7 @@ SOURCE_PATHS = tuple(name for names in _PLACES_OF.values() for name in names)
 
 SplitBy = Literal["auto", "hash", "source"]
 
-_DataDir = Annotated[LocalPath, Rule(bool, "must name a directory")]
+_DataDir = Annotated[BucketPath, Rule(bool, "must name a directory")]
 _Classes = Annotated[
     tuple[str, ...],
     Rule(lambda names: len(set(names)) == len(names) > 0, "must name each class once"),
@@ -47,17 +48,17 @@ class BuildConfig:
     """
 
     data_dir: Machine[_DataDir]
-    """Where the dataset goes."""
+    """Where the dataset goes: a folder, or a URL in a bucket (gs://, s3://, az://)."""
     source: Literal["synthetic", "coco", "folder"] | None = None
     """Drawn animals, COCO detections, or one folder per class. Unset: what the folders given
     are."""
-    coco_dir: LocalPath | None = None
+    coco_dir: BucketPath | None = None
     """Holds annotations and photographs as COCO, CVAT, Label Studio or Roboflow lay them out."""
-    annotations: tuple[LocalPath, ...] = ()
+    annotations: tuple[BucketPath, ...] = ()
     """COCO files, in place of --coco_dir."""
-    images_dir: LocalPath | None = None
+    images_dir: BucketPath | None = None
     """The photographs of --annotations."""
-    folder_dir: LocalPath | None = None
+    folder_dir: BucketPath | None = None
     """Holds a folder per class, or train/ and val/ with one each."""
     download: Machine[bool] = False
     """Fetch what is missing: COCO's annotations and the photographs that the build needs into
@@ -191,7 +192,7 @@ class BuildConfig:
         self._check_boxless()
         for name in ("coco_dir", "images_dir", "folder_dir"):
             folder = getattr(self, name)
-            if folder and Path(self.data_dir).resolve().is_relative_to(Path(folder).resolve()):
+            if folder and _lies_in(self.data_dir, folder):
                 raise ValueError(
                     "The dataset must not go among the photographs that it is made from. "
                     f"Received: data_dir={self.data_dir}, {name}={folder}. Name a --data_dir "
@@ -213,6 +214,13 @@ class BuildConfig:
             raise ValueError(
                 "--download goes with --source=coco or --source=folder. Received: source=synthetic."
             )
+        for name in ("coco_dir", "images_dir", "folder_dir"):
+            if self.download and urls.is_remote(getattr(self, name) or ""):
+                raise ValueError(
+                    "--download fetches into a folder of this machine. Received: "
+                    f"{name}={getattr(self, name)}. Leave --download out: photographs come from "
+                    "the bucket by themselves."
+                )
         if self.download_url and not self.download_url.startswith(("http://", "https://")):
             raise ValueError(
                 "download_url must begin with http:// or https://. Received: "
@@ -263,3 +271,10 @@ class BuildConfig:
     def _fill_in(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # As dataclasses do it where they are frozen.
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether a path is that of a folder, or of something below it; links are followed."""
+    if urls.is_remote(path) or urls.is_remote(folder):
+        return urls.lies_in(path, folder)
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())

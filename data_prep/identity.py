@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from buckets import urls
 from cli.flags import identity_of
-from data_prep import shards
+from data_prep import shards, target
 from data_prep.config import SOURCE_PATHS, BuildConfig
 from data_prep.shards import ShardTask
+from data_prep.target import Target
 from tfrecords import naming
-from tfrecords.manifest import Manifest, read_manifest
+from tfrecords.manifest import Manifest
 
 _FILES = (
     naming.MANIFEST, naming.DATASET_INFO, naming.FEATURES, naming.REPORT, naming.ATTRIBUTION,
@@ -29,12 +33,12 @@ def check_options(config: BuildConfig) -> None:
     Raises:
         ValueError: with the difference, or if what is there was made by something else.
     """
-    data_dir = Path(config.data_dir)
     if config.overwrite:
         return
-    manifest = _read(data_dir)
+    place = target.of(config.data_dir)
+    manifest = _read(place)
     if manifest is None:
-        _refuse_foreign(data_dir)
+        _refuse_foreign(place)
     else:
         _refuse(config, _differences(manifest.options, recorded(config), but=SOURCE_PATHS))
 
@@ -52,12 +56,12 @@ def check_source(config: BuildConfig, classes: Sequence[str], tasks: Sequence[Sh
     Raises:
         ValueError: with the paths or the classes of both, or if the manifest cannot be read.
     """
-    data_dir = Path(config.data_dir)
-    if config.overwrite or not (data_dir / naming.MANIFEST).exists():
+    place = target.of(config.data_dir)
+    if config.overwrite or not place.exists(naming.MANIFEST):
         return
-    if all(map(shards.was_built_alike, tasks)):
+    if shards.were_built_alike(tasks):
         return
-    manifest = _read(data_dir)
+    manifest = _read(place)
     if manifest is None:
         raise ValueError(
             f"The data_dir holds a dataset whose {naming.MANIFEST} cannot be read, with other "
@@ -69,11 +73,11 @@ def check_source(config: BuildConfig, classes: Sequence[str], tasks: Sequence[Sh
     _refuse(config, _differences(there, here, only=("classes", *SOURCE_PATHS)))
 
 
-def _read(data_dir: Path) -> Manifest | None:
+def _read(place: Target) -> Manifest | None:
     """Returns the manifest of a complete dataset; None if it is missing or cannot be read."""
     try:
-        return read_manifest(data_dir)
-    except ValueError:
+        return msgspec.json.decode(place.read(naming.MANIFEST), type=Manifest)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
 
 
@@ -95,12 +99,12 @@ def _differences(
 
 
 def _resolve(name: str, value: Any) -> Any:
-    """Makes the path of a source absolute, with links followed; leaves other values alone."""
+    """Makes the path of a source absolute, with links followed; leaves all else alone."""
     if name not in SOURCE_PATHS or not value:
         return value
     if isinstance(value, list | tuple):
-        return tuple(str(Path(path).resolve()) for path in value)
-    return str(Path(value).resolve())
+        return tuple(_resolve(name, path) for path in value)
+    return value.rstrip("/") if urls.is_remote(value) else str(Path(value).resolve())
 
 
 def _said(value: Any) -> str:
@@ -117,14 +121,14 @@ def _refuse(config: BuildConfig, differences: Sequence[str]) -> None:
         )
 
 
-def _refuse_foreign(data_dir: Path) -> None:
+def _refuse_foreign(place: Target) -> None:
     """Refuses a folder with files that a build would overwrite but that no build has made."""
-    if (data_dir / naming.BUILD_STATE).exists():
+    if place.has_build_state():
         return
-    foreign = [name for name in _FILES if (data_dir / name).exists()]
+    foreign = [name for name in _FILES if place.exists(name)]
     if foreign:
         raise ValueError(
             "The data_dir holds files that this command did not make and would write over. "
-            f"Received: data_dir={data_dir}, with {', '.join(foreign)}. Take another --data_dir, "
+            f"Received: data_dir={place}, with {', '.join(foreign)}. Take another --data_dir, "
             "or replace them with --overwrite."
         )

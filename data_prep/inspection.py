@@ -3,33 +3,44 @@
 Imports no TensorFlow: each of the verifier's worker processes imports this module.
 """
 
+import errno
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import xxhash
 
+from buckets.failures import ChangedError
 from tfrecords import framing, images, schema
 from tfrecords.manifest import Shard
+from tfrecords.shard_cache import ShardCache
 from tfrecords.unusable import UnusableImageError
+
+if TYPE_CHECKING:
+    from buckets.store import Store
 
 
 class Inspection(msgspec.Struct, frozen=True):
     """A shard to inspect.
 
     Attributes:
-        path: Where the shard is.
+        path: Where the shard is; in a bucket, its URL.
         expected: What the manifest says of it.
         num_classes: Number of classes; every label is below it.
         quick: Whether to check size and sha256 alone.
+        store: The bucket's folder that it is in; None: it is a file of this machine.
+        cache: Keeps a copy of what lies in a bucket.
     """
 
     path: str
     expected: Shard
     num_classes: int
     quick: bool
+    store: "Store | None" = None
+    cache: ShardCache | None = None
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -66,7 +77,7 @@ def inspect(inspection: Inspection) -> Report:
     findings: list[str] = []
     sightings: list[Sighting] = []
     try:
-        for found in _examine(inspection):
+        for found in _examine_copy(inspection) if inspection.store else _examine(inspection):
             if isinstance(found, Sighting):
                 sightings.append(found)
             else:
@@ -74,9 +85,27 @@ def inspect(inspection: Inspection) -> Report:
     except FileNotFoundError:
         findings = ["missing"]
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise  # Of the copies: it says nothing of the dataset.
         findings = [f"cannot be read: {error.strerror}"]
     name = inspection.expected.file
     return Report(name, [f"{name}: {finding}" for finding in findings], sightings)
+
+
+def _examine_copy(inspection: Inspection) -> Iterator[Sighting | str]:
+    """Like `_examine`, of a shard in a bucket; nothing more is said of one that is another."""
+    store, expected = inspection.store, inspection.expected
+    cache = inspection.cache or ShardCache()
+    assert store
+    try:
+        with cache.held(store, expected, checked=True) as path:
+            yield from _examine(msgspec.structs.replace(inspection, path=str(path)))
+    except ChangedError:
+        entry = store.entry(expected.file)
+        if entry and entry.size != expected.bytes:
+            yield f"{entry.size} bytes, the manifest says {expected.bytes}"
+        else:
+            yield "its sha256 is not the manifest's"
 
 
 def _examine(inspection: Inspection) -> Iterator[Sighting | str]:

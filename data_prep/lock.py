@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from cli import lock
 
@@ -12,7 +12,9 @@ _FOLDER = f"folder{_SUFFIX}"
 
 
 @contextlib.contextmanager
-def hold(directory: Path, task_index: int | None = None) -> Iterator[None]:
+def hold(
+    directory: Path, task_index: int | None = None, named: str | None = None
+) -> Iterator[None]:
     """Holds a folder: all of it, or for one task beside others.
 
     Args:
@@ -20,15 +22,20 @@ def hold(directory: Path, task_index: int | None = None) -> Iterator[None]:
             while others hold theirs.
         task_index: The task, which may run once at a time beside others; None holds the folder
             alone.
+        named: What a person knows the folder as; None: its path.
 
     Raises:
         RuntimeError: if another process holds it, with its host and process id.
     """
     whole = directory / _FOLDER
+
+    def refuse(path: Path) -> str:
+        return refusal(named or str(directory), _holders(path))
+
     with contextlib.ExitStack() as held:
-        held.enter_context(lock.hold(whole, _refusal, shared=task_index is not None))
+        held.enter_context(lock.hold(whole, refuse, shared=task_index is not None))
         if task_index is not None:
-            held.enter_context(lock.hold(directory / f"task-{task_index}{_SUFFIX}", _refusal))
+            held.enter_context(lock.hold(directory / f"task-{task_index}{_SUFFIX}", refuse))
         yield
 
 
@@ -40,14 +47,15 @@ def turn(directory: Path) -> Iterator[None]:
         yield
 
 
-def is_lock(path: Path) -> bool:
+def is_lock(path: PurePath) -> bool:
     """Whether this is one of the files of `hold`."""
     return path.suffix == _SUFFIX
 
 
-def _refusal(path: Path) -> str:
+def refusal(named: str, holder: str) -> str:
+    """What to tell a person of a folder that somebody else holds."""
     return (
-        f"Another build is at work. Received: {path.parent}, in use by {_holders(path)}. "
+        f"Another build is at work. Received: {named}, in use by {holder}. "
         "Wait for it, end it, or name another --data_dir."
     )
 

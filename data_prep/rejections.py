@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from data_prep import target
 from data_prep.config import BuildConfig
 from data_prep.sources.photographs import Photograph, Rejection
 from tfrecords import files, naming
@@ -22,11 +23,12 @@ def check_rejections(
     num_photographs = len({photograph.path for photograph in photographs})
     if len(reasons) <= config.max_bad_fraction * num_photographs:
         return
-    data_dir = Path(config.data_dir)
     where = ""
     if not config.dry_run:
-        write_rejections(data_dir, rejections)
-        where = f" All are in {data_dir / naming.REJECTED}."
+        place = target.of(config.data_dir)
+        write_rejections(place.folder, rejections)
+        place.put(naming.REJECTED)
+        where = f" All are in {place.place_of(naming.REJECTED)}."
     file, reason = min(reasons.items())
     raise ValueError(
         f"{len(reasons)} of {num_photographs} photographs are unusable, more than "

@@ -15,9 +15,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,6 +31,9 @@ _TO_THE_GROUP = (signal.SIGINT, signal.SIGHUP)
 # The path of a socket has 107 bytes at most, of which multiprocessing takes 32 for its own names.
 _LONGEST_FOLDER = 75
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+
+# In a worker: one event, which its parent sets once no more items are to start.
+_stopping: "list[Event]" = []
 
 
 def prepare() -> None:
@@ -75,10 +81,11 @@ def run(
         return
     prepare()
     context = multiprocessing.get_context("forkserver")
+    stopping = context.Event()
     with concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(items)), context, initializer=_follow_parent
+        min(num_workers, len(items)), context, initializer=_follow_parent, initargs=(stopping,)
     ) as pool:
-        futures = [pool.submit(function, item) for item in items]
+        futures = [pool.submit(_unless_stopping, function, item) for item in items]
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
@@ -88,6 +95,7 @@ def run(
                 "short, take fewer. Start the same command again: finished work is kept."
             ) from error
         except BaseException:
+            stopping.set()  # Items are handed out ahead, and those can no longer be cancelled.
             pool.shutdown(wait=True, cancel_futures=True)  # Items under way end; no more start.
             raise
 
@@ -120,8 +128,16 @@ def _choose_folder() -> None:
         tempfile.tempdir = before
 
 
-def _follow_parent() -> None:
+def _unless_stopping(function: Callable[[Item], Result], item: Item) -> Result:
+    """What a worker does with an item."""
+    if _stopping[0].is_set():
+        raise concurrent.futures.CancelledError
+    return function(item)
+
+
+def _follow_parent(stopping: "Event") -> None:
     """Lets a worker end when its parent says so, or when its parent is killed."""
+    _stopping.append(stopping)
     for number in _TO_THE_GROUP:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -6,16 +6,17 @@ Any engine can map `build_shard` over the tasks: only paths go in and only numbe
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from data_prep import target
 from data_prep.examples import labels, near_duplicates
 from data_prep.examples.near_duplicates import Sample
 from data_prep.sources.photographs import Rejection
-from tfrecords import files, images, naming, originals, schema, writer
+from tfrecords import images, naming, originals, schema, writer
 from tfrecords.manifest import Shard
 from tfrecords.schema import Box, Object
 from tfrecords.unusable import UnavailableImageError, UnusableImageError
@@ -99,6 +100,7 @@ class ShardResult(msgspec.Struct, frozen=True):
         rejections: The photographs that could not be used.
         fingerprints: {file: perceptual hash} of the photographs.
         unavailable: How many of the rejections may be gone when the build is tried again.
+        version: What tells the object in a bucket from another one of its name.
     """
 
     inputs_digest: str
@@ -108,6 +110,7 @@ class ShardResult(msgspec.Struct, frozen=True):
     rejections: list[Rejection]
     fingerprints: dict[str, str]
     unavailable: int = 0
+    version: str | msgspec.UnsetType = msgspec.UNSET  # Not written where there is none.
 
 
 def build_shard(task: ShardTask) -> ShardResult:
@@ -115,7 +118,10 @@ def build_shard(task: ShardTask) -> ShardResult:
     done = finished(task)
     if done is not None and not done.unavailable:
         return done
-    written = _write(task)
+    place = target.of(task.data_dir)
+    with place.workplace(task.file) as path:
+        written = _write(task, path)
+        version = place.keep(path)
     fingerprints = near_duplicates.fingerprint_samples(list(written.samples.values()))
     result = ShardResult(
         inputs_digest=task.inputs_digest,
@@ -125,8 +131,10 @@ def build_shard(task: ShardTask) -> ShardResult:
         rejections=[Rejection(file, str(error)) for file, error in written.failures],
         fingerprints=dict(zip(written.samples, fingerprints, strict=True)),
         unavailable=sum(isinstance(error, UnavailableImageError) for _, error in written.failures),
+        version=version or msgspec.UNSET,
     )
-    files.write_atomically(_state_file(task), msgspec.json.encode(result))
+    # After the shard: it says that the shard is finished.
+    place.write(_state_of(task), msgspec.json.encode(result))
     return result
 
 
@@ -146,11 +154,11 @@ class _Written(NamedTuple):
     samples: dict[str, Sample]
 
 
-def _write(task: ShardTask) -> _Written:
+def _write(task: ShardTask, path: Path) -> _Written:
     examples: list[ExampleSpec] = []
     failures: list[tuple[str, UnusableImageError]] = []
     samples: dict[str, Sample] = {}
-    with writer.open_shard(Path(task.data_dir) / task.file) as shard:
+    with writer.open_shard(path) as shard:
         for example in task.examples:
             is_new = example.file not in samples  # A photograph may have many crops.
             outcome = _make_record(example, task.image_size, wants_sample=is_new)
@@ -248,28 +256,41 @@ def finished(task: ShardTask) -> ShardResult | None:
     Raises:
         OSError: if the shard is there and cannot be read.
     """
-    path = Path(task.data_dir) / task.file
+    place = target.of(task.data_dir)
     try:
-        result = msgspec.json.decode(_state_file(task).read_bytes(), type=ShardResult)
-        if result.inputs_digest != task.inputs_digest or path.stat().st_size != result.shard.bytes:
+        result = _last_result(task, place)
+        if result.inputs_digest != task.inputs_digest:
             return None
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return result if digest == result.shard.sha256 else None
+        version = place.verify(result.shard, result.version or "")
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     except OSError as error:  # A bad disk: unlike opening, reading does not say which file it was.
-        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
+        path = error.filename or place.place_of(task.file)
+        raise OSError(error.errno, error.strerror, path) from error
+    if version is None:
+        return None
+    if version != (result.version or ""):  # Compared byte for byte: next time its version will do.
+        result = msgspec.structs.replace(result, version=version)
+        place.write(_state_of(task), msgspec.json.encode(result))
+    return result
 
 
-def was_built_alike(task: ShardTask) -> bool:
-    """Whether the shard's last build, finished or damaged since, was from the same inputs."""
+def were_built_alike(tasks: Sequence[ShardTask]) -> bool:
+    """Whether each shard's last build, finished or damaged since, was from the same inputs."""
+    return not tasks or all(target.of(tasks[0].data_dir).map(_was_built_alike, tasks))
+
+
+def _was_built_alike(task: ShardTask) -> bool:
     try:
-        result = msgspec.json.decode(_state_file(task).read_bytes(), type=ShardResult)
+        result = _last_result(task, target.of(task.data_dir))
     except (FileNotFoundError, msgspec.MsgspecError):
         return False
     return result.inputs_digest == task.inputs_digest
 
 
-def _state_file(task: ShardTask) -> Path:
-    return Path(task.data_dir) / naming.BUILD_STATE / f"{task.file}.json"
+def _last_result(task: ShardTask, place: target.Target) -> ShardResult:
+    return msgspec.json.decode(place.read(_state_of(task)), type=ShardResult)
+
+
+def _state_of(task: ShardTask) -> str:
+    return f"{naming.BUILD_STATE}/{task.file}.json"

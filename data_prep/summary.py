@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
+from data_prep import target
 from data_prep.config import BuildConfig
 from data_prep.rules import Rule
 from data_prep.selection import Selection
@@ -20,14 +20,15 @@ def describe_dataset(
     config: BuildConfig, source: Source, selection: Selection, manifest: Manifest
 ) -> list[str]:
     """Returns the last lines of a build."""
-    data_dir = Path(config.data_dir)
+    place = target.of(config.data_dir)
     lines = [
         *_in_and_out(source, manifest.counts, "out"),
         *_left_out({Rule(name): n for name, n in manifest.dropped.items()}, selection),
     ]
     if manifest.rejected:
         lines.append(
-            f"With a flaw: {manifest.rejected} photographs, listed in {data_dir / naming.REJECTED}"
+            f"With a flaw: {manifest.rejected} photographs, listed in "
+            f"{place.place_of(naming.REJECTED)}"
         )
     lines += _splits(manifest.counts)
     if manifest.near_duplicates:
@@ -38,8 +39,8 @@ def describe_dataset(
     return [
         *lines,
         f"Digest: {manifest.digest}",
-        f"Report: {data_dir / naming.REPORT}",
-        f"Next: python -m trainer.main --data_dir={data_dir} --workdir=runs/{data_dir.name}",
+        f"Report: {place.place_of(naming.REPORT)}",
+        f"Next: python -m trainer.main --data_dir={place} --workdir=runs/{place.name}",
     ]
 
 

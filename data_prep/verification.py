@@ -6,34 +6,53 @@ photograph are recognised by its name and id, if the build itself chose the spli
 a source may use a name and an id once in each of its splits.
 """
 
+import fnmatch
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from buckets.failures import BucketError
 from cli import machine
 from cli.progress import Progress
 from data_prep import runners
 from data_prep.inspection import Inspection, Report, Sighting, inspect
 from tfrecords import naming
+from tfrecords.data_folder import DataFolder
 from tfrecords.manifest import VERSION, Manifest, dataset_digest
+from tfrecords.shard_cache import ShardCache
 
 
 def verify(
-    data_dir: Path, manifest: Manifest, *, quick: bool = False, num_workers: int | None = None
+    data_dir: str | os.PathLike[str],
+    manifest: Manifest,
+    *,
+    quick: bool = False,
+    num_workers: int | None = None,
+    cache: ShardCache | None = None,
 ) -> list[str]:
     """Returns a line for each finding, those about the manifest first, then shard by shard.
 
     Args:
-        data_dir: The dataset's folder.
+        data_dir: The dataset's folder, or its URL.
         manifest: What it should hold.
         quick: Whether to check sizes and sha256 alone.
         num_workers: Number of processes; None for the cores of this machine.
+        cache: Keeps copies of shards that lie in a bucket; None: the platform's cache folder does.
     """
-    findings = [*_stale(manifest), *_stale_tfds(data_dir, manifest), *_extra(data_dir, manifest)]
+    folder = DataFolder(data_dir)
+    findings = [*_stale(manifest), *_stale_tfds(folder, manifest), *_extra(folder, manifest)]
     work = [
-        Inspection(str(data_dir / shard.file), shard, len(manifest.classes), quick)
+        Inspection(
+            path=folder.place_of(shard.file),
+            expected=shard,
+            num_classes=len(manifest.classes),
+            quick=quick,
+            store=folder.store,
+            cache=cache,
+        )
         for shard in sorted(manifest.shards, key=lambda shard: -shard.bytes)  # The longest first.
     ]
     examples = {shard.file: shard.examples for shard in manifest.shards}
@@ -46,7 +65,7 @@ def verify(
     findings += [finding for report in reports for finding in report.findings]
     if not quick:
         findings += [*_wrong_counts(manifest, reports), *_leaks(manifest, reports)]
-        findings += [*_conflicts(manifest, reports), *_other_names(data_dir, manifest)]
+        findings += [*_conflicts(manifest, reports), *_other_names(folder, manifest)]
     return findings
 
 
@@ -71,7 +90,7 @@ def _stale(manifest: Manifest) -> Iterator[str]:
             )
 
 
-def _stale_tfds(data_dir: Path, manifest: Manifest) -> Iterator[str]:
+def _stale_tfds(folder: DataFolder, manifest: Manifest) -> Iterator[str]:
     """Finds where TFDS's own files contradict the manifest."""
     expected = {}
     for split in manifest.counts:
@@ -79,14 +98,14 @@ def _stale_tfds(data_dir: Path, manifest: Manifest) -> Iterator[str]:
                         key=lambda shard: shard.file)  # fmt: skip
         expected[split] = [s.examples for s in shards], sum(s.bytes for s in shards)
     try:
-        json.loads((data_dir / naming.FEATURES).read_bytes())
-        info = json.loads((data_dir / naming.DATASET_INFO).read_bytes())
+        json.loads(folder.read(naming.FEATURES))
+        info = json.loads(folder.read(naming.DATASET_INFO))
         found = {
             split["name"]: ([int(n) for n in split["shardLengths"]], int(split["numBytes"]))
             for split in info["splits"]
         }
     except FileNotFoundError as error:
-        yield f"{Path(error.filename).name}: missing"
+        yield f"{Path(error.filename or str(error)).name}: missing"
     except (ValueError, KeyError, TypeError) as error:
         yield f"{naming.DATASET_INFO}, {naming.FEATURES}: not as TFDS writes them: {error!r}"
     else:
@@ -98,28 +117,28 @@ def _stale_tfds(data_dir: Path, manifest: Manifest) -> Iterator[str]:
                 )
 
 
-def _other_names(data_dir: Path, manifest: Manifest) -> Iterator[str]:
+def _other_names(folder: DataFolder, manifest: Manifest) -> Iterator[str]:
     """Finds where TFDS would name the classes differently than the manifest does."""
-    for path in (data_dir / name for name in naming.CLASS_NAMES):
+    for name in naming.CLASS_NAMES:
         try:
-            names = path.read_text(encoding="utf-8").splitlines()
+            names = folder.read(name).decode().splitlines()
         except FileNotFoundError:
-            yield f"{path.name}: missing"
-        except (OSError, UnicodeDecodeError) as error:
-            yield f"{path.name}: cannot be read: {error}"
+            yield f"{name}: missing"
+        except (OSError, BucketError, UnicodeDecodeError) as error:
+            yield f"{name}: cannot be read: {error}"
         else:
             if names != manifest.classes:
                 yield (
-                    f"{path.name}: its classes are {', '.join(names) or 'none'}, the manifest's "
+                    f"{name}: its classes are {', '.join(names) or 'none'}, the manifest's "
                     f"{', '.join(manifest.classes)}"
                 )
 
 
-def _extra(data_dir: Path, manifest: Manifest) -> Iterator[str]:
+def _extra(folder: DataFolder, manifest: Manifest) -> Iterator[str]:
     known = {shard.file for shard in manifest.shards}
-    for path in sorted(data_dir.glob(naming.SHARD_GLOB)):
-        if path.name not in known:
-            yield f"{path.name}: not in the manifest"
+    for name in folder.names():
+        if fnmatch.fnmatchcase(name, naming.SHARD_GLOB) and name not in known:
+            yield f"{name}: not in the manifest"
 
 
 def _wrong_counts(manifest: Manifest, reports: Sequence[Report]) -> Iterator[str]:

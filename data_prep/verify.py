@@ -5,22 +5,24 @@ with --quick sizes and sha256 alone.
 """
 
 import dataclasses
-from pathlib import Path
 
 from cli import command, flags
-from cli.flags import LocalPath, Positive
+from cli.data_cache import DataCache
+from cli.flags import BucketPath, Positive
 from data_prep.verification import verify
+from tfrecords.data_folder import DataFolder
 from tfrecords.manifest import read_manifest
+from tfrecords.shard_cache import ShardCache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
+class VerifyConfig(DataCache):
     """Options of `python -m data_prep.verify`, each above its help."""
 
-    data_dir: LocalPath
+    data_dir: BucketPath
     """What data_prep.build made."""
     quick: bool = False
-    """Sizes and sha256 alone; no image is decoded."""
+    """Sizes and sha256 alone; no image is decoded. Of a bucket every byte is fetched even so."""
     num_workers: Positive | None = None
     """Processes; unset: this machine's cores."""
 
@@ -35,14 +37,21 @@ def main(arguments: list[str]) -> None:
     """Prints a line for each finding, or one that says that there is none."""
     command.refuse_arguments(arguments)
     config = command.config_from_flags(VerifyConfig)
-    data_dir = Path(config.data_dir)
-    manifest = read_manifest(data_dir)
-    findings = verify(data_dir, manifest, quick=config.quick, num_workers=config.num_workers)
+    manifest = read_manifest(config.data_dir)
+    cache = ShardCache(config.data_cache, config.data_cache_gib)
+    findings = verify(
+        config.data_dir,
+        manifest,
+        quick=config.quick,
+        num_workers=config.num_workers,
+        cache=cache,
+    )
     for finding in findings:
         print(finding)
     if findings:
+        folder = DataFolder(config.data_dir)
         raise ValueError(
-            f"{len(findings)} findings in {data_dir}, the first: {findings[0]}. Start its build "
+            f"{len(findings)} findings in {folder}, the first: {findings[0]}. Start its build "
             "again: only damaged shards are built anew. What its source has in two splits, "
             "--drop_near_duplicates leaves out of train."
         )

@@ -10,6 +10,7 @@ import pytest
 from data_prep.build import build
 from data_prep.config import BuildConfig
 from data_prep.sources import coco, coco_layouts
+from data_prep.sources.trees import Tree
 from tests.support.coco_folder import instances, jpeg
 
 Rename = Callable[[str], str]
@@ -121,7 +122,7 @@ def test_same_name_in_two_folders_is_two_rejections(tmp_path: Path) -> None:
 def test_what_was_looked_for_is_listed(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(ValueError, match="coco_dir holds no") as error:
-        coco_layouts.recognise(str(tmp_path))
+        coco_layouts.recognise(Tree(str(tmp_path)))
     for tool in ("COCO", "CVAT", "Label Studio", "Roboflow"):
         assert tool in str(error.value)
 

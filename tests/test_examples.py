@@ -76,7 +76,7 @@ def test_order_goes_on_at_any_place(split, window, start) -> None:
 
 
 def test_order_is_the_same_whether_examples_are_held_or_read(split) -> None:
-    read = ReadExamples(split.paths)
+    read = ReadExamples(split)
     ds = Order(seed=0, batch_size=1).examples(split, read.read)
     found = [int(read.take(key)[1]) for _, key in itertools.islice(ds, 2 * NUM_EXAMPLES)]
     assert found == labels(split, 2 * NUM_EXAMPLES, None)

@@ -228,7 +228,7 @@ MACHINE = {
         "data_dir", "workdir", "num_gpus", "cpu_replicas", "rendezvous_timeout_s",
         "microbatch_size", "cache_features", "cache_dir", "jit_compile", "fast_convolutions",
         "on_nan", "checkpoint_every", "keep_checkpoints", "profile_steps", "dry_run",
-        "lr_find", "recipe", "trackers",
+        "lr_find", "recipe", "trackers", "data_cache", "data_cache_gib",
     },
     BuildConfig: {
         "data_dir", "download", "download_url", "num_downloads", "num_workers", "runner",

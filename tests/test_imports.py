@@ -48,6 +48,7 @@ FLOORS = {
         "shards",
         "examples",
         "sources synthetic",
+        "target",
         "config rules lock runners",
     ],
 }

@@ -136,6 +136,20 @@ def test_failure_in_a_worker_is_the_failure_of_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / made[1].file).exists()
 
 
+def fail_or_take_time(path: Path) -> None:
+    if path.name == "0":
+        raise OSError("The first one fails.")
+    time.sleep(0.3)
+    path.touch()
+
+
+def test_items_that_were_handed_out_ahead_do_not_start_after_a_failure(tmp_path: Path) -> None:
+    """Each might wait as long as the first did, for a store that does not answer."""
+    with pytest.raises(OSError, match="The first one fails"):
+        list(runners.run(fail_or_take_time, [tmp_path / str(number) for number in range(9)], 2))
+    assert len(list(tmp_path.iterdir())) < 4
+
+
 def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
     made = tasks(tmp_path, 2, pipes=True)
     with concurrent.futures.ThreadPoolExecutor(1) as thread:

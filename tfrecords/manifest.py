@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tfrecords import files, naming
+from tfrecords.data_folder import DataFolder
 
 VERSION = 1
 
@@ -77,12 +78,16 @@ def write_manifest(data_dir: str | os.PathLike[str], manifest: Manifest) -> None
 def read_manifest(data_dir: str | os.PathLike[str]) -> Manifest:
     """Reads the manifest of a complete dataset.
 
+    Args:
+        data_dir: A folder of this machine, or a bucket's URL.
+
     Raises:
         ValueError: if there is none, or if it cannot be read.
+        BucketError: if the bucket cannot be reached, within seconds.
     """
-    path = Path(data_dir) / naming.MANIFEST
+    folder = DataFolder(data_dir)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return msgspec.json.decode(folder.read(naming.MANIFEST), type=Manifest)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
             f"No complete dataset: there is no {naming.MANIFEST}. Received: data_dir={data_dir}. "
@@ -90,5 +95,6 @@ def read_manifest(data_dir: str | os.PathLike[str]) -> Manifest:
         ) from None
     except msgspec.DecodeError as error:
         raise ValueError(
-            f"The manifest cannot be read. Received: {path} ({error}). Build the dataset again."
+            f"The manifest cannot be read. Received: {folder.place_of(naming.MANIFEST)} ({error}). "
+            "Build the dataset again."
         ) from error

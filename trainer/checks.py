@@ -6,11 +6,11 @@ import importlib.util
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from buckets import urls
 from cli.command import FlagsError
 from tfrecords import naming
+from tfrecords.data_folder import DataFolder
 from tfrecords.manifest import Manifest, read_manifest
 from trainer.config import TrainConfig
 from trainer.model.backbone import Backbone
@@ -204,14 +204,15 @@ def check_shards(data_dir: str | os.PathLike[str], manifest: Manifest, split: st
     Raises:
         ValueError: if so, or if the dataset has no such split.
     """
+    folder = DataFolder(data_dir)
     for shard in manifest.shards_of(split):
-        path = Path(data_dir) / shard.file
-        size = path.stat().st_size if path.exists() else None
+        size = folder.size(shard.file)
         if size != shard.bytes:
             found = "which is not there" if size is None else f"of {size:,} bytes"
             raise ValueError(
-                f"A shard is not what the manifest says. Received: {path}, {found}; expected: "
-                f"{shard.bytes:,} bytes. Copy it again, or build the dataset again."
+                f"A shard is not what the manifest says. Received: {folder.place_of(shard.file)}, "
+                f"{found}; expected: {shard.bytes:,} bytes. Copy it again, or build the dataset "
+                "again."
             )
 
 

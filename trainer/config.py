@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from buckets import urls
 from cli import flags
+from cli.data_cache import DataCache
 from cli.flags import BucketPath, LocalPath, Machine, NonNegative, Positive, Range, Rule, matching
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -75,7 +76,7 @@ _Steps = Annotated[str, Rule(_are_steps, "must be FIRST:LAST, two steps from 1 o
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(DataCache):
     """Options of `python -m trainer.main`, each above its help.
 
     A workdir holds one run, of one recipe: the options that decide what comes out. Those that are

@@ -12,6 +12,7 @@ import numpy as np
 
 from cli.command import PREEMPTED, PreemptedError
 from tfrecords.manifest import Manifest, read_manifest
+from tfrecords.shard_cache import ShardCache
 from trainer.checks import check_no_other, check_run
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.data.dataset import Examples, read_examples, read_jpegs, whole_dataset
@@ -148,7 +149,8 @@ def prepare(
     backbone = named(recipe.backbone)
     backbone.check_count(recipe.freeze_layers)
     check_run(dataclasses.replace(recipe, fold=f"1/{config.folds}"), backbone)
-    whole = whole_dataset(recipe.data_dir, manifest)
+    cache = ShardCache(recipe.data_cache, recipe.data_cache_gib)
+    whole = whole_dataset(recipe.data_dir, manifest, cache)
     examples = read_examples(whole)
     dealt = [
         deal_examples(examples, manifest.classes, config.folds, seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cli import command, flags
+from cli.data_cache import DataCache
 from cli.flags import BucketPath, Positive, matching
 from cli.progress import Progress
 from trainer import keras_settings
@@ -19,7 +20,7 @@ _Name = Annotated[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(DataCache):
     """Options of `python -m trainer.evaluate`, each above its help."""
 
     workdir: BucketPath
@@ -61,6 +62,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             holds figures on other data, or can be no folder.
     """
     from tfrecords.manifest import read_manifest
+    from tfrecords.shard_cache import ShardCache
     from trainer import checks
     from trainer.data.split import find_split
     from trainer.results import figures
@@ -70,7 +72,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     run_files = Workdir.reading(config.workdir)
     classes = checks.check_trained(run_files)
     manifest = read_manifest(config.data_dir)
-    split = find_split(config.data_dir, manifest, config.split)
+    cache = ShardCache(config.data_cache, config.data_cache_gib)
+    split = find_split(config.data_dir, manifest, config.split, cache)
     checks.check_classes(classes, manifest)
     checks.check_shards(config.data_dir, manifest, config.split)
     name = config.name or f"{config.split}-{manifest.digest[:8]}"
@@ -87,11 +90,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     _say(f"Evaluating {config.workdir} on {split.num_examples:,} photographs of {config.split}.")
     _say("Loading TensorFlow and the model ...")
     keras_settings.import_keras(find_devices=True)
+    from trainer.data.records import naming_failures
     from trainer.inference.classifier import Classifier
     from trainer.results import evaluation
 
     classifier = Classifier.load(run_files.root)
-    with Progress(split.num_examples, "photographs", lines_to=sys.stderr) as progress:
+    progress = Progress(split.num_examples, "photographs", lines_to=sys.stderr)
+    with naming_failures(split), progress:
         probabilities = classifier.predict_split(split, config.batch_size, progress.add)
     content = {
         **evaluation.figures_of(probabilities, split),

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cli import machine
 from tfrecords import reader
+from trainer.data import records
 from trainer.data.examples import labels_of
 from trainer.data.split import Split
 from trainer.features import logistic, places
@@ -132,7 +133,7 @@ def _require_memory(run: Run, name: str, num_rows: int) -> None:
 
 def _photographs(split: Split) -> np.ndarray:
     """Returns the id of each example's photograph, int64 [num_examples]: crops of one share it."""
-    ds = reader.read_serialized(split.paths).map(lambda s: reader.parse_origin(s)["image/id"])
+    ds = records.read_all(split).map(lambda s: reader.parse_origin(s)["image/id"])
     return np.fromiter(ds.as_numpy_iterator(), np.int64)[split.numbers]
 
 

@@ -17,6 +17,7 @@ from cli.progress import Progress
 from tfrecords import files
 from trainer import microbatch
 from trainer.config import TrainConfig
+from trainer.data.records import naming_failures
 from trainer.distribute.cluster import Cluster
 from trainer.distribute.workers import Workers, naming_lost_workers
 from trainer.head_start import fit_head
@@ -54,7 +55,7 @@ def find(
     with naming_lost_workers(cluster):
         run = prepare(config, cluster, backbone)
         settle(run)
-        with microbatch.naming_one_that_fits(run):
+        with microbatch.naming_one_that_fits(run), naming_failures(*run.splits):
             if run.features:
                 fill_features(run)
             fit_head(run)

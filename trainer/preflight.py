@@ -13,6 +13,7 @@ import tensorflow as tf
 from cli import machine
 from trainer import half_precision, microbatch
 from trainer.config import TrainConfig
+from trainer.data.records import naming_failures
 from trainer.distribute.cluster import Cluster
 from trainer.model import memory
 from trainer.model.backbone import VGG16, Backbone
@@ -37,7 +38,7 @@ def preflight(
     settle(from_photographs)
     _print_rows(plan_rows(run))
     print("Trying a step, and to predict a batch ...", flush=True)
-    with microbatch.naming_one_that_fits(from_photographs):
+    with microbatch.naming_one_that_fits(from_photographs), naming_failures(*run.splits):
         _print_rows(try_step(from_photographs))
         if config.precision != "float32":
             _print_rows({"Step": compare_precisions(run)})

@@ -12,10 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.manifest import Manifest, read_manifest
+from tfrecords.shard_cache import ShardCache
 from trainer import divergence, half_precision, microbatch, workarounds
 from trainer.config import TrainConfig
 from trainer.data.examples import index_together, labels_of
 from trainer.data.folds import hold_out
+from trainer.data.records import naming_failures
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.distribute import processor
@@ -85,7 +87,8 @@ def train(
             run.workdir.claim(run.identity, start)
         settle(run)
         following = run.trackers.following(run.settings, run.state.history)
-        with microbatch.naming_one_that_fits(run), following:
+        readable = naming_failures(*run.splits)
+        with microbatch.naming_one_that_fits(run), readable, following:
             if run.features:
                 with run.phases.measured("frozen layers, once"):
                     fill_features(run)
@@ -181,12 +184,14 @@ def find_splits(
     config: TrainConfig, manifest: Manifest
 ) -> tuple[Split, Split | None, Mapping[str, int]]:
     """Returns what a run trains on, what it is validated on, and each class's training examples."""
+    cache = ShardCache(config.data_cache, config.data_cache_gib)
     if config.held_fold:
         fold, count = config.held_fold
-        return hold_out(config.data_dir, manifest, fold, count, config.fold_seed)
+        return hold_out(config.data_dir, manifest, fold, count, config.fold_seed, cache)
     has_val = "val" in manifest.counts
-    val_split = find_split(config.data_dir, manifest, "val") if has_val else None
-    return find_split(config.data_dir, manifest, "train"), val_split, manifest.counts["train"]
+    val_split = find_split(config.data_dir, manifest, "val", cache) if has_val else None
+    train_split = find_split(config.data_dir, manifest, "train", cache)
+    return train_split, val_split, manifest.counts["train"]
 
 
 def fill_features(run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
+from buckets import urls
 from data_prep.config import ALL_CLASSES
 from data_prep.rules import Rule
 from data_prep.sources import coco_file, coco_layouts
@@ -25,6 +26,7 @@ from data_prep.sources.coco_file import (
 )
 from data_prep.sources.coco_layouts import AnnotationFile
 from data_prep.sources.photographs import Photograph, Rejection, Source, check_classes, split_name
+from data_prep.sources.trees import Tree, annotation_file, tree_of
 from tfrecords import originals
 from tfrecords.schema import Box, Object
 
@@ -38,40 +40,44 @@ _NUM_TRIED = 20  # File names that are looked for, to find out which folder they
 
 def read_coco_dir(coco_dir: str, classes: tuple[str, ...]) -> Source:
     """Reads the annotation files of a folder of COCO's layout, or of a labelling tool's export."""
-    layout = coco_layouts.recognise(coco_dir)
-    return _read(layout.tool, Path(coco_dir), layout.files, classes)
+    tree = tree_of(coco_dir)
+    layout = coco_layouts.recognise(tree)
+    tree.fetch([str(file.path) for file in layout.files], unit="annotation file")
+    return _read(layout.tool, tree, layout.files, classes)
 
 
 def read_annotations(files: Sequence[str], images_dir: str, classes: tuple[str, ...]) -> Source:
     """Reads annotation files whose photographs all lie below one folder."""
-    root = Path(images_dir)
-    if not root.is_dir():
-        raise ValueError(f"images_dir is not a directory. Received: {images_dir}.")
-    named = [
-        AnnotationFile(path, [root], split_name(path.stem.removeprefix("instances_")))
-        for path in map(Path, files)
-    ]
-    return _read("COCO", root, named, classes)
+    tree = tree_of(images_dir)
+    tree.check("images_dir")
+    return _read("COCO", tree, [_named(file, tree) for file in files], classes)
+
+
+def _named(file: str, tree: Tree) -> AnnotationFile:
+    path = annotation_file(file)
+    shown = file if urls.is_remote(file) else str(path)
+    split = split_name(path.stem.removeprefix("instances_"))
+    return AnnotationFile(path, shown, tree, [tree.root], split)
 
 
 def _read(
-    tool: str, root: Path, files: Sequence[AnnotationFile], classes: tuple[str, ...]
+    tool: str, tree: Tree, files: Sequence[AnnotationFile], classes: tuple[str, ...]
 ) -> Source:
-    decoded = [(file, _without_copies(_decode(file.path, classes))) for file in files]
+    decoded = [(file, _without_copies(_decode(file, classes))) for file in files]
     known = {category.name: None for _, coco in decoded for category in coco.categories}
     if classes == ALL_CLASSES:
         classes = _classes_in_use(coco for _, coco in decoded)
         if not classes:
-            named = ", ".join(str(file.path) for file in files)
+            named = ", ".join(map(str, files))
             raise ValueError(f"No annotation is of any of the categories. Received: {named}.")
     check_classes(classes, known, "COCO's annotations")
-    readings = [_read_file(root, file, coco, classes) for file, coco in decoded]
+    readings = [_read_file(tree.root, file, coco, classes) for file, coco in decoded]
     photographs: list[Photograph] = []
     num_merged = 0
     for reading in readings:
         photographs, num_shared = _merge(photographs, reading.photographs)
         num_merged += num_shared
-    names = ", ".join(str(file.path) for file in files)
+    names = ", ".join(map(str, files))
     description = f"{tool}: {len(photographs)} photographs in {names}"
     if num_merged:
         description += f"; {num_merged} stand in two of these files, whose labels are joined"
@@ -84,6 +90,7 @@ def _read(
         kind=tool,
         doubts=[doubt for reading in readings for doubt in reading.doubts],
         bad_images=[image for reading in readings for image in reading.bad_images],
+        tree=tree,
     )
 
 
@@ -101,7 +108,7 @@ def _read_file(
     root: Path, file: AnnotationFile, coco: Detections, classes: Sequence[str]
 ) -> _Reading:
     settled = file.settle([image.file_name for image in coco.images[:_NUM_TRIED]])
-    _check_ids(file.path, coco)
+    _check_ids(file, coco)
     coco = _without_strangers(settled, coco)
     photographs, bad_boxes = _photographs(root, settled, coco, classes)
     of_id: dict[int | None, Photograph] = {p.image_id: p for p in photographs}
@@ -109,7 +116,7 @@ def _read_file(
         photographs=photographs,
         bad_boxes=[*bad_boxes, *_reject(coco.unusable, of_id, file.path)],
         strays=_count_strays(coco),
-        doubts=list(_doubts(file.path, coco, of_id)),
+        doubts=list(_doubts(file, coco, of_id)),
         bad_images=list(_reject_images(file.path, coco.bad_images)),
     )
 
@@ -151,7 +158,9 @@ def _join(first: Photograph, second: Photograph) -> Photograph:
     )
 
 
-def _doubts(file: Path, coco: Detections, of_id: Mapping[int | None, Photograph]) -> Iterator[str]:
+def _doubts(
+    file: AnnotationFile, coco: Detections, of_id: Mapping[int | None, Photograph]
+) -> Iterator[str]:
     if coco.labels:
         yield f"{file} has no boxes: its labels are taken for those of whole photographs."
     step = len(coco.annotations) // _MOST_DOUBTED + 1  # Evenly spread.
@@ -190,10 +199,11 @@ def _count_strays(coco: Detections) -> Counter[Rule]:
     return strays
 
 
-def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
+def _decode(file: AnnotationFile, classes: tuple[str, ...]) -> Detections:
     """Reads a file, without the annotations of classes that were not asked for."""
     try:
-        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
+        content = file.path.read_bytes()
+        content = content.removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
         return coco_file.decode(content, classes)
     except FileNotFoundError:
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
@@ -210,7 +220,7 @@ def _decode(file: Path, classes: tuple[str, ...]) -> Detections:
         raise ValueError(f"Not JSON: {error}. Received: {file}.") from None
 
 
-def _check_ids(file: Path, coco: Detections) -> None:
+def _check_ids(file: AnnotationFile, coco: Detections) -> None:
     """Refuses an id that stands twice: annotations are joined to photographs by it."""
     images = [(image.id, image.file_name) for image in coco.images]
     categories = [(category.id, category.name) for category in coco.categories]
@@ -255,7 +265,7 @@ def _without_strangers(file: AnnotationFile, coco: Detections) -> Detections:
     if len(strangers) == len(coco.images):
         first = strangers[0]
         raise ValueError(
-            f"{faults[first.id]}. Received: {first.file_name!r} (image {first.id} of {file.path})."
+            f"{faults[first.id]}. Received: {first.file_name!r} (image {first.id} of {file})."
         )
     found = [BadImage(image.file_name, faults[image.id], image.id) for image in strangers]
     rest = [image for image in coco.images if image.id not in faults]
@@ -366,6 +376,7 @@ def _read_sizes(
         headers,  # Brings what decodes photographs; COCO's own need no look.
     )
 
+    file.tree.fetch(path_of.values())
     sizes = headers.read_sizes(list(path_of.values()))
     return {
         image_id: _annotated_size(sizes[path], annotations[image_id])

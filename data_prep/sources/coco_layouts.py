@@ -7,11 +7,13 @@ https://labelstud.io/guide/export#COCO and https://roboflow.com/formats/coco-jso
 import functools
 import os
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from buckets import urls
 from data_prep.sources.photographs import split_name
+from data_prep.sources.trees import Tree
 
 LABEL_STUDIO = "Label Studio"
 LOOKED_FOR = (
@@ -26,6 +28,8 @@ class AnnotationFile(NamedTuple):
 
     Attributes:
         path: Where the annotation file is.
+        shown: The same as messages name it.
+        tree: What its photographs lie in.
         folders: Where its photographs may lie, the likeliest first; some may not exist.
         split: The source's split; "" where it has none.
         is_loose: Whether a file_name is a path on the machine where it was labelled, so that only
@@ -36,15 +40,23 @@ class AnnotationFile(NamedTuple):
     """
 
     path: Path
+    shown: str
+    tree: Tree
     folders: list[Path]
     split: str
     is_loose: bool = False
     drawn_as_shown: bool = False
     prefix: str = ""
 
+    def __str__(self) -> str:
+        return self.shown
+
     def file_name(self, written: str) -> str:
         """Returns the path below the image folder for a `file_name` of the annotations."""
         name = written.replace("\\", "/")
+        if urls.is_remote(name) and not self.is_loose:
+            places = [self.tree.shown(folder) for folder in self.folders]
+            return next((name[len(p) + 1 :] for p in places if urls.lies_in(name, p)), name)
         if name.startswith("/") and not self.is_loose:
             return next((below for folder in self.folders if (below := _below(name, folder))), name)
         if not self.is_loose:
@@ -52,7 +64,8 @@ class AnnotationFile(NamedTuple):
             return posixpath.normpath(name) if "/.." in name else name
         _, _, below_images = name.rpartition("images/")
         end = PurePosixPath(below_images or name)
-        if any(_is_file(folder / end) for folder in self.folders) and ".." not in end.parts:
+        is_there = any(self.tree.is_file(folder / end) for folder in self.folders)
+        if is_there and ".." not in end.parts:
             return str(end)
         return end.name
 
@@ -69,18 +82,12 @@ class AnnotationFile(NamedTuple):
         ]
         for found in (all, any):
             for trial in trials:
-                if names and found(_is_file(trial.folders[0] / trial.file_name(n)) for n in names):
+                paths = [trial.folders[0] / trial.file_name(name) for name in names]
+                if names and found(map(self.tree.is_file, paths)):
                     return trial
         # Not the root, the last, where a download would mix the photographs of several files.
-        existing = (folder for folder in self.folders[:-1] if folder.is_dir())
+        existing = (folder for folder in self.folders[:-1] if self.tree.is_folder(folder))
         return self._replace(folders=[next(existing, self.folders[0])])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # The name is too long, say: the photograph is rejected like any other.
-        return False
 
 
 def _below(name: str, folder: Path) -> str | None:
@@ -120,33 +127,33 @@ class Layout(NamedTuple):
 
 def is_export(coco_dir: str) -> bool:
     """Whether a folder is a tool's export, with annotations in another place than COCO's own."""
-    root = Path(coco_dir)
-    return bool(_label_studio(root).files or _roboflow(root).files)
+    tree = Tree(coco_dir)
+    return bool(_label_studio(tree).files or _roboflow(tree).files)
 
 
-def recognise(coco_dir: str) -> Layout:
+def recognise(tree: Tree) -> Layout:
     """Finds the annotation files of a folder.
 
     Raises:
         ValueError: with what was looked for, if the folder has none of the known layouts.
     """
-    root = Path(coco_dir)
-    if not root.is_dir():
-        raise ValueError(f"coco_dir is not a directory. Received: {coco_dir}.")
-    for layout in (_coco(root), _label_studio(root), _roboflow(root)):
+    tree.check("coco_dir")
+    for layout in (_coco(tree), _label_studio(tree), _roboflow(tree)):
         if layout.files:
             return layout
+    download = "" if urls.is_remote(tree.place) else ", or fetch COCO with --download"
     raise ValueError(
-        f"coco_dir holds no {'; no '.join(LOOKED_FOR)}. Received: {coco_dir}. Name the files with "
-        "--annotations and --images_dir, or fetch COCO with --download."
+        f"coco_dir holds no {'; no '.join(LOOKED_FOR)}. Received: {tree.place}. Name the files "
+        f"with --annotations and --images_dir{download}."
     )
 
 
-def _coco(root: Path) -> Layout:
+def _coco(tree: Tree) -> Layout:
     files = [
-        AnnotationFile(path, _image_folders(root, name), split_name(name))
-        for path in sorted(root.glob("annotations/instances_*.json"))
+        AnnotationFile(path, tree.shown(path), tree, _image_folders(tree.root, name), split)
+        for path in tree.glob("annotations/instances_*.json")
         for name in [path.stem.removeprefix("instances_")]
+        for split in [split_name(name)]
     ]
     is_cvat = any(file.path.stem == "instances_default" for file in files)
     return Layout("CVAT" if is_cvat else "COCO", files)
@@ -156,15 +163,20 @@ def _image_folders(root: Path, name: str) -> list[Path]:
     return [root / name, root / "images" / name, root / "images", root]
 
 
-def _label_studio(root: Path) -> Layout:
-    path, images = root / "result.json", root / "images"
-    file = AnnotationFile(path, [images], "", is_loose=True, drawn_as_shown=True)
-    return Layout(LABEL_STUDIO, [file] if path.is_file() else [])
+def _label_studio(tree: Tree) -> Layout:
+    path, images = tree.root / "result.json", tree.root / "images"
+    shown = tree.shown(path)
+    file = AnnotationFile(path, shown, tree, [images], "", is_loose=True, drawn_as_shown=True)
+    return Layout(LABEL_STUDIO, [file] if tree.is_file(path) else [])
 
 
-def _roboflow(root: Path) -> Layout:
-    paths: Iterable[Path] = sorted(root.glob("*/_annotations.coco.json"))
+def _roboflow(tree: Tree) -> Layout:
     return Layout(
         "Roboflow",
-        [AnnotationFile(path, [path.parent], split_name(path.parent.name)) for path in paths],
+        [
+            AnnotationFile(
+                path, tree.shown(path), tree, [path.parent], split_name(path.parent.name)
+            )
+            for path in tree.glob("*/_annotations.coco.json")
+        ],
     )

@@ -3,19 +3,16 @@
 Each file is fetched by `http`; here stands which ones, from where, and where they go.
 """
 
-import concurrent.futures
-import fcntl
 import fnmatch
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-from cli.progress import Progress
 from data_prep.config import ANIMALS_URL, COCO_URL
-from data_prep.sources import coco_layouts
+from data_prep.sources import coco_layouts, fetching
 from data_prep.sources.http import Downloader, UnavailableError
 from data_prep.sources.photographs import Photograph, Rejection
 from tfrecords import files, images
@@ -80,7 +77,7 @@ def _fetch_archive(
 
     if is_done():
         return
-    with alone_in(folder):
+    with fetching.alone_in(folder):
         if is_done():  # By the process that was waited for.
             return
         print(f"Fetching {url}", flush=True)
@@ -154,7 +151,7 @@ def fetch_photographs(
     """
     if not _missing(photographs):
         return []
-    with alone_in(folder):
+    with fetching.alone_in(folder):
         missing = _missing(photographs)
         _refuse_unmeasured(missing)
         print(f"Fetching {len(missing)} photographs, {num_downloads} at once", flush=True)
@@ -204,18 +201,12 @@ def _fetch_all(
         return None
 
     failures: list[Rejection] = []
-    pool = concurrent.futures.ThreadPoolExecutor(num_downloads)
-    try:
-        futures = [pool.submit(fetch, photograph) for photograph in photographs]
-        with Progress(len(futures), "photographs") as progress:
-            for future in concurrent.futures.as_completed(futures):
-                progress.add(1)
-                failures += [rejection for rejection in [future.result()] if rejection]
-                if len(failures) > max_failures:
-                    break
-    finally:
-        downloader.stop()  # Without effect where all are done.
-        pool.shutdown(cancel_futures=True)
+    results = fetching.several_at_once(fetch, photographs, num_downloads, stop=downloader.stop)
+    with closing(results):
+        for rejection in filter(None, results):
+            failures.append(rejection)
+            if len(failures) > max_failures:
+                break
     return failures
 
 
@@ -232,16 +223,3 @@ def _check_photograph(path: Path) -> None:
         images.store_jpeg(path.read_bytes(), image_size=0)
     except UnusableImageError as error:
         raise UnavailableError(str(error)) from error
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Lets one process at a time fetch into a folder; the kernel drops the lock of a killed one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".download.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Waiting for another download into {folder}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

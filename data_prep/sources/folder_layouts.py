@@ -1,11 +1,11 @@
 """Recognises how class folders are laid out: with or without splits above or below them."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.sources.photographs import split_name
-from tfrecords import junk, walk
+from data_prep.sources.trees import Tree
+from tfrecords import junk
 
 # A folder so called that holds folders alone is what a dataset lies in, not a class of it.
 _CONTAINERS = frozenset(
@@ -36,24 +36,28 @@ class Layout(NamedTuple):
     beside: list[Path]
 
 
-def find(root: Path) -> Layout:
+def find(tree: Tree) -> Layout:
     """Finds the class folders by the names of folders, and by where photographs are.
 
     Raises:
         ValueError: if some folders look like splits and others like classes.
     """
-    tops = _folders(root)
-    if splits := _splits(tops):
+    tops = _folders(tree, tree.root)
+    if splits := _splits(tree, tops):
         beside = [folder for folder in tops if folder not in splits]
-        found = [ClassFolder(f, f.name, split_name(s.name)) for s in splits for f in _folders(s)]
-        return Layout(found, [root, *splits], beside)
-    if classes := _with_splits_below(tops):
-        found = [ClassFolder(s, f.name, split_name(s.name)) for f in classes for s in _folders(f)]
-        return Layout(found, [root], [])
-    return Layout([ClassFolder(folder, folder.name, "") for folder in tops], [root], [])
+        found = [
+            ClassFolder(f, f.name, split_name(s.name)) for s in splits for f in _folders(tree, s)
+        ]
+        return Layout(found, [tree.root, *splits], beside)
+    if classes := _with_splits_below(tree, tops):
+        found = [
+            ClassFolder(s, f.name, split_name(s.name)) for f in classes for s in _folders(tree, f)
+        ]
+        return Layout(found, [tree.root], [])
+    return Layout([ClassFolder(folder, folder.name, "") for folder in tops], [tree.root], [])
 
 
-def _splits(tops: list[Path]) -> list[Path]:
+def _splits(tree: Tree, tops: list[Path]) -> list[Path]:
     """Returns the folders named like splits; none where a folder beside them is a class.
 
     Raises:
@@ -61,10 +65,10 @@ def _splits(tops: list[Path]) -> list[Path]:
     """
     named = [folder for folder in tops if split_name(folder.name)]
     others = [folder for folder in tops if folder not in named]
-    classes = [folder.name for folder in others if _holds_photographs(folder)]
+    classes = [folder.name for folder in others if _holds_photographs(tree, folder)]
     if not classes:
         return named
-    of_classes = [f for f in named if _folders(f) and not _holds_photographs(f)]
+    of_classes = [f for f in named if _folders(tree, f) and not _holds_photographs(tree, f)]
     if len({split_name(folder.name) for folder in of_classes}) > 1:
         raise ValueError(
             "folder_dir holds splits and classes side by side. Received: "
@@ -74,16 +78,16 @@ def _splits(tops: list[Path]) -> list[Path]:
     return []
 
 
-def _with_splits_below(tops: list[Path]) -> list[Path]:
+def _with_splits_below(tree: Tree, tops: list[Path]) -> list[Path]:
     """Returns the classes that have a folder for each split; none where there are no splits.
 
     Raises:
         ValueError: if some classes have splits and others have not.
     """
-    classes = [folder for folder in tops if _is_of_splits(folder)]
-    if len({split_name(split.name) for folder in classes for split in _folders(folder)}) < 2:
+    classes = [folder for folder in tops if _is_of_splits(tree, folder)]
+    if len({split_name(split.name) for folder in classes for split in _folders(tree, folder)}) < 2:
         return []
-    others = [f.name for f in tops if f not in classes and count_photographs(f)]
+    others = [f.name for f in tops if f not in classes and count_photographs(tree, f)]
     if others:
         raise ValueError(
             "folder_dir holds classes with splits and classes without side by side. Received: "
@@ -94,18 +98,18 @@ def _with_splits_below(tops: list[Path]) -> list[Path]:
     return classes
 
 
-def _is_of_splits(folder: Path) -> bool:
+def _is_of_splits(tree: Tree, folder: Path) -> bool:
     """Whether it holds only splits, with photographs in them rather than class folders."""
-    below = _folders(folder)
+    below = _folders(tree, folder)
     return (
         bool(below)
-        and not _holds_photographs(folder)
+        and not _holds_photographs(tree, folder)
         and all(split_name(split.name) for split in below)
-        and any(map(_holds_photographs, below))
+        and any(_holds_photographs(tree, split) for split in below)
     )
 
 
-def refuse_containers(root: Path, layout: Layout) -> None:
+def refuse_containers(tree: Tree, layout: Layout) -> None:
     """Refuses a folder that holds a whole dataset where a class is expected, and says what to give.
 
     Folders below a class may be albums, so only what is clearly no class is refused.
@@ -117,47 +121,49 @@ def refuse_containers(root: Path, layout: Layout) -> None:
     for path, name, split in layout.folders:
         if (
             path.name == name
-            and not _holds_photographs(path)
+            and not _holds_photographs(tree, path)
             and (
                 is_alone
                 or name.lower() in _CONTAINERS
-                or any(map(_is_split_of_classes, _folders(path)))
+                or any(_is_split_of_classes(tree, below) for below in _folders(tree, path))
             )
         ):
-            below = [folder.name for folder in _folders(path) if count_photographs(folder)]
+            below = [
+                folder.name for folder in _folders(tree, path) if count_photographs(tree, folder)
+            ]
             if below:
-                where = path.relative_to(root).as_posix()
-                mend = "Move them up one folder." if split else f"Use --folder_dir={path}."
+                where = path.relative_to(tree.root).as_posix()
+                mend = (
+                    "Move them up one folder." if split else f"Use --folder_dir={tree.shown(path)}."
+                )
                 raise ValueError(
                     f"{where} is no class: it holds no photographs but the folders "
-                    f"{', '.join(below)}. Received: folder_dir={root}. {mend}"
+                    f"{', '.join(below)}. Received: folder_dir={tree.shown(tree.root)}. {mend}"
                 )
 
 
-def _is_split_of_classes(folder: Path) -> bool:
+def _is_split_of_classes(tree: Tree, folder: Path) -> bool:
     return bool(
         split_name(folder.name)
-        and not _holds_photographs(folder)
-        and any(map(_holds_photographs, _folders(folder)))
+        and not _holds_photographs(tree, folder)
+        and any(_holds_photographs(tree, below) for below in _folders(tree, folder))
     )
 
 
-def count_photographs(folder: Path) -> int:
+def count_photographs(tree: Tree, folder: Path) -> int:
     """Counts the files below a folder that may be photographs by their names."""
-    return sum(map(junk.may_be_photograph, walk.files(folder)))
+    return sum(map(junk.may_be_photograph, tree.files(folder)))
 
 
-def count_direct(folder: Path) -> int:
+def count_direct(tree: Tree, folder: Path) -> int:
     """Counts the photographs directly in a folder, by their names."""
-    _, _, names = next(os.walk(folder, onerror=walk.unlisted))
-    return sum(junk.is_photograph(Path(name)) for name in names)
+    return sum(junk.is_photograph(Path(name)) for name in tree.names(folder))
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not junk.is_folder_of_none(p))
+def _folders(tree: Tree, parent: Path) -> list[Path]:
+    return [folder for folder in tree.folders(parent) if not junk.is_folder_of_none(folder)]
 
 
-def _holds_photographs(folder: Path) -> bool:
+def _holds_photographs(tree: Tree, folder: Path) -> bool:
     """Whether photographs lie directly in it, not only in folders below."""
-    _, _, names = next(os.walk(folder, onerror=walk.unlisted))
-    return any(junk.may_be_photograph(Path(name)) for name in names)
+    return any(junk.may_be_photograph(Path(name)) for name in tree.names(folder))

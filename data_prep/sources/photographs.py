@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from data_prep.rules import Rule
+from data_prep.sources.trees import Tree
 from tfrecords import originals
 from tfrecords.schema import Object
 
@@ -84,6 +85,7 @@ class Source(NamedTuple):
         kind: What was recognised: COCO, the tool that labelled it, class folders.
         doubts: What looks wrong with its boxes, so that no crops should be made of them.
         bad_images: Photographs that the source describes in a way that makes no sense.
+        tree: What its photographs are fetched from, if that is a bucket; None: they are here.
     """
 
     classes: tuple[str, ...]
@@ -94,6 +96,7 @@ class Source(NamedTuple):
     kind: str
     doubts: Sequence[str] = ()
     bad_images: Sequence[Rejection] = ()
+    tree: Tree | None = None
 
 
 def hashed_id(text: str) -> int:

@@ -9,15 +9,18 @@ import numpy as np
 
 from tfrecords import framing, schema
 from tfrecords.manifest import Manifest
-from trainer.data.split import Index, Split, find_split
+from tfrecords.shard_cache import ShardCache
+from trainer.data.split import Index, Split, split_of
 
 
-def whole_dataset(data_dir: str, manifest: Manifest) -> Split:
-    """Returns all splits of a dataset as one."""
-    splits = [find_split(data_dir, manifest, name) for name in sorted(manifest.counts)]
-    paths = [path for split in splits for path in split.paths]
-    counts = [count for split in splits for count in split.counts]
-    return Split("all", paths, counts, manifest.classes)
+def whole_dataset(data_dir: str, manifest: Manifest, cache: ShardCache | None = None) -> Split:
+    """Returns all splits of a dataset as one.
+
+    Args:
+        cache: As `find_split` takes it.
+    """
+    shards = [shard for name in sorted(manifest.counts) for shard in manifest.shards_of(name)]
+    return split_of(data_dir, manifest, "all", shards, cache)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # Arrays do not compare to one truth value.
@@ -48,7 +51,7 @@ def read_examples(whole: Split) -> Examples:
         ValueError: if a shard is damaged, or does not hold as many examples as the manifest says.
     """
     sizes, labels, ids, files, names = [], [], [], [], []
-    for path, count in zip(whole.paths, whole.counts, strict=True):
+    for path, count in zip(whole.files(), whole.counts, strict=True):
         for size, example in _read_shard(path, count):
             sizes.append(size)
             labels.append(example.label)
@@ -63,11 +66,15 @@ def read_examples(whole: Split) -> Examples:
 def read_jpegs(whole: Split, numbers: Collection[int]) -> dict[int, bytes]:
     """Returns the stored images of these examples of a dataset, by their numbers."""
     found = {}
-    shards = zip(whole.paths, whole.counts, whole.starts, strict=False)
-    for path, count, start in shards:
-        if not any(start <= number < start + count for number in numbers):
-            continue
-        for number, (_, example) in enumerate(_read_shard(path, count), start):
+    starts = whole.starts
+    wanted = [
+        shard
+        for shard in range(len(whole.paths))
+        if any(starts[shard] <= number < starts[shard + 1] for number in numbers)
+    ]
+    for shard, path in zip(wanted, whole.files(wanted), strict=True):
+        examples = _read_shard(path, whole.counts[shard])
+        for number, (_, example) in enumerate(examples, starts[shard]):
             if number in numbers:
                 found[number] = example.image
     return found

@@ -6,7 +6,7 @@ those alone that it trains on.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from absl import logging
 
 from tfrecords import framing, reader
 from trainer.config import TrainConfig
+from trainer.data import records
 from trainer.data.split import Index, Split
 from trainer.distribute.workers import Workers
 
@@ -32,7 +33,7 @@ def shuffle_window(split: Split, config: TrainConfig) -> int:
 
     It decides the order, so that it must not depend on the machine, nor on its replicas.
     """
-    size = sum(tf.io.gfile.stat(path).length for path in split.paths)
+    size = split.nbytes
     waiting = PREFETCHED * config.batch_size * config.input_size**2 * 3
     room = max((config.data_ram_mib << 20) - waiting, 0)
     if 2 * size <= room:  # They are there twice while they are parsed.
@@ -49,6 +50,10 @@ def shuffle_window(split: Split, config: TrainConfig) -> int:
 class Examples(Protocol):
     """The photographs of a split."""
 
+    def ahead(self, shards: tf.data.Dataset) -> tf.data.Dataset:
+        """Passes the numbers of shards on, in the order in which they will be read."""
+        ...
+
     def read(self, shard: tf.Tensor) -> tf.data.Dataset:
         """What stands for each example of a shard: its key, small and cheap to pass over."""
         ...
@@ -63,19 +68,23 @@ def open_examples(split: Split, window: int | None = None) -> Examples:
     if split.index:
         return OwnExamples(split, split.index)
     if window is None or window >= split.num_examples:
-        return HeldExamples(split.paths)
-    return ReadExamples(split.paths)
+        return HeldExamples(split)
+    return ReadExamples(split)
 
 
 class HeldExamples:
     """Photographs that are read and parsed once, and are then known by their index."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        shards = [_read_shard(path) for path in paths]
+    def __init__(self, split: Split) -> None:
+        shards = [_read_shard(path) for path in split.files()]
         counts = [len(shard["label"]) for shard in shards]
         self._first = tf.constant([*itertools.accumulate(counts, initial=0)], tf.int64)
         self._jpegs = tf.concat([shard["image"] for shard in shards], axis=0)
         self._labels = tf.concat([shard["label"] for shard in shards], axis=0)
+
+    def ahead(self, shards: tf.data.Dataset) -> tf.data.Dataset:
+        """All are there."""
+        return shards
 
     def read(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The keys of a shard's examples: int64 scalars."""
@@ -94,12 +103,16 @@ def _read_shard(path: str) -> dict[str, tf.Tensor]:
 class ReadExamples:
     """Photographs that are read anew in each epoch."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = tf.constant(list(paths))
+    def __init__(self, split: Split) -> None:
+        self._split = split
+
+    def ahead(self, shards: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches those that come next from a bucket."""
+        return records.ahead(self._split, shards)
 
     def read(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The keys of a shard's examples: serialized ones."""
-        return reader.read_serialized(self._paths[shard])
+        return records.read(self._split, shard)
 
     def take(self, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns an example's JPEG and label."""
@@ -127,13 +140,22 @@ class OwnExamples:
     """
 
     def __init__(self, split: Split, index: Index) -> None:
+        self._split = split
         self._numbers_in = numbers_in(split)
-        self._paths = tf.constant(split.paths)
         self._shards = tf.constant(np.repeat(np.arange(len(split.counts)), split.counts))
         ends = np.cumsum([0, *index.sizes])
         starts_of_shards = np.repeat(ends[split.starts[:-1]], split.counts)
         self._offsets = tf.constant(ends[:-1] - starts_of_shards)
         self._sizes = tf.constant(index.sizes)
+        if split.remote and not split.remote.fits:
+            logging.warning(
+                "Photographs of %s are read at random, and --data_cache_gib does not hold all of "
+                "its shards: some are fetched again and again.", split.name,
+            )  # fmt: skip
+
+    def ahead(self, shards: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches those that come next from a bucket."""
+        return records.ahead(self._split, shards)
 
     def read(self, shard: tf.Tensor) -> tf.data.Dataset:
         """The keys of a shard's examples: int64 scalars."""
@@ -146,8 +168,10 @@ class OwnExamples:
 
     def serialized(self, key: tf.Tensor) -> tf.Tensor:
         """Returns an example as it is stored, a scalar string."""
-        path = tf.gather(self._paths, tf.gather(self._shards, key))
-        return reader.read_at(path, tf.gather(self._offsets, key), tf.gather(self._sizes, key))
+        shard = tf.gather(self._shards, key)
+        return records.read_at(
+            self._split, shard, tf.gather(self._offsets, key), tf.gather(self._sizes, key)
+        )
 
 
 def index_together(split: Split, workers: Workers) -> Split:
@@ -161,9 +185,10 @@ def index_together(split: Split, workers: Workers) -> Split:
     if split.index:
         return split
     sizes, labels = np.zeros([2, split.num_stored], np.int64)
-    for shard in workers.own(range(len(split.paths))):
+    own = workers.own(range(len(split.paths)))
+    for shard, path in zip(own, split.files(own), strict=True):
         here = slice(split.starts[shard], split.starts[shard + 1])
-        sizes[here], labels[here] = _index_shard(split.paths[shard], split.counts[shard])
+        sizes[here], labels[here] = _index_shard(path, split.counts[shard])
     return dataclasses.replace(split, index=Index(workers.join(sizes), workers.join(labels)))
 
 
@@ -193,5 +218,5 @@ def labels_by_number(split: Split) -> np.ndarray:
     """Returns the labels of all that a split's shards hold, int64 [num_stored]."""
     if split.index:
         return split.index.labels
-    ds = reader.read_serialized(split.paths).map(lambda s: reader.parse_example(s)["label"])
+    ds = records.read_all(split).map(lambda s: reader.parse_example(s)["label"])
     return np.fromiter(ds.as_numpy_iterator(), np.int64)

@@ -1,5 +1,6 @@
 """The folds of a dataset: all its splits together, dealt out by class and by photograph."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from tfrecords.manifest import Manifest
 from tfrecords.order import order_key
+from tfrecords.shard_cache import ShardCache
 from trainer.data.dataset import Examples, read_examples, whole_dataset
 from trainer.data.split import Split
 
@@ -113,19 +115,27 @@ class Held(NamedTuple):
     counts: dict[str, int]
 
 
-def hold_out(data_dir: str, manifest: Manifest, fold: int, num_folds: int, seed: int) -> Held:
+def hold_out(
+    data_dir: str,
+    manifest: Manifest,
+    fold: int,
+    num_folds: int,
+    seed: int,
+    cache: ShardCache | None = None,
+) -> Held:
     """Returns the splits of one fold, counted from 1, whose examples are of all splits.
+
+    Args:
+        cache: As `find_split` takes it.
 
     Raises:
         ValueError: as `read_examples` and `deal_examples`.
     """
-    whole = whole_dataset(data_dir, manifest)
+    whole = whole_dataset(data_dir, manifest, cache)
     examples = read_examples(whole)
     is_held = deal_examples(examples, manifest.classes, num_folds, seed) == fold - 1
     train, val = (
-        Split(
-            name, whole.paths, whole.counts, whole.classes, examples.index, np.flatnonzero(chosen)
-        )
+        dataclasses.replace(whole, name=name, index=examples.index, members=np.flatnonzero(chosen))
         for name, chosen in (("train", ~is_held), ("val", is_held))
     )
     found = np.bincount(examples.index.labels[~is_held], minlength=len(manifest.classes))

@@ -18,6 +18,7 @@ from trainer.data.split import Split
 ALONE = tf.distribute.InputContext()
 
 Read = Callable[[tf.Tensor], tf.data.Dataset]
+Ahead = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +48,19 @@ class Order:
             batch += skipped <= batch
         return batch
 
-    def examples(self, split: Split, read: Read, start_step: int = 0) -> tf.data.Dataset:
+    def examples(
+        self,
+        split: Split,
+        read: Read,
+        start_step: int = 0,
+        ahead: Ahead = lambda shards: shards,
+    ) -> tf.data.Dataset:
         """Returns the endless stream of (position, example) from a step on.
 
         Args:
             read: Returns the examples of a shard, given its number: photographs, or what stands for
                 them. They should be small, and passing over one should cost little.
+            ahead: Told of the numbers of the shards, which it passes on, as they will be read.
         """
         start = self.batch_of_step(start_step) * self.batch_size
         num_shards, num_examples = len(split.paths), split.num_examples
@@ -63,7 +71,7 @@ class Order:
             shards = tf.data.Dataset.from_tensor_slices(shuffle(tf.range(num_shards)))
             reads = self.window and self.window < num_examples  # Else examples are held.
             threads = at_once if reads else None
-            ds = shards.interleave(read, cycle_length=at_once, num_parallel_calls=threads)
+            ds = ahead(shards).interleave(read, cycle_length=at_once, num_parallel_calls=threads)
             return ds.batch(self.window or num_examples).map(shuffle)
 
         ds = tf.data.Dataset.range(start // num_examples, tf.int64.max).flat_map(windows)
@@ -79,7 +87,7 @@ class Order:
             ds = nothing_skipped.examples(split, own.read, start_step=batch)
             ds = ds.take(self.batch_size).map(lambda position, key: (position, own.serialized(key)))
         else:
-            ds = nothing_skipped.examples(split, ReadExamples(split.paths).read, start_step=batch)
+            ds = nothing_skipped.examples(split, ReadExamples(split).read, start_step=batch)
         ds = ds.take(self.batch_size).map(lambda _, serialized: reader.parse_origin(serialized))
         return [
             {"id": int(example["image/id"]), "name": example["image/filename"].decode()}
@@ -98,13 +106,20 @@ _shuffle = tf.random.experimental.stateless_shuffle
 
 
 def full_batches_once(
-    examples: tf.data.Dataset, num_examples: int, batch_size: int
+    examples: tf.data.Dataset,
+    num_examples: int,
+    batch_size: int,
+    first: tf.data.Dataset | None = None,
 ) -> tf.data.Dataset:
     """Returns a split's examples, each once, and the first again until the last batch is full.
 
     A replica without rows would crash. Drop all after num_examples.
+
+    Args:
+        first: Begins as the examples do, where beginning again costs them more; None: themselves.
     """
-    return examples.concatenate(examples.take(1).cache().repeat(-num_examples % batch_size))
+    first = (examples if first is None else first).take(1).cache()
+    return examples.concatenate(first.repeat(-num_examples % batch_size))
 
 
 def own_rows(

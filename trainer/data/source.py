@@ -97,7 +97,7 @@ class PhotographSource:
             [rows, classes], where rows is a replica's share of the global batch.
         """
         examples = open_examples(split, order.window)
-        ds = order.examples(split, examples.read, start_step)
+        ds = order.examples(split, examples.read, start_step, examples.ahead)
         ds = own_rows(ds, order.batch_size, worker)
         mixes = self.mixup or self.cutmix
 
@@ -134,8 +134,10 @@ class PhotographSource:
             global batch.
         """
         examples = open_examples(split, window=0)  # None are shuffled.
-        ds = tf.data.Dataset.range(len(split.paths)).flat_map(examples.read)
-        ds = full_batches_once(ds, split.num_examples, batch_size)
+        shards = tf.data.Dataset.range(len(split.paths))
+        ds = examples.ahead(shards).flat_map(examples.read)
+        first = shards.flat_map(examples.read)  # Without those behind it.
+        ds = full_batches_once(ds, split.num_examples, batch_size, first)
         ds = own_rows(ds, batch_size, worker)
         ds = ds.map(
             lambda key: self.view.tested(examples.take(key)[0], view),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cli import flags
+from cli.data_cache import DataCache
 from cli.flags import BucketPath, LocalPath, Range
 
 _FORMATS = ("savedmodel", "onnx", "litert")
@@ -13,7 +14,7 @@ _QUANTIZED_TOLERANCE = 0.03
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(DataCache):
     """Options of `python -m trainer.export`, each above its help."""
 
     workdir: BucketPath

@@ -2,6 +2,7 @@
 
 import sys
 
+from tfrecords.shard_cache import ShardCache
 from trainer import checks, keras_settings
 from trainer.exporting import extra, photographs
 from trainer.exporting.config import ExportConfig
@@ -24,7 +25,8 @@ def export(config: ExportConfig) -> str:
     extra.require(config.formats)
     files = Workdir.reading(config.workdir)
     checks.check_trained(files)
-    data = photographs.find(files, config.data_dir)
+    cache = ShardCache(config.data_cache, config.data_cache_gib)
+    data = photographs.find(files, config.data_dir, cache)
     with new_folder(config.output) as folder:
         _say("Loading TensorFlow and the model ...")
         keras_settings.import_keras(find_devices=True)

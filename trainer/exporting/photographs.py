@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tfrecords.manifest import Manifest, read_manifest
+from tfrecords.shard_cache import ShardCache
 from trainer import checks
 from trainer.data.split import Split, find_split
 from trainer.workdir.files import Workdir, read_json
@@ -23,11 +24,13 @@ class RunData:
         manifest: What is in it.
         fold: The fold that was held out, counted from 1, of how many, and their seed; None: the
             run went by the dataset's own splits.
+        cache: Keeps copies of what lies in a bucket.
     """
 
     data_dir: str
     manifest: Manifest
     fold: tuple[int, int, int] | None
+    cache: ShardCache | None = None
 
     def splits(self) -> tuple[Split, Split]:
         """Returns what the run was trained on, and what it was validated on.
@@ -37,20 +40,21 @@ class RunData:
         if self.fold:
             from trainer.data.folds import hold_out
 
-            held = hold_out(self.data_dir, self.manifest, *self.fold)
+            held = hold_out(self.data_dir, self.manifest, *self.fold, self.cache)
             return held.train, held.val
-        train = find_split(self.data_dir, self.manifest, "train")
+        train = find_split(self.data_dir, self.manifest, "train", self.cache)
         if "val" not in self.manifest.counts:
             return train, train
-        return train, find_split(self.data_dir, self.manifest, "val")
+        return train, find_split(self.data_dir, self.manifest, "val", self.cache)
 
 
-def find(files: Workdir, data_dir: str | None) -> RunData:
+def find(files: Workdir, data_dir: str | None, cache: ShardCache | None = None) -> RunData:
     """Returns the dataset of a run.
 
     Args:
         files: The run's.
         data_dir: Where it is now; None: where it was when the run was last started.
+        cache: As `find_split` takes it.
 
     Raises:
         ValueError: if it is not there, or if another one is.
@@ -77,9 +81,10 @@ def find(files: Workdir, data_dir: str | None) -> RunData:
         checks.check_shards(place, manifest, split)
     recipe = read_json(files.config)["recipe"]
     if not recipe.get("fold"):
-        return RunData(place, manifest, None)
+        return RunData(place, manifest, None, cache)
     fold, _, count = recipe["fold"].partition("/")
-    return RunData(place, manifest, (int(fold), int(count), recipe.get("fold_seed", 0)))
+    held = int(fold), int(count), recipe.get("fold_seed", 0)
+    return RunData(place, manifest, held, cache)
 
 
 def _last_data_dir(files: Workdir) -> str:
@@ -114,18 +119,20 @@ class Batch:
 def batches(split: Split, batch_size: int = _BATCH_SIZE) -> Iterator[Batch]:
     """Yields the photographs of a split in the order of its shards; the last may be fewer."""
     from tfrecords import reader
+    from trainer.data import records
 
     own = set(split.numbers.tolist())
     waiting: list[tuple[str, bytes, int]] = []
-    for number, serialized in enumerate(reader.read_serialized(split.paths)):
-        if number not in own:
-            continue
-        example = reader.parse_example(serialized)
-        name = example["image/filename"].numpy().decode()
-        waiting.append((name, example["image"].numpy(), int(example["label"])))
-        if len(waiting) == batch_size:
-            yield _batch(waiting)
-            waiting = []
+    with records.naming_failures(split):
+        for number, serialized in enumerate(records.read_all(split)):
+            if number not in own:
+                continue
+            example = reader.parse_example(serialized)
+            name = example["image/filename"].numpy().decode()
+            waiting.append((name, example["image"].numpy(), int(example["label"])))
+            if len(waiting) == batch_size:
+                yield _batch(waiting)
+                waiting = []
     if waiting:
         yield _batch(waiting)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cli.progress import Progress
 from tfrecords import reader
+from trainer.data import records
 from trainer.data.source import decoding_options, parallel_decodes
 from trainer.data.split import Split
 from trainer.data.view import Shown, View
@@ -45,7 +46,7 @@ def fill(
     store.create(missing)
     count = sum(store.num_examples(path) for _, path in missing)
     print(f"Computing the features of {count:,} photographs ...", flush=True)
-    with Progress(count, "photographs") as progress:
+    with records.naming_failures(*splits), Progress(count, "photographs") as progress:
         for split in splits:
             paths = [path for owner, path in missing if owner is split]
             if not paths:
@@ -123,10 +124,11 @@ def _batches(
     shown = store.views_in(split)
     num_images = len(shown) * sum(map(store.num_examples, paths))
     black = tf.zeros([view.size, view.size, 3], view.dtype)
-    starts = dict(zip(split.paths, split.starts, strict=False))
-    first = tf.constant([starts[path] for path in paths], tf.int64)
-    shards = tf.data.Dataset.from_tensor_slices((list(paths), first))
-    ds = shards.flat_map(lambda path, first: reader.read_serialized(path).enumerate(first))
+    first = tf.constant(split.starts, tf.int64)
+    shards = tf.data.Dataset.from_tensor_slices([split.paths.index(path) for path in paths])
+    ds = records.ahead(split, shards).flat_map(
+        lambda shard: records.read(split, shard).enumerate(first[shard])
+    )
     ds = ds.map(
         functools.partial(_views, view=view, shown=shown),
         num_parallel_calls=parallel_decodes(),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfrecords import reader
+from trainer.data import records
 from trainer.data.split import Split
 from trainer.data.view import View
 from trainer.features.logistic import Rows
@@ -47,7 +48,7 @@ def rows_of_places(
         numbers = np.sort(rng.choice(numbers, _MOST_PHOTOGRAPHS, replace=False))
     wanted = dict.fromkeys(numbers.tolist())
     features, labels, groups = [], [], []
-    for number, serialized in enumerate(reader.read_serialized(split.paths)):
+    for number, serialized in enumerate(records.read_all(split)):
         if number not in wanted:
             continue
         example = reader.parse_objects(serialized)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords import reader
+from trainer.data import records
 from trainer.data.examples import labels_of
 from trainer.data.source import Source
 from trainer.data.split import Split
@@ -118,7 +119,7 @@ def calibration_in_words(figures: Mapping[str, Any]) -> str:
 def _origins(split: Split) -> list[dict[str, Any]]:
     """Which photograph each example is of, in the order of the shards."""
     numbers = set(split.numbers)
-    origins = reader.read_serialized(split.paths).map(reader.parse_origin).as_numpy_iterator()
+    origins = records.read_all(split).map(reader.parse_origin).as_numpy_iterator()
     return [origin for number, origin in enumerate(origins) if number in numbers]
 
 
@@ -154,7 +155,7 @@ def read_predictions(
     """
     found = {}
     rows = {split.numbers[row]: row for row in wanted}
-    for number, serialized in enumerate(reader.read_serialized(split.paths)):
+    for number, serialized in enumerate(records.read_all(split)):
         if number in rows:
             example = reader.parse_example(serialized)
             found[rows[number]] = Prediction(
