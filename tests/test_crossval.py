@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from buckets.store import Store
+from cli.command import PREEMPTED, PreemptedError
 from tests.support import miniature
 from trainer import checks, cross_validation
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.cross_validation import cross_validate
 from trainer.loop.signals import StopSignals
+from trainer.workdir import mirror
 
 # Features, so that they are shared, of two views each.
 RECIPE = {
@@ -122,6 +125,46 @@ def test_finished_folds_are_not_started_again_and_need_no_tensorflow(
     assert done.stdout.count("Finished before.") == 2
     assert done.stdout.splitlines()[-2].startswith("Accuracy ")
     assert (finished / "metrics.json").read_bytes() == before
+
+
+def test_cross_validation_in_a_bucket_goes_on_elsewhere(
+    finished: Path,
+    dataset: Path,
+    memory_bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each fold's run leaves what the finished one did; the second is stopped at first."""
+    url, trained = f"{memory_bucket}/crossval", []
+
+    def run(command: Sequence[str], *_: object, **__: object) -> int:
+        [workdir] = [Path(flag.partition("=")[2]) for flag in command if "--workdir" in flag]
+        trained.append(workdir.name)
+        if trained == ["1-1", "1-2"]:
+            return PREEMPTED
+        shutil.copytree(finished / "folds" / workdir.name, workdir)
+        return 0
+
+    monkeypatch.setattr(cross_validation.child, "run", run)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
+    with pytest.raises(PreemptedError):
+        crossval(dataset, url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
+    assert f"Report: {url}/report.html" in crossval(dataset, url)
+    assert trained == ["1-1", "1-2", "1-2"]
+    store = Store(url)
+    assert store.read("out_of_fold.csv") == (finished / "out_of_fold.csv").read_bytes()
+    assert {"metrics.json", "folds/1-2/metrics.json"} <= store.list().keys()
+    assert f"Against {url}, " in crossval(dataset, finished, against=url)
+    with pytest.raises(
+        ValueError, match=f"holds another cross-validation. .*workdir={url}; epochs"
+    ):
+        crossval(dataset, url, epochs=1)
+    with (
+        pytest.raises(ValueError, match=f"holds a cross-validation, .*workdir={url}. Name"),
+        mirror.opened(url),
+    ):
+        checks.check_no_other(url)
 
 
 def test_fold_that_was_lost_is_trained_again_to_the_same_bits(

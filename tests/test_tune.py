@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 from absl import flags as absl_flags
 
+from buckets.store import Store
 from cli.command import PreemptedError
 from cli.flags import define
 from tests.support import miniature
@@ -340,6 +341,26 @@ def test_trial_that_trains_the_backbone_is_a_run_for_each_fold(
     assert not [flag for command in commands for flag in command if flag.startswith("--trials=")]
     assert "loss 2.5000" in words  # Of both folds.
     assert (tmp_path / "trials/0000/log.txt").read_text() == "donedone"
+
+
+def test_search_in_a_bucket_goes_on_elsewhere(
+    dataset: Path,
+    tmp_path: Path,
+    commands: list[Sequence[str]],
+    memory_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = f"{memory_bucket}/search"
+    recipe = {"freeze_layers": 0, "cache_features": "off"}
+    for machine, trials in (("one", 1), ("two", 2), ("one", 2)):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        words = tune(dataset, url, trials=trials, **recipe)
+        assert len(commands) == 2 * trials  # No fold is measured twice.
+        assert f"Flags: {url}/best.flags\nReport: {url}/report.html" in words
+        assert f"--workdir={url}-crossval " in words
+    there = Store(url).list()
+    assert {"study.db", "tune.json", "best.flags", "trials/0001/folds/1-2/metrics.json"} <= {*there}
+    assert Store(url).read("trials/0001/log.txt") == b"donedone"
 
 
 @pytest.mark.parametrize(
