@@ -136,7 +136,8 @@ class RemoteShards:
             ValueError: if it is damaged.
             BucketError: as `hold`.
         """
-        path = self._hold(number)  # Not after what was announced: any number may come.
+        is_here = self._cache.has(self._shards[number])
+        path = self._hold(number) if is_here else self.hold(number)
         try:
             with path.open("rb") as file:
                 frame = os.pread(file.fileno(), size, offset)
