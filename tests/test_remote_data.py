@@ -35,7 +35,6 @@ from trainer.data.order import Order
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.distribute.workers import Workers
-from trainer.loop.signals import GRACE_SECONDS
 
 ALONE = Workers(None, tf.distribute.get_strategy())
 
@@ -259,10 +258,9 @@ def test_stop_does_not_wait_for_a_shard_that_does_not_come(
             time.sleep(0.1)
         time.sleep(2)
         process.terminate()
-        start = time.monotonic()
         _, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - start < GRACE_SECONDS / 2
     assert process.returncode == 42, stderr
+    # What ends a run that waits, 20 s later, writes none.
     [step] = re.findall(r"a checkpoint of step (\d+) is written", stderr)
     assert (tmp_path / "run" / "checkpoints" / f"step-{int(step):08d}.npz").exists()
     faults.plan()

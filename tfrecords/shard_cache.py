@@ -173,7 +173,8 @@ class ShardCache:
                 part.unlink()
             descriptor = self._open(path, shard)
             if descriptor is None:
-                raise FileNotFoundError(errno.ENOENT, "Somebody removed it", str(path))
+                # Not ENOENT, which would be said of the bucket.
+                raise OSError(errno.ESTALE, "Somebody removed the copy", str(path))
             self._make_room(0)  # Others came beside it.
             return descriptor
 

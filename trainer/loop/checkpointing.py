@@ -91,9 +91,9 @@ class Checkpointing(Stopping):
         """Saves the steps since the last checkpoint, where no more can follow."""
         if self._state.step != self._saved:
             self._save_within_epoch()
-        self._checkpoints.wait()
         if self._stop.requested and self._state.step:
             self._stop_run()
+        self._checkpoints.wait()
 
     def _save_within_epoch(self) -> None:
         self._state.metrics = self.model.read_metrics()
