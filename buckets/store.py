@@ -309,6 +309,21 @@ class Store:
             f"{self.url_of(name)}, put from {path}. Start the same command again."
         )
 
+    def holds(self, name: str, path: Path) -> bool:
+        """Whether an object is a file, byte for byte.
+
+        Raises:
+            FileNotFoundError: if there is no such object.
+            BucketError: if it cannot be read.
+        """
+        entry = self.entry(name)
+        if entry is None:
+            raise FileNotFoundError(self.url_of(name))
+        return entry.size == path.stat().st_size and any(
+            self._holds(name, path, lambda: False)
+            for _ in range(2)  # As in `download`.
+        )
+
     def _holds(self, name: str, path: Path, in_haste: Callable[[], bool]) -> bool:
         """Whether an object of a file's size has its bytes too, as far as there is time."""
         if in_haste():

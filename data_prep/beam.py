@@ -2,7 +2,9 @@
 
 The plan is made before the pipeline starts, so a task's name, inputs and bytes do not depend on
 Beam; only tasks go in, and what came of each lies beside its shard. Workers need this project
-installed, and the photographs and --data_dir under the same paths: a bucket's URL is one.
+installed, and the photographs and --data_dir under the same paths. A --data_dir in a bucket is such
+a path; photographs of a bucket are fetched where the plan is made, so that workers on other
+machines need its cache folder.
 """
 
 import logging

@@ -97,15 +97,24 @@ def _examine_copy(inspection: Inspection) -> Iterator[Sighting | str]:
     store, expected = inspection.store, inspection.expected
     cache = inspection.cache or ShardCache()
     assert store
+    was_there = cache.has(expected)
     try:
         with cache.held(store, expected, checked=True) as path:
-            yield from _examine(msgspec.structs.replace(inspection, path=str(path)))
+            # What is fetched now is compared as it comes.
+            if was_there and not store.holds(expected.file, path):
+                yield _difference(store, expected)
+            else:
+                yield from _examine(msgspec.structs.replace(inspection, path=str(path)))
     except ChangedError:
-        entry = store.entry(expected.file)
-        if entry and entry.size != expected.bytes:
-            yield f"{entry.size} bytes, the manifest says {expected.bytes}"
-        else:
-            yield "its sha256 is not the manifest's"
+        yield _difference(store, expected)
+
+
+def _difference(store: "Store", expected: Shard) -> str:
+    """What tells an object from what the manifest says."""
+    entry = store.entry(expected.file)
+    if entry and entry.size != expected.bytes:
+        return f"{entry.size} bytes, the manifest says {expected.bytes}"
+    return "its sha256 is not the manifest's"
 
 
 def _examine(inspection: Inspection) -> Iterator[Sighting | str]:

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import re
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from data_prep.build import build
 from data_prep.config import BuildConfig
 from data_prep.verification import verify
 from tests.support import miniature, warm
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.test_train import figures_of, weights_of
 from tfrecords import naming
 from tfrecords.manifest import read_manifest
@@ -149,9 +152,9 @@ def test_shard_that_is_another_one_is_a_line(folder: Path, url: str, cache: Shar
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_dataset_is_verified_in_its_bucket(
-    quick: bool, folder: Path, url: str, cache: ShardCache
+    quick: bool, folder: Path, url: str, tmp_path: Path
 ) -> None:
-    manifest = read_manifest(url)
+    manifest, cache = read_manifest(url), ShardCache(str(tmp_path))
 
     def findings() -> list[str]:
         return verify(url, manifest, quick=quick, num_workers=1, cache=cache)
@@ -162,9 +165,7 @@ def test_dataset_is_verified_in_its_bucket(
     store.write(b.file, b"short")
     store.remove(c.file, naming.FEATURES)
     store.write("coco_animals-train.tfrecord-00007-of-00008", b"")
-    for path in cache.folder.iterdir():  # A copy that is good is not asked for again.
-        path.unlink()
-    assert findings() == [
+    assert findings() == [  # Although there is a good copy of each.
         f"{naming.FEATURES}: missing",
         "coco_animals-train.tfrecord-00007-of-00008: not in the manifest",
         f"{a.file}: its sha256 is not the manifest's",
@@ -211,24 +212,58 @@ def command(module: str, *flags: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_run_on_a_bucket_ends_at_the_bits_of_one_on_a_folder(
-    bucket: str, folder: Path, local_run: Path, tmp_path: Path
-) -> None:
-    url = put(folder, f"{bucket}/data")
+@pytest.fixture
+def data_flags(bucket: str, folder: Path, tmp_path: Path) -> tuple[str, ...]:
+    """The dataset in a bucket, and a cache that does not hold it."""
     gib = 1.5 * max(shard.bytes for shard in read_manifest(folder).shards) / 2**30
-    data = (f"--data_dir={url}", f"--data_cache={tmp_path / 'cache'}", f"--data_cache_gib={gib}")
-    done = miniature.train(*data, f"--workdir={tmp_path / 'run'}", *STREAMED)
-    assert done.returncode == 0, done.stderr
-    assert figures_of(tmp_path / "run") == figures_of(local_run)
-    for a, b in zip(weights_of(tmp_path / "run"), weights_of(local_run), strict=True):
+    url = put(folder, f"{bucket}/data")
+    return f"--data_dir={url}", f"--data_cache={tmp_path / 'cache'}", f"--data_cache_gib={gib}"
+
+
+def assert_alike(run: Path, other: Path) -> None:
+    assert figures_of(run) == figures_of(other)
+    for a, b in zip(weights_of(run), weights_of(other), strict=True):
         np.testing.assert_array_equal(a, b)
-    named = f"data ({read_manifest(url).digest[:8]})"
-    assert named in (tmp_path / "run" / "report.html").read_text()
-    if bucket.startswith("gs"):
-        return
-    done = command("trainer.evaluate", *data, f"--workdir={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize("bucket", ["gs"], indirect=True)
+def test_run_on_a_bucket_ends_at_the_bits_of_one_on_a_folder(
+    data_flags: tuple[str, ...], folder: Path, local_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = miniature.train(*data_flags, f"--workdir={run}", *STREAMED)
+    assert done.returncode == 0, done.stderr
+    assert_alike(run, local_run)
+    assert f"data ({read_manifest(folder).digest[:8]})" in (run / "report.html").read_text()
+    done = command("trainer.evaluate", *data_flags, f"--workdir={run}")
     assert done.returncode == 0, done.stderr
     local = json.loads((local_run / "metrics.json").read_text())
     assert json.loads(done.stdout)["accuracy"] == local["accuracy"]
-    done = command("data_prep.verify", *data)  # Its workers are processes of their own.
+    done = command("data_prep.verify", *data_flags)  # Its workers are processes of their own.
     assert done.stdout.startswith("As the manifest says: every byte"), done.stderr
+
+
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
+def test_stop_does_not_wait_for_a_shard_that_does_not_come(
+    faults: FaultProxy, data_flags: tuple[str, ...], local_run: Path, tmp_path: Path
+) -> None:
+    line = miniature.command(*data_flags, f"--workdir={tmp_path / 'run'}", *STREAMED)
+    # Their labels have been read by then, and the cache is too small to keep them.
+    faults.plan(Fault("stall", "GET", "val.tfrecord", after=3, times=None, seconds=300))
+    with subprocess.Popen(
+        warm.up(line), env=miniature.environment(), text=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        while process.poll() is None and not sum(faults.hits()):
+            time.sleep(0.1)
+        time.sleep(2)
+        process.terminate()
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 42, stderr
+    # What ends a run that waits, 20 s later, writes none.
+    [step] = re.findall(r"a checkpoint of step (\d+) is written", stderr)
+    assert (tmp_path / "run" / "checkpoints" / f"step-{int(step):08d}.npz").exists()
+    faults.plan()
+    done = miniature.train(*data_flags, f"--workdir={tmp_path / 'run'}", *STREAMED)
+    assert f"Resumed at step {step}" in done.stdout + done.stderr
+    assert_alike(tmp_path / "run", local_run)

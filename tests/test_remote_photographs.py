@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from buckets.failures import BucketError
 from buckets.store import Store
 from data_prep.build import build
 from data_prep.config import SOURCE_PATHS, BuildConfig
-from data_prep.sources import bucket_tree, coco, folder
+from data_prep.sources import bucket_tree, coco, fetching, folder
 from tests.support import coco_folder
 from tests.support.coco_folder import jpeg
 from tests.support.fault_proxy import Fault, FaultProxy
@@ -203,6 +204,23 @@ def test_fetch_that_was_killed_goes_on(
     made(tmp_path / "data", coco_dir=url)
     assert set(fetched.values()) == {1}
     assert fetched.total() == 11
+
+
+def test_end_of_a_build_does_not_wait_for_what_does_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetching, "_LEAVE_SECONDS", 0.05)
+    comes, asked = threading.Event(), []
+
+    def fetch(item: int) -> int:
+        asked.append(item)
+        return item if item < 4 else comes.wait(60)
+
+    results = fetching.several_at_once(fetch, range(9), at_once=2)
+    assert {next(results) for _ in range(4)} == {0, 1, 2, 3}
+    results.close()  # As an interrupt does.
+    assert set(asked) <= {0, 1, 2, 3, 4, 5}
+    comes.set()
 
 
 def test_two_builds_share_what_one_of_them_fetches(

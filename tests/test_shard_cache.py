@@ -248,3 +248,23 @@ def test_dataset_that_was_built_anew_meanwhile_is_noticed(store: Store, tmp_path
         with pytest.raises(BucketError, match=r"built anew while it was being read. Received: mem"):
             attempt()
     assert remote.failure
+
+
+def test_shard_that_does_not_come_is_given_up_when_there_is_no_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = RemoteShards(store, [put(store, "a")], ShardCache(str(tmp_path)))
+    comes, time_is_up, download = threading.Event(), threading.Event(), Store.download
+
+    def late(*arguments: object, **options: object) -> str:
+        time_is_up.set()
+        comes.wait(60)
+        return download(*arguments, **options)
+
+    monkeypatch.setattr(Store, "download", late)
+    remote.gives_up = time_is_up.is_set
+    for attempt in (lambda: remote.hold(0), lambda: remote.record(0, 0, 10)):
+        with pytest.raises(BucketError, match=r"no time to wait for a shard .* memory://.*/a\."):
+            attempt()
+    comes.set()
+    assert remote.hold(0).stat().st_size == SIZE  # What was fetched all the same.

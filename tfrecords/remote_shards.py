@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from buckets.store import Store
 
 _AHEAD = 8  # Shards that are fetched at once, before their turn.
+_LOOK_SECONDS = 0.5  # From look to look whether to wait for one that is being fetched.
 
 _Future = concurrent.futures.Future[None]
 
@@ -30,6 +31,7 @@ class RemoteShards:
     Attributes:
         failure: Why one could not be had; None: none failed. What reads them in TensorFlow's
             threads tells only a part of it.
+        gives_up: Says whether there is no time to wait for one that does not come.
 
     Args:
         store: The dataset's folder.
@@ -42,6 +44,7 @@ class RemoteShards:
         self._coming: dict[int, _Future] = {}
         self._mutex = threading.Lock()
         self.failure: BucketError | OSError | None = None
+        self.gives_up: Callable[[], bool] = lambda: False
 
     @property
     def nbytes(self) -> int:
@@ -66,23 +69,34 @@ class RemoteShards:
     def announce(self, number: int, received: Callable[[int], object] = lambda count: None) -> None:
         """Begins to fetch a shard whose turn comes, and does not wait for it."""
         with self._mutex:
-            if number in self._coming:
-                return
-            future: _Future = concurrent.futures.Future()
-            self._coming[number] = future
+            if number not in self._coming:
+                self._coming[number] = self._begin(number, received)
+
+    def _begin(
+        self, number: int, received: Callable[[int], object] = lambda count: None
+    ) -> _Future:
+        future: _Future = concurrent.futures.Future()
         _fetchers().put(functools.partial(self._fetch, number, future, received))
+        return future
 
     def hold(self, number: int) -> Path:
         """Returns the copy of a shard, which stays there until it is released.
 
         Raises:
-            BucketError: if it cannot be had, or is not what the manifest says.
+            BucketError: if it cannot be had, is not what the manifest says, or does not come in
+                time.
             OSError: if the disk has no room.
         """
         with self._mutex:
-            future = self._coming.pop(number, None)
-        if future:
-            future.result()
+            future = self._coming.pop(number, None) or self._begin(number)
+        while not concurrent.futures.wait([future], _LOOK_SECONDS).done:
+            if self.gives_up():
+                self.failure = BucketError(
+                    "There is no time to wait for a shard that does not come. Received: "
+                    f"{self._store.url_of(self._shards[number].file)}."
+                )
+                raise self.failure
+        future.result()
         return self._hold(number)
 
     def release(self, number: int) -> None:
@@ -122,7 +136,8 @@ class RemoteShards:
             ValueError: if it is damaged.
             BucketError: as `hold`.
         """
-        path = self._hold(number)  # Not after what was announced: any number may come.
+        is_here = self._cache.has(self._shards[number])
+        path = self._hold(number) if is_here else self.hold(number)
         try:
             with path.open("rb") as file:
                 frame = os.pread(file.fileno(), size, offset)

@@ -135,6 +135,10 @@ class ShardCache:
         if mine:
             os.close(mine[1])
 
+    def has(self, shard: Shard) -> bool:
+        """Whether there is a copy, whatever is in it."""
+        return self._path(shard).exists()
+
     def _path(self, shard: Shard) -> Path:
         return self.folder / f"{shard.sha256}.tfrecord"
 
@@ -169,7 +173,8 @@ class ShardCache:
                 part.unlink()
             descriptor = self._open(path, shard)
             if descriptor is None:
-                raise FileNotFoundError(errno.ENOENT, "Somebody removed it", str(path))
+                # Not ENOENT, which would be said of the bucket.
+                raise OSError(errno.ESTALE, "Somebody removed the copy", str(path))
             self._make_room(0)  # Others came beside it.
             return descriptor
 
@@ -227,7 +232,7 @@ def _remove(path: Path) -> bool:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_alone(whole, fcntl.LOCK_NB))
-        except BlockingIOError:  # It is being fetched.
+        except (BlockingIOError, PermissionError):  # It is being fetched, maybe by another user.
             return False
         if path != whole:
             path.unlink(missing_ok=True)

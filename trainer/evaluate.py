@@ -96,15 +96,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     classifier = Classifier.load(run_files.root)
     progress = Progress(split.num_examples, "photographs", lines_to=sys.stderr)
-    with naming_failures(split), progress:
-        probabilities = classifier.predict_split(split, config.batch_size, progress.add)
-    content = {
-        **evaluation.figures_of(probabilities, split),
-        **evaluation.before_temperature(probabilities, split, classifier.temperature),
-        **data_identity,
-        "model_digest": model_digest,
-    }
-    evaluation.write_predictions(folder / "predictions.csv", probabilities, split)
+    with naming_failures(split):
+        with progress:
+            probabilities = classifier.predict_split(split, config.batch_size, progress.add)
+        content = {
+            **evaluation.figures_of(probabilities, split),
+            **evaluation.before_temperature(probabilities, split, classifier.temperature),
+            **data_identity,
+            "model_digest": model_digest,
+        }
+        evaluation.write_predictions(folder / "predictions.csv", probabilities, split)
     write_json(folder / "metrics.json", content)  # Last: it says that all is there.
     mirror.put(folder / "predictions.csv", folder / "metrics.json")
     _say(f"{figures.in_words(content)} Written to {mirror.shown(folder)}.")

@@ -4,20 +4,21 @@ import contextlib
 import dataclasses
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from buckets.failures import BucketError
 from tfrecords.manifest import Manifest, read_manifest
 from tfrecords.shard_cache import ShardCache
 from trainer import divergence, half_precision, microbatch, workarounds
 from trainer.config import TrainConfig
 from trainer.data.examples import index_together, labels_of
 from trainer.data.folds import hold_out
-from trainer.data.records import naming_failures
+from trainer.data.records import failure_in, naming_failures
 from trainer.data.source import PhotographSource
 from trainer.data.split import Split, find_split
 from trainer.distribute import processor
@@ -88,7 +89,7 @@ def train(
         settle(run)
         following = run.trackers.following(run.settings, run.state.history)
         readable = naming_failures(*run.splits)
-        with microbatch.naming_one_that_fits(run), readable, following:
+        with microbatch.naming_one_that_fits(run), stopped_in_time(run, stop), readable, following:
             if run.features:
                 with run.phases.measured("frozen layers, once"):
                     fill_features(run)
@@ -98,6 +99,22 @@ def train(
             with run.phases.measured("training"):
                 fit(run, stop)
             return finish(run, stop)
+
+
+@contextlib.contextmanager
+def stopped_in_time(run: Run, stop: StopSignals) -> Iterator[None]:
+    """Lets a stop not wait for shards that do not come from a bucket.
+
+    Of several workers the others would wait for this one: the end of the grace ends them all.
+    """
+    if not run.workers.are_several:
+        for remote in filter(None, (split.remote for split in run.splits)):
+            remote.gives_up = stop.heard.is_set
+    try:
+        yield
+    except BucketError:
+        stop.raise_if_requested()
+        raise
 
 
 def prepare(
@@ -300,7 +317,10 @@ def fit(run: Run, stop: StopSignals) -> None:
         steps_per_epoch=run.steps_per_epoch,
         batch_size=config.batch_size,
     )
-    around = create_callbacks(run, stop, display)
+    checkpointing = Checkpointing(
+        run.checkpoints, state, every=config.checkpoint_every, stop=stop, workers=run.workers
+    )
+    around = create_callbacks(run, display, checkpointing)
     if not is_trained(run):
         print("TensorFlow builds its graph in the first step, for up to a minute ...", flush=True)
     if config.on_nan == "rollback" and not state.step:
@@ -309,7 +329,7 @@ def fit(run: Run, stop: StopSignals) -> None:
         if run.workers.is_chief:
             run.workdir.remove(run.workdir.metrics)  # They stand for a run that is finished.
         try:
-            with stop.deferred(), contextlib.closing(display):
+            with stop.deferred(), contextlib.closing(display), saved_if_starved(run, checkpointing):
                 fit_epochs(run, around)
         except divergence.DivergedError:
             complete_checkpoints(run)
@@ -320,6 +340,20 @@ def fit(run: Run, stop: StopSignals) -> None:
     with stop.deferred():
         run.timing.remark = remark_on_precision(run)
     print(run.timing.verdict(), flush=True)
+
+
+@contextlib.contextmanager
+def saved_if_starved(run: Run, checkpointing: Checkpointing) -> Iterator[None]:
+    """Saves the steps that are done, where a shard that the next ones need cannot be had.
+
+    Of several workers the others are in the midst of a step: nothing can be saved.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if failure_in(error, run.splits) and not run.workers.are_several:
+            checkpointing.save_what_is_done()
+        raise
 
 
 def complete_checkpoints(run: Run) -> None:
@@ -408,16 +442,9 @@ def training_batches(run: Run) -> tf.distribute.DistributedDataset:
 
 
 def create_callbacks(
-    run: Run, stop: StopSignals, display: keras.callbacks.Callback
+    run: Run, display: keras.callbacks.Callback, checkpointing: Checkpointing
 ) -> list[keras.callbacks.Callback]:
     """What happens around the steps, in this order."""
-    checkpointing = Checkpointing(
-        run.checkpoints,
-        run.state,
-        every=run.config.checkpoint_every,
-        stop=stop,
-        workers=run.workers,
-    )
     validation = []
     if split := run.val_split:
         validate = functools.partial(_validate, run, split, labels_of(split), checkpointing)

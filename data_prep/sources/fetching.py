@@ -1,13 +1,19 @@
 """Fetches many files at once, and lets one process at a time fetch into a folder."""
 
+import collections
 import concurrent.futures
+import contextlib
 import fcntl
+import queue
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from cli.progress import Progress
+
+_LEAVE_SECONDS = 2.0
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -19,7 +25,7 @@ def several_at_once(
     at_once: int,
     *,
     unit: str = "photographs",
-    stop: Callable[[], object] = lambda: None,
+    stop: Callable[[], object] | None = None,
 ) -> Generator[_Result]:
     """Yields what `fetch` returns for each item, in no particular order, and shows how far it is.
 
@@ -27,21 +33,52 @@ def several_at_once(
         fetch: Is called in a thread.
         at_once: How many threads there are.
         unit: What is counted.
-        stop: Is called at the end, whatever ends it, before the calls under way are waited for.
+        stop: Ends the calls under way, which are then waited for, whatever ends this; None: those
+            that do not end within 2 s are left behind, and end with the process.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(at_once)
+    waiting = collections.deque(items)
+    done: queue.SimpleQueue[concurrent.futures.Future[_Result]] = queue.SimpleQueue()
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                done.put(_outcome(fetch, waiting.popleft()))
+
+    # Not a pool's: Python does not end before those have.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(items)))]
+    for thread in threads:
+        thread.start()
     try:
-        futures = [pool.submit(fetch, item) for item in items]
-        with Progress(len(futures), unit) as progress:
-            for future in concurrent.futures.as_completed(futures):
+        with Progress(len(items), unit) as progress:
+            for _ in items:
+                outcome = done.get()
                 progress.add(1)
-                yield future.result()
+                yield outcome.result()
     finally:
-        stop()
-        pool.shutdown(cancel_futures=True)
+        waiting.clear()
+        _end(threads, stop)
 
 
-@contextmanager
+def _outcome(
+    fetch: Callable[[_Item], _Result], item: _Item
+) -> "concurrent.futures.Future[_Result]":
+    outcome: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+    try:
+        outcome.set_result(fetch(item))
+    except BaseException as error:
+        outcome.set_exception(error)
+    return outcome
+
+
+def _end(threads: Sequence[threading.Thread], stop: Callable[[], object] | None) -> None:
+    if stop:
+        stop()  # Without effect where all are done.
+    until = time.monotonic() + _LEAVE_SECONDS
+    for thread in threads:
+        thread.join(None if stop else max(0.0, until - time.monotonic()))
+
+
+@contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Lets one process at a time fetch into a folder; the kernel drops the lock of a killed one."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 """The records of a split's shards in tf.data: of files, or of what is fetched from a bucket."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from buckets.failures import BucketError
 from tfrecords import reader
 from tfrecords.remote_shards import RemoteShards
 from trainer.data.split import Split
@@ -100,8 +101,13 @@ def naming_failures(*splits: Split) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        failures = [split.remote.failure for split in splits if split.remote]
-        for failure in failures:
-            if failure and type(failure).__name__ in str(error):  # What else went wrong is not it.
-                raise failure from error
+        if failure := failure_in(error, splits):
+            raise failure from error
         raise
+
+
+def failure_in(error: tf.errors.OpError, splits: Iterable[Split]) -> BucketError | OSError | None:
+    """Returns why a shard could not be had, if that is what an error came from; else None."""
+    failures = [split.remote.failure for split in splits if split.remote]
+    # What else went wrong is not it.
+    return next((each for each in failures if each and type(each).__name__ in str(error)), None)

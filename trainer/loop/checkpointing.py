@@ -58,6 +58,7 @@ class Checkpointing(Stopping):
         super().__init__(state, stop=stop, workers=workers)
         self._checkpoints = checkpoints
         self._every = every
+        self._saved = state.step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Gives an epoch that was cut off the metrics of its first part back; fit reset them."""
@@ -86,6 +87,14 @@ class Checkpointing(Stopping):
         if self._must_stop():
             self._stop_run()
 
+    def save_what_is_done(self) -> None:
+        """Saves the steps since the last checkpoint, where no more can follow."""
+        if self._state.step != self._saved:
+            self._save_within_epoch()
+        if self._stop.requested and self._state.step:
+            self._stop_run()
+        self._checkpoints.wait()
+
     def _save_within_epoch(self) -> None:
         self._state.metrics = self.model.read_metrics()
         self._save()
@@ -106,6 +115,7 @@ class Checkpointing(Stopping):
         except BaseException:
             self._stop.saving.release()
             raise
+        self._saved = self._state.step
 
     def _stop_run(self) -> NoReturn:
         with self._stop.saving:  # Which is free once what was begun is written.

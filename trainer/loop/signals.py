@@ -32,12 +32,14 @@ class StopSignals:
     Attributes:
         requested: Whether a signal came.
         reason: Its name.
+        heard: Set as a signal comes, also while the main thread is in one of TensorFlow's calls.
         saving: Held while a checkpoint is written, which the end of the grace then waits for.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.reason = ""
+        self.heard = threading.Event()
         self.saving = threading.Lock()
         self._deferrals = 0
         self._counting = threading.Lock()
@@ -71,13 +73,13 @@ class StopSignals:
 
         Several threads may be inside, each in its own time.
         """
-        self._raise_if_requested()  # A library may have swallowed what the handler raised.
+        self.raise_if_requested()  # A library may have swallowed what the handler raised.
         self._count(1)
         try:
             yield
         finally:
             self._count(-1)
-        self._raise_if_requested()  # It came after the last look.
+        self.raise_if_requested()  # It came after the last look.
 
     def _count(self, change: int) -> None:
         with self._counting:  # The handler only reads, so it never waits.
@@ -88,9 +90,10 @@ class StopSignals:
             return  # The run is ending, and must not be told so again while it says its last line.
         self.requested, self.reason = True, signal.Signals(number).name
         if not self._deferrals:
-            self._raise_if_requested()
+            self.raise_if_requested()
 
-    def _raise_if_requested(self) -> None:
+    def raise_if_requested(self) -> None:
+        """Ends the run if a signal came."""
         if self.requested:
             raise PreemptedError(
                 f"Stopped by {self.reason}. Start the same command again to go on."
@@ -104,6 +107,7 @@ class StopSignals:
         for [number] in iter(lambda: reader.recv(1), b""):
             if number not in (*_ORDERS, *_NOTICES):
                 continue
+            self.heard.set()
             orders += number in _ORDERS
             if orders == 2:
                 _end("a second signal")
