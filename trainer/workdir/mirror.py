@@ -133,6 +133,7 @@ class Mirror:
                 if PurePosixPath(name).name == _LAST and self._is_removed(name):
                     self._replica.remove(name)
             for name in sorted(filter(self._goes_up, self._names()), key=_place):
+                self.require()  # Many files may take long.
                 with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
                     is_model = name.endswith(".keras")
                     self._replica.put(name, compared=is_model, snapshot=not is_model)
@@ -257,11 +258,11 @@ def opened(
         return
     from buckets.replica import held
 
-    url = os.fspath(path).rstrip("/")
+    url = urls.normalise(os.fspath(path))
     mirror = Mirror(url, kind, writes)
     mirror.store.check(writes=writes)
     _GIVEN[mirror.root] = url
-    with mirror.leased() if writes else held(mirror.root):
+    with mirror.leased() if writes else held(mirror.root, logging.warning):
         mirror.begin()
         _OPEN[url] = mirror
         try:
@@ -293,7 +294,7 @@ def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
 
 def of(path: str | os.PathLike[str]) -> Mirror | None:
     """What this process has opened for a path; None of a folder of this machine."""
-    return _OPEN.get(os.fspath(path).rstrip("/"))
+    return _OPEN.get(urls.normalise(os.fspath(path)))
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
@@ -303,7 +304,7 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
     if mirror := of(path):
         return mirror.root
     root = copies.copy_of(os.fspath(path), "read")
-    _GIVEN[root] = os.fspath(path).rstrip("/")
+    _GIVEN[root] = urls.normalise(os.fspath(path))
     return root
 
 
@@ -325,7 +326,7 @@ def read(path: str | os.PathLike[str], names: Sequence[str] = RUN, *, writes: bo
     from buckets.replica import fetched
 
     root = fetched(os.fspath(path), names, writes=writes)
-    _GIVEN[root] = os.fspath(path).rstrip("/")
+    _GIVEN[root] = urls.normalise(os.fspath(path))
     return root
 
 
