@@ -342,6 +342,22 @@ def test_checkpoints_of_a_fold_stay_unless_another_machine_went_on(url: str, sto
         assert (CrossvalFiles(url).fold(1, 1).config).read_bytes() == b"of another start"
 
 
+def test_fold_that_was_killed_in_its_first_start_goes_on_on_its_machine(
+    url: str, store: Store
+) -> None:
+    with mirror.opened(url):
+        CrossvalFiles(url).claim({"folds": 2})
+        assert store.entry("crossval.json")
+    checkpoint = mirror.copies.copy_of(url, "runs") / "folds/1-1/checkpoints/step-00000001.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    with mirror.opened(url):
+        assert checkpoint.exists()
+    store.write("crossval.json", b"of another start")
+    with mirror.opened(url):
+        assert not checkpoint.exists()
+
+
 def test_dataset_is_not_fetched(url: str, store: Store) -> None:
     for name in ("manifest.json", "train-0.tfrecord", "report.html"):
         store.write(name, b"{}")

@@ -24,9 +24,11 @@ if TYPE_CHECKING:  # A local run needs no client of a bucket.
     from buckets.replica import Replica
     from buckets.store import Entry
 
+_CROSSVAL = "crossval.json"
+_FOLDS = "folds"
 CHECKPOINTS = "checkpoints"
 RUN = ("config.json", "classes.json", "model.keras", "metrics.json")  # What readers need of a run.
-CROSSVAL = ("crossval.json", "metrics.json", "out_of_fold.csv")
+CROSSVAL = (_CROSSVAL, "metrics.json", "out_of_fold.csv")
 
 _LAST = "metrics.json"  # Where it stands, all is there.
 _FETCHED = {
@@ -34,7 +36,7 @@ _FETCHED = {
     "diverged.json", "lr_find.csv", "lr_find.png", "trackers.json", "label_issues.csv",
     "tune.json", "study.db", "best.flags",
 }  # fmt: skip
-_FETCHED_FOLDERS = ("folds", "trials")
+_FETCHED_FOLDERS = (_FOLDS, "trials")
 _STAY_HERE = ("features", "vectors")
 _NEVER_UP = (INCOMPLETE_SUFFIX, ".incomplete.keras", ".part", "-journal", "-wal", "-shm", ".lock")
 _AT_ONCE = 8
@@ -116,8 +118,10 @@ class Mirror:
             return True
         if CHECKPOINTS not in parts[1:]:
             return False
-        config = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
-        return config in entries and self._replica.is_current(config, entries[config])
+        identity = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
+        if identity not in entries and parts[0] == _FOLDS:  # It was killed in its first start.
+            identity = _CROSSVAL
+        return identity in entries and self._replica.is_current(identity, entries[identity])
 
     def put_up(self) -> None:
         """Puts up whatever has changed, but checkpoints; `metrics.json` last.
