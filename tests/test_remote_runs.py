@@ -16,8 +16,8 @@ from buckets.store import Store
 from tests.support import miniature, warm
 from trainer.workdir import history
 
-FLAGS = ("--epochs=3", "--batch_size=8", "--checkpoint_every=1")
-NEWEST = "checkpoints/step-00000018.npz"
+FLAGS = ("--epochs=2", "--batch_size=8", "--checkpoint_every=1")
+NEWEST = "checkpoints/step-00000012.npz"
 
 
 @pytest.fixture(scope="module")
