@@ -46,7 +46,7 @@ class Mirror:
     """The copy of one run, cross-validation or search, and what lies in the bucket of it.
 
     Attributes:
-        url: As the user gave it.
+        url: As `urls.normalise` returns it.
         root: The copy.
         writes: Whether this process is the one that writes.
     """
