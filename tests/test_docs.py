@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.miniature import REPOSITORY, environment
 
-PACKAGES = ("cli", "data_prep", "tfrecords", "trainer", "launch")
+PACKAGES = ("buckets", "cli", "data_prep", "tfrecords", "trainer", "launch")
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 VERBS = {
     "build": "data_prep.build",
