@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import trainer
+from buckets.store import Store
 from tests.support import trained_run
 from tests.support.coco_folder import jpeg
 from tests.support.miniature import environment
@@ -157,6 +158,26 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(classifier: Classif
     with pytest.raises(UnusableImageError, match="too large"):
         classifier.predict([out.getvalue()])
     assert images.MAX_PIXELS < 20_000**2
+
+
+def test_run_in_a_bucket_is_loaded(
+    workdir: Path,
+    classifier: Classifier,
+    memory_bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    store = Store(url := f"{memory_bucket}/run")
+    for path in workdir.iterdir():
+        store.upload(path, path.name)
+    squares = np.zeros((1, 96, 96, 3), np.uint8)
+    remote = Classifier.load(url)
+    assert remote.classes == classifier.classes
+    np.testing.assert_array_equal(remote.probabilities(squares), classifier.probabilities(squares))
+    store.remove("model.keras")
+    with pytest.raises(ValueError, match=f"holds no trained model. Received: {url}. Train"):
+        Classifier.load(url)
 
 
 def test_package_gives_it_and_is_itself_imported_without_tensorflow() -> None:

@@ -107,6 +107,15 @@ def test_run_in_a_bucket_is_the_local_one(
     assert_same(store, local)
     kept = [path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()]
     assert sorted(map(nameless, store.list())) == sorted(map(nameless, kept))
+
+
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
+def test_figures_of_another_split_go_into_the_bucket(
+    bucket: str, dataset: Path, local: Path, machine: Machines
+) -> None:
+    store = Store(url := f"{bucket}/runs/first")
+    for name in ("config.json", "classes.json", "model.keras", "metrics.json"):
+        store.upload(local / name, name)
     done = say("trainer.evaluate", f"--workdir={url}", f"--data_dir={dataset}")
     figures = json.loads(done.stdout)
     assert figures["loss"] == pytest.approx(json.loads(store.read("metrics.json"))["loss"])

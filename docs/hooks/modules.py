@@ -6,7 +6,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-_PACKAGES = ("cli", "data_prep", "tfrecords", "trainer", "launch", "benchmarks")
+_PACKAGES = ("buckets", "cli", "data_prep", "tfrecords", "trainer", "launch", "benchmarks")
 
 _INTRODUCTION = """# Map of the code
 

@@ -25,7 +25,7 @@ from absl import flags
 
 from buckets.store import Store
 from cli import command, paths
-from tests.soak.kills import compare
+from tests.soak.comparison import compare
 from tests.support import miniature, own_process
 from tfrecords import naming
 

@@ -6,7 +6,6 @@ python -m tests.soak.kills --data_dir=D --kills=20 --bucket=s3
 
 import collections
 import contextlib
-import csv
 import os
 import random
 import secrets
@@ -15,10 +14,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from cli import command, paths
+from tests.soak.comparison import compare
 from tests.support import miniature, own_process, warm
 from tests.support.doomed import Kill, survive
 from trainer.workdir import mirror
@@ -97,31 +96,6 @@ def draw_kill(draws: random.Random, replicas: Sequence[int]) -> Kill:
         number=draws.choice(SIGNALS),
         replicas=draws.choice(replicas),
     )
-
-
-def compare(whole: Path, resumed: Path) -> dict[str, float]:
-    """Returns how far two runs are apart at most: their weights, and the rows of history.csv."""
-    pairs = zip(weights_of(whole), weights_of(resumed), strict=True)
-    rows = np.abs(history_of(whole) - history_of(resumed))
-    return {
-        "weights": max(float(np.abs(a - b).max()) for a, b in pairs),
-        "histories": float(rows.max()),
-    }
-
-
-def weights_of(workdir: Path) -> list[np.ndarray]:
-    """The weights of model.keras."""
-    import keras
-
-    return keras.models.load_model(workdir / "model.keras", compile=False).get_weights()
-
-
-def history_of(workdir: Path) -> np.ndarray:
-    """history.csv without the columns that tell the time, float64 [epochs, columns]."""
-    with (workdir / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name not in ("images_per_second", "seconds")]
-    return np.array([[float(row[name]) for name in names] for row in rows])
 
 
 @contextlib.contextmanager
