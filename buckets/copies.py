@@ -6,6 +6,8 @@ from pathlib import Path
 
 import platformdirs
 
+from buckets import urls
+
 SHARDS_GIB = 100.0  # What copies of datasets' shards take at most, unless it is said.
 
 
@@ -21,6 +23,7 @@ def copy_of(url: str, kind: str, base: Path | None = None) -> Path:
         kind: What it is a copy of, as `runs`.
         base: What all copies lie in; None: the platform's cache folder.
     """
-    digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:8]
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.rstrip("/").rpartition("/")[2])[:40].strip(".-")
+    url = urls.normalise(url)
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.rpartition("/")[2])[:40].strip(".-")
     return (base or cache_folder()) / kind / f"{name or 'root'}-{digest}"

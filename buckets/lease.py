@@ -7,6 +7,7 @@ compared, and a lease ends with its holder, be it by kill -9.
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import socket
@@ -61,10 +62,12 @@ class Lease:
         settle_s: float = 2.0,
     ) -> None:
         self._store, self._refusal, self._say = store, refusal, say
+        # A request that is repeated more and more rarely would let the number stand still.
+        self._impatient = Store(store.url, patience_s=beat_s)
         self._beat_s, self._watch_s, self._settle_s = beat_s, watch_s, settle_s
         self._own = {"token": secrets.token_hex(8), "count": 0, **_this_process()}
         self._is_lost = False
-        self._confirmed = 0.0  # When it was last seen to be this one's.
+        self._confirmed = -math.inf  # Since when it has been seen to be this one's.
         self._ended = threading.Event()
         self._renewing = threading.Lock()
 
@@ -82,7 +85,6 @@ class Lease:
             if found is not None and self._may_take_over(found):
                 self._take_over(found)
                 break
-        self._confirmed = time.monotonic()
         threading.Thread(target=self._keep, daemon=True).start()
 
     def require_none(self) -> None:
@@ -108,13 +110,23 @@ class Lease:
             BucketError: if that cannot be told.
         """
         if not self._is_lost and time.monotonic() - self._confirmed > 2 * self._beat_s:
-            self._renew()
+            self._renew(self._store)
         if self._is_lost:
-            raise LostLeaseError(
-                f"Another process has taken the folder over, and nothing more is written to it. "
-                f"Received: {self._store.url}, in use by {_in_words(self._read() or {})}. End one "
-                "of the two; the other goes on."
+            raise LostLeaseError(self._what_became_of_it())
+
+    def _what_became_of_it(self) -> str:
+        found = self._read()
+        if found is None:
+            return (
+                "The lease on the folder is gone: somebody has removed it, or another process has "
+                "taken the folder over and has ended. Nothing more is written to it. Received: "
+                f"{self._store.url}. Start the same command again to go on from what is there."
             )
+        return (
+            f"Another process has taken the folder over, and nothing more is written to it. "
+            f"Received: {self._store.url}, in use by {_in_words(found)}. End one of the two; the "
+            "other goes on."
+        )
 
     def release(self) -> None:
         """Gives it back, so that the next process need not watch it. What fails does no harm."""
@@ -168,19 +180,20 @@ class Lease:
     def _keep(self) -> None:
         while not (self._ended.wait(self._beat_s) or self._is_lost):
             with contextlib.suppress(BucketError):  # The next time it may answer.
-                self._renew()
+                self._renew(self._impatient)
 
-    def _renew(self) -> None:
+    def _renew(self, store: Store) -> None:
         with self._renewing:
-            found = self._read()
+            asked = time.monotonic()  # Not when the answer came, which may have taken long.
+            found = self._read(store)
             if self._ended.is_set():
                 return
             if found is None or found.get("token") != self._own["token"]:
                 self._is_lost = True
                 return
             self._own["count"] += 1
-            self._store.write(NAME, self._content())
-            self._confirmed = time.monotonic()
+            store.write(NAME, self._content())
+            self._confirmed = asked
 
     def _give_back(self) -> None:
         with contextlib.suppress(BucketError), self._renewing:
@@ -191,10 +204,10 @@ class Lease:
     def _content(self) -> bytes:
         return json.dumps(self._own).encode()
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self, store: Store | None = None) -> dict[str, Any] | None:
         """What the object says; None where there is none."""
         try:
-            content = json.loads(self._store.read(NAME))
+            content = json.loads((store or self._store).read(NAME))
         except FileNotFoundError:
             return None
         except ValueError:

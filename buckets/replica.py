@@ -152,12 +152,20 @@ def fetched(url: str, names: Sequence[str], *, writes: bool = False) -> Path:
 
 
 @contextlib.contextmanager
-def held(root: Path) -> Iterator[None]:
-    """Waits for the lock of a copy, and holds it, where the file system has locks."""
+def held(root: Path, say: Callable[[str], object] = lambda line: None) -> Iterator[None]:
+    """Waits for the lock of a copy, and holds it, where the file system has locks.
+
+    Args:
+        say: Takes a line for a person who has to wait.
+    """
     root.parent.mkdir(parents=True, exist_ok=True)
     with root.with_name(f"{root.name}.lock").open("a") as file:
         with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"Waiting for another process that works in {root} ...")
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -55,18 +55,23 @@ class Store:
 
     Whatever a client raises becomes FileNotFoundError or BucketError; what may pass is tried again.
 
+    Args:
+        url: Of the folder, or of the bucket.
+        patience_s: For so many seconds.
+
     Raises:
         ValueError: if the scheme is not known.
         RuntimeError: if its client is not installed; names the extra.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_s: float = _PATIENCE_SECONDS) -> None:
         clients.require(url)
-        self.url = url.rstrip("/")
+        self.url = urls.normalise(url)
         self._scheme = urls.scheme_of(url) or ""
+        self._patience_s = patience_s
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
-        return Store, (self.url,)  # The client stays in its process.
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, float]]:
+        return Store, (self.url, self._patience_s)  # The client stays in its process.
 
     def __str__(self) -> str:
         return self.url
@@ -121,6 +126,9 @@ class Store:
     def list(self, prefix: str = "") -> dict[str, Entry]:
         """Returns every object whose name begins with a folder's, in that folder and below it.
 
+        What can be no file is left out: objects that consoles make to show empty folders, `a/`, and
+        names that lead out of the folder, `a/../..`.
+
         Raises:
             BucketError: if they cannot be listed.
         """
@@ -134,7 +142,7 @@ class Store:
         return {
             path.lstrip("/").removeprefix(base.lstrip("/")).lstrip("/"): _entry(info)
             for path, info in found.items()
-            if info["type"] == "file" and path.strip("/") != base.strip("/")
+            if info["type"] == "file" and path.strip("/") != base.strip("/") and _is_file(path)
         }
 
     def entry(self, name: str) -> Entry | None:
@@ -251,7 +259,10 @@ class Store:
         Raises:
             BucketError: if that cannot be.
         """
-        self._ask("written", name, lambda: self._fs.pipe_file(self._path(name), content))
+        try:
+            self._ask("written", name, lambda: self._fs.pipe_file(self._path(name), content))
+        except FileNotFoundError as error:
+            raise no_such_bucket(self.url_of(name)) from error
 
     def create(self, name: str, content: bytes) -> bool:
         """Writes a small object only if there is none of this name, and returns whether it did.
@@ -269,6 +280,8 @@ class Store:
             )
         except FileExistsError:
             return False
+        except FileNotFoundError as error:
+            raise no_such_bucket(self.url_of(name)) from error
         return True
 
     def upload(
@@ -286,6 +299,7 @@ class Store:
             in_haste: Says whether there is no time to read it back, or to go on with that.
 
         Raises:
+            FileNotFoundError: if the file is gone.
             BucketError: if it cannot be written, or is another one each time that it is read back.
         """
         more = clients.CLIENTS[self._scheme].upload
@@ -296,10 +310,12 @@ class Store:
                     name,
                     lambda: self._fs.put_file(str(path), self._path(name), **more),
                 )
-            except FileNotFoundError:  # The store has given up an upload in pieces.
-                if attempt or not path.exists():
+            except FileNotFoundError as error:
+                if not path.exists():
                     raise
-                continue
+                if attempt:
+                    raise no_such_bucket(self.url_of(name)) from error
+                continue  # The store has given up an upload in pieces.
             entry = self.entry(name)
             is_whole = entry is not None and entry.size == path.stat().st_size
             if entry and is_whole and (not compared or self._holds(name, path, in_haste)):
@@ -362,7 +378,7 @@ class Store:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda e: is_passing(e) or has_wrong_bytes(e)),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
-            stop=_gives_up,
+            stop=self._gives_up,
             reraise=True,
         )
         try:
@@ -372,17 +388,21 @@ class Store:
         except Exception as error:
             raise self._explained(error, name, doing) from error
 
+    def _gives_up(self, state: tenacity.RetryCallState) -> bool:
+        """Whether a request is not made again: bytes that are wrong twice are wrong for good."""
+        error = state.outcome.exception() if state.outcome else None
+        if error and has_wrong_bytes(error):
+            return state.attempt_number >= 2
+        return (state.seconds_since_start or 0) >= self._patience_s
+
     def _explained(self, error: BaseException, name: str, doing: str) -> BucketError:
         is_anonymous = clients.is_anonymous(self._scheme)
         return explain(error, self.url_of(name), doing, is_anonymous=is_anonymous)
 
 
-def _gives_up(state: tenacity.RetryCallState) -> bool:
-    """Whether a request is not made again: bytes that are wrong twice are wrong for good."""
-    error = state.outcome.exception() if state.outcome else None
-    if error and has_wrong_bytes(error):
-        return state.attempt_number >= 2
-    return (state.seconds_since_start or 0) >= _PATIENCE_SECONDS
+def _is_file(path: str) -> bool:
+    """Whether what has this name can be a file below a folder."""
+    return not path.endswith("/") and ".." not in path.split("/")
 
 
 def _entry(info: dict[str, Any]) -> Entry:

@@ -19,6 +19,12 @@ def is_remote(path: str) -> bool:
     return scheme_of(path) is not None
 
 
+def normalise(url: str) -> str:
+    """Returns a URL as it is written everywhere: a scheme in small letters, no slash at the end."""
+    scheme = scheme_of(url) or ""
+    return f"{scheme}{url[len(scheme) :]}".rstrip("/")
+
+
 def bucket_of(url: str) -> str:
     """Returns `bucket` of `gs://bucket/data`."""
     return url.partition("://")[2].partition("/")[0]

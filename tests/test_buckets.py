@@ -93,7 +93,7 @@ def test_wrong_bytes_of_every_answer_are_refused(
 def test_first_contact_says_in_one_line_within_ten_seconds_what_is_wrong(
     fault: Fault, line: str, faults: FaultProxy, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if fault.kind == "stall":
+    if "does not answer" in line:
         monkeypatch.setattr("buckets.store._CONTACT_SECONDS", 2.0)
     faults.plan(fault)
     start = time.monotonic()
@@ -122,9 +122,10 @@ def test_endpoint_that_nobody_answers_is_one_line_within_ten_seconds(
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
-def test_no_credentials_are_one_line_within_ten_seconds(scheme: str, tmp_path: Path) -> None:
-    with bucket_servers.serving(scheme) as endpoint:
-        told = bucket_servers.variables(scheme, endpoint)
+def test_no_credentials_are_one_line_within_ten_seconds(
+    scheme: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    told = bucket_servers.variables(scheme, request.getfixturevalue(f"{scheme}_server"))
     secret = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "STORAGE_EMULATOR_HOST")
     without = {name: value for name, value in told.items() if name not in secret}
     code = f"from buckets.store import Store; Store('{scheme}://bucket/x').check()"

@@ -116,3 +116,48 @@ def test_holder_that_was_asleep_looks_before_it_goes_on(store: Store) -> None:
     leave(store)
     with pytest.raises(LostLeaseError):
         held.require()
+
+
+def test_answer_that_took_long_is_no_proof_of_now(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lease, "_keep", lambda self: None)
+    held, write = lease(store), Store.write
+
+    def write_slowly(self: Store, name: str, content: bytes) -> None:
+        write(self, name, content)
+        time.sleep(3 * FAST["beat_s"])
+
+    held.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", write_slowly)
+        held.require()
+    leave(store)
+    with pytest.raises(LostLeaseError):
+        held.require()
+
+
+def test_number_moves_as_soon_as_the_store_is_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, read = lease(store), type(store._fs).cat_file
+    held.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store._fs), "cat_file", drop)
+        time.sleep(1.5)
+    before = json.loads(read(store._fs, store._path(NAME)))["count"]
+    time.sleep(0.7)
+    assert content(store)["count"] > before
+    held.release()
+
+
+def drop(*_: object, **__: object) -> None:
+    raise ConnectionResetError
+
+
+def test_lease_that_somebody_removed_is_told_so(store: Store) -> None:
+    held = lease(store, beat_s=60)
+    held.take()
+    store.remove(NAME)
+    with pytest.raises(LostLeaseError, match=r"removed it.*Received: memory://"):
+        held.require()

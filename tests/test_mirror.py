@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from buckets import lease
 from buckets.failures import BucketError
 from buckets.lease import LostLeaseError
 from buckets.store import Store
+from tests.support.miniature import environment
 from tests.test_checkpoints import RUN, fill, names, row, small_model
 from trainer.config import TrainConfig
 from trainer.divergence import DivergedError
@@ -230,6 +233,27 @@ def other_worker(url: str, chief: mirror.Mirror) -> Iterator[None]:
     mirror._OPEN[url] = chief
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_workers_of_one_machine_wait_for_nobody(dry_run: bool, tmp_path: Path) -> None:
+    """Each has a copy of its own, or they would never meet."""
+    code = (
+        "import os, signal; signal.alarm(15)\n"
+        "from trainer.config import TrainConfig\n"
+        "from trainer.distribute.cluster import Cluster\n"
+        "from trainer.main import copied\n"
+        f"config = TrainConfig(data_dir='d', workdir='memory://bucket/run', dry_run={dry_run})\n"
+        "known = {'launcher': 'tests', 'addresses': ('a:1', 'a:2')}\n"
+        "one, two = (Cluster(**known, rank=rank) for rank in (0, 1))\n"
+        "with copied(config, one), copied(config, two):\n"
+        "    print('met', flush=True); os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**environment(), "XDG_CACHE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout == "met\n", done.stderr
+
+
 def test_run_that_was_taken_over_writes_no_more(url: str, store: Store, done: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.raises(LostLeaseError, match="host far"))
@@ -340,6 +364,22 @@ def test_checkpoints_of_a_fold_stay_unless_another_machine_went_on(url: str, sto
     with mirror.opened(url):
         assert not (mirror.folder_of(url) / checkpoint).exists()
         assert (CrossvalFiles(url).fold(1, 1).config).read_bytes() == b"of another start"
+
+
+def test_fold_that_was_killed_in_its_first_start_goes_on_on_its_machine(
+    url: str, store: Store
+) -> None:
+    with mirror.opened(url):
+        CrossvalFiles(url).claim({"folds": 2})
+        assert store.entry("crossval.json")
+    checkpoint = mirror.copies.copy_of(url, "runs") / "folds/1-1/checkpoints/step-00000001.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    with mirror.opened(url):
+        assert checkpoint.exists()
+    store.write("crossval.json", b"of another start")
+    with mirror.opened(url):
+        assert not checkpoint.exists()
 
 
 def test_dataset_is_not_fetched(url: str, store: Store) -> None:

@@ -129,6 +129,7 @@ def test_end_of_the_grace_waits_for_a_checkpoint_under_way() -> None:
         grace=0.2,
     )
     assert (done.returncode, done.stdout) == (42, "saved\n")
+    assert "the checkpoint is still being written. A second signal ends the run" in done.stderr
 
 
 def test_hang_up_that_nohup_ignores_does_not_end_the_run() -> None:

@@ -54,6 +54,41 @@ def test_objects_are_listed_by_names_below_the_url(store: Store) -> None:
     assert [*store.list()] == ["a/one"]
 
 
+def test_names_that_can_be_no_file_are_not_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a folder would be hidden by a file, and a file written wherever another one says."""
+    names = ("a/b", "a/", "a/../..", "a..b")
+    found = {f"{store._path('')}/{name}": {"type": "file", "size": 0} for name in names}
+    monkeypatch.setattr(store._fs, "find", lambda path, detail: found)
+    assert [*store.list()] == ["a/b", "a..b"]
+
+
+def test_scheme_in_capitals_is_the_same_place(store: Store) -> None:
+    store.write("x", b"1")
+    assert Store(store.url.replace("memory", "Memory") + "/").list().keys() == {"x"}
+
+
+def test_bucket_that_is_gone_is_no_missing_file(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    for name in ("put_file", "pipe_file"):
+        monkeypatch.setattr(store._fs, name, gone)
+    (tmp_path / "x").touch()
+    writes = (
+        lambda: store.upload(tmp_path / "x", "x"), lambda: store.write("x", b""),
+        lambda: store.create("x", b""),
+    )  # fmt: skip
+    for write in writes:
+        with pytest.raises(BucketError, match="There is no bucket"):
+            write()
+    with pytest.raises(FileNotFoundError):
+        store.upload(tmp_path / "y", "y")
+
+
 def test_only_the_first_creates_an_object(store: Store) -> None:
     assert store.create("lease", b"1")
     assert not store.create("lease", b"2")
@@ -133,7 +168,7 @@ def test_each_url_has_a_copy_of_its_own(tmp_path: Path) -> None:
     assert one != two
     assert one.parent == tmp_path / "runs"
     assert one.name.startswith("run-")
-    assert copies.copy_of("gs://a/run/", "runs", tmp_path) == one
+    assert copies.copy_of("GS://a/run/", "runs", tmp_path) == one
 
 
 class _AnswerError(Exception):

@@ -61,11 +61,11 @@ def copied(
     config: TrainConfig, cluster: Cluster | None
 ) -> contextlib.AbstractContextManager[object]:
     """What a run in a bucket works in: a copy, which one process keeps the bucket equal to."""
-    if config.dry_run:
-        return mirror.opened(config.workdir, "tried", writes=False)
-    if cluster and not cluster.is_chief:  # Several workers may share this machine.
-        return mirror.opened(config.workdir, f"runs-{cluster.rank}", writes=False)
-    return mirror.opened(config.workdir)
+    kind = "tried" if config.dry_run else "runs"
+    is_chief = cluster is None or cluster.is_chief
+    if cluster and not is_chief:  # Several workers may share this machine.
+        kind = f"{kind}-{cluster.rank}"
+    return mirror.opened(config.workdir, kind, writes=is_chief and not config.dry_run)
 
 
 def announce(config: TrainConfig, manifest: Manifest) -> None:

@@ -115,13 +115,22 @@ class StopSignals:
                 grace.start()
 
     def _end_late(self) -> None:
-        with self.saving:
-            _end(f"{self.reason or 'a signal'}, {GRACE_SECONDS:.0f} s after it")
+        why = f"{self.reason or 'a signal'}, {GRACE_SECONDS:.0f} s after it"
+        if not self.saving.acquire(blocking=False):
+            _say(
+                f"Being stopped by {why}: the checkpoint is still being written. A second signal "
+                "ends the run without it."
+            )
+            self.saving.acquire()
+        _end(why)
 
 
 def _end(why: str) -> None:
     """Ends the process from any thread, without a lock that the main thread may hold."""
-    line = f"Error: Stopped by {why}. Start the same command again to go on from its checkpoint.\n"
-    with contextlib.suppress(OSError):  # Whoever would read it may have gone.
-        os.write(2, line.encode())
+    _say(f"Error: Stopped by {why}. Start the same command again to go on from its checkpoint.")
     os._exit(PREEMPTED)
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # Whoever would read it may have gone.
+        os.write(2, f"{line}\n".encode())

@@ -81,6 +81,7 @@ class CrossvalFiles:
                 )
         self.root.mkdir(parents=True, exist_ok=True)
         write_json(self.identity, this)
+        self.put_up()
 
 
 def describe(

@@ -24,9 +24,11 @@ if TYPE_CHECKING:  # A local run needs no client of a bucket.
     from buckets.replica import Replica
     from buckets.store import Entry
 
+_CROSSVAL = "crossval.json"
+_FOLDS = "folds"
 CHECKPOINTS = "checkpoints"
 RUN = ("config.json", "classes.json", "model.keras", "metrics.json")  # What readers need of a run.
-CROSSVAL = ("crossval.json", "metrics.json", "out_of_fold.csv")
+CROSSVAL = (_CROSSVAL, "metrics.json", "out_of_fold.csv")
 
 _LAST = "metrics.json"  # Where it stands, all is there.
 _FETCHED = {
@@ -34,7 +36,7 @@ _FETCHED = {
     "diverged.json", "lr_find.csv", "lr_find.png", "trackers.json", "label_issues.csv",
     "tune.json", "study.db", "best.flags",
 }  # fmt: skip
-_FETCHED_FOLDERS = ("folds", "trials")
+_FETCHED_FOLDERS = (_FOLDS, "trials")
 _STAY_HERE = ("features", "vectors")
 _NEVER_UP = (INCOMPLETE_SUFFIX, ".incomplete.keras", ".part", "-journal", "-wal", "-shm", ".lock")
 _AT_ONCE = 8
@@ -44,7 +46,7 @@ class Mirror:
     """The copy of one run, cross-validation or search, and what lies in the bucket of it.
 
     Attributes:
-        url: As the user gave it.
+        url: As `urls.normalise` returns it.
         root: The copy.
         writes: Whether this process is the one that writes.
     """
@@ -116,8 +118,10 @@ class Mirror:
             return True
         if CHECKPOINTS not in parts[1:]:
             return False
-        config = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
-        return config in entries and self._replica.is_current(config, entries[config])
+        identity = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
+        if identity not in entries and parts[0] == _FOLDS:  # It was killed in its first start.
+            identity = _CROSSVAL
+        return identity in entries and self._replica.is_current(identity, entries[identity])
 
     def put_up(self) -> None:
         """Puts up whatever has changed, but checkpoints; `metrics.json` last.
@@ -133,6 +137,7 @@ class Mirror:
                 if PurePosixPath(name).name == _LAST and self._is_removed(name):
                     self._replica.remove(name)
             for name in sorted(filter(self._goes_up, self._names()), key=_place):
+                self.require()  # Many files may take long.
                 with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
                     is_model = name.endswith(".keras")
                     self._replica.put(name, compared=is_model, snapshot=not is_model)
@@ -257,11 +262,11 @@ def opened(
         return
     from buckets.replica import held
 
-    url = os.fspath(path).rstrip("/")
+    url = urls.normalise(os.fspath(path))
     mirror = Mirror(url, kind, writes)
     mirror.store.check(writes=writes)
     _GIVEN[mirror.root] = url
-    with mirror.leased() if writes else held(mirror.root):
+    with mirror.leased() if writes else held(mirror.root, logging.warning):
         mirror.begin()
         _OPEN[url] = mirror
         try:
@@ -293,7 +298,7 @@ def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
 
 def of(path: str | os.PathLike[str]) -> Mirror | None:
     """What this process has opened for a path; None of a folder of this machine."""
-    return _OPEN.get(os.fspath(path).rstrip("/"))
+    return _OPEN.get(urls.normalise(os.fspath(path)))
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
@@ -303,7 +308,7 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
     if mirror := of(path):
         return mirror.root
     root = copies.copy_of(os.fspath(path), "read")
-    _GIVEN[root] = os.fspath(path).rstrip("/")
+    _GIVEN[root] = urls.normalise(os.fspath(path))
     return root
 
 
@@ -325,7 +330,7 @@ def read(path: str | os.PathLike[str], names: Sequence[str] = RUN, *, writes: bo
     from buckets.replica import fetched
 
     root = fetched(os.fspath(path), names, writes=writes)
-    _GIVEN[root] = os.fspath(path).rstrip("/")
+    _GIVEN[root] = urls.normalise(os.fspath(path))
     return root
 
 
