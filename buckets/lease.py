@@ -65,7 +65,12 @@ class Lease:
         # A request that is repeated more and more rarely would let the number stand still.
         self._impatient = Store(store.url, patience_s=beat_s)
         self._beat_s, self._watch_s, self._settle_s = beat_s, watch_s, settle_s
-        self._own = {"token": secrets.token_hex(8), "count": 0, **_this_process()}
+        self._own = {
+            "token": secrets.token_hex(8),
+            "count": 0,
+            "url": store.url,
+            **_this_process(),
+        }
         self._is_lost = False
         self._confirmed = -math.inf  # Since when it has been seen to be this one's.
         self._ended = threading.Event()
@@ -141,6 +146,8 @@ class Lease:
         Raises:
             RuntimeError: if it is not.
         """
+        if found.get("url", self._store.url) != self._store.url:
+            return True  # It came along as the folder was copied: its holder works elsewhere.
         is_alive = _is_alive(found)
         if is_alive is None:
             return self._has_stopped(found)

@@ -61,6 +61,23 @@ def test_number_of_a_process_that_came_later_is_not_the_holder(store: Store) -> 
     lease(store, watch_s=60).take()
 
 
+def test_lease_that_was_copied_with_its_folder_keeps_nobody_out(store: Store) -> None:
+    original, copy = lease(store), Store(f"{store.url}-copy")
+    original.take()
+    copy.write(NAME, store.read(NAME))
+    lease(copy, watch_s=60).take()
+    original.require()
+    with pytest.raises(RuntimeError, match="in use"):
+        lease(copy, watch_s=60).take()
+
+
+def test_lease_of_an_older_version_names_no_url_and_holds(store: Store) -> None:
+    lease(store).take()
+    leave(store, **{name: value for name, value in content(store).items() if name != "url"})
+    with pytest.raises(RuntimeError, match=f"in use by process {os.getpid()}"):
+        lease(store, watch_s=60).take()
+
+
 def test_holder_elsewhere_is_told_by_a_number_that_moves(store: Store) -> None:
     leave(store)
     threading.Timer(0.1, leave, [store], {"count": 4}).start()

@@ -325,6 +325,23 @@ def test_emptied_cache_removes_nothing_from_the_bucket(url: str, store: Store) -
     assert {"config.json", "metrics.json"} <= store.list().keys()
 
 
+@pytest.mark.parametrize("error", [None, DivergedError])
+def test_what_somebody_removed_from_the_bucket_is_back_at_the_end(
+    url: str, store: Store, done: list[str], error: type[Exception] | None
+) -> None:
+    with contextlib.suppress(DivergedError), mirror.opened(url):
+        write(url, "config.json", "classes.json")
+        Workdir(url).put_up()
+        store.remove("config.json")
+        done.clear()
+        Workdir(url).put_up()  # It does not look: it comes after each epoch.
+        assert done == []
+        if error:
+            raise error
+    assert done == ["config.json"]
+    assert store.read("config.json") == b"content of config.json"
+
+
 def test_what_there_is_goes_up_on_the_way_out_of_an_error(url: str, store: Store) -> None:
     with contextlib.suppress(DivergedError), mirror.opened(url):
         write(url, "diverged.json")

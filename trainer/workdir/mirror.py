@@ -123,8 +123,12 @@ class Mirror:
             identity = _CROSSVAL
         return identity in entries and self._replica.is_current(identity, entries[identity])
 
-    def put_up(self) -> None:
+    def put_up(self, *, and_what_is_gone: bool = False) -> None:
         """Puts up whatever has changed, but checkpoints; `metrics.json` last.
+
+        Args:
+            and_what_is_gone: Whether to look what somebody has removed from the bucket, and to put
+                that up again.
 
         Raises:
             LostLeaseError: if another process has taken the run over.
@@ -136,7 +140,11 @@ class Mirror:
                 # It stands for a run that is finished, and this one goes on.
                 if PurePosixPath(name).name == _LAST and self._is_removed(name):
                     self._replica.remove(name)
-            for name in sorted(filter(self._goes_up, self._names()), key=_place):
+            there = self.store.list() if and_what_is_gone else None
+            for name in sorted(self._names(), key=_place):
+                is_gone = there is not None and name not in there
+                if not _is_put_up(name) or (self._replica.is_unchanged(name) and not is_gone):
+                    continue
                 self.require()  # Many files may take long.
                 with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
                     is_model = name.endswith(".keras")
@@ -147,15 +155,6 @@ class Mirror:
         """Whether a file is gone, and its folder is not: a cache may be emptied at any time."""
         path = self.root / name
         return path.parent.is_dir() and not path.exists()
-
-    def _goes_up(self, name: str) -> bool:
-        parts = PurePosixPath(name).parts
-        return not (
-            parts[0] in _STAY_HERE
-            or CHECKPOINTS in parts
-            or name.endswith(_NEVER_UP)
-            or self._replica.is_unchanged(name)
-        )
 
     def remove(self, path: Path) -> None:
         """Removes a file in the bucket and here, at once."""
@@ -273,7 +272,7 @@ def opened(
             yield mirror
             mirror.end()
             if writes:
-                mirror.put_up()
+                mirror.put_up(and_what_is_gone=True)
         except BaseException as error:
             if writes:
                 _save_what_can_be(mirror, error)
@@ -291,7 +290,7 @@ def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
     if isinstance(error, (BucketError, LostLeaseError)):  # It would go wrong again, for minutes.
         return
     try:
-        mirror.put_up()
+        mirror.put_up(and_what_is_gone=True)
     except Exception as second:
         logging.warning("Not all of %s was put up: %s", mirror.url, second)
 
@@ -379,6 +378,11 @@ def _is_fetched(name: str) -> bool:
     return name in _FETCHED or (
         parts[0] in _FETCHED_FOLDERS and not {CHECKPOINTS, "tensorboard"}.intersection(parts)
     )
+
+
+def _is_put_up(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return not (parts[0] in _STAY_HERE or CHECKPOINTS in parts or name.endswith(_NEVER_UP))
 
 
 def _place(name: str) -> tuple[bool, bool, int, str]:
