@@ -7,6 +7,9 @@ SCHEMES = ("gs", "s3", "az", "memory")  # `memory` lasts as long as its process:
 # Two characters at least: `C:` is a drive. And `//`: a folder's name may have a colon in it.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
+# As pathlib prints them: no folder of this machine is meant.
+_HALF_A_SCHEME = re.compile(r"(gs|s3|az|https?|file):/(?!/)", re.IGNORECASE)
+
 
 def scheme_of(path: str) -> str | None:
     """Returns `gs` of `gs://bucket/data`; None of a path of this machine."""
@@ -17,6 +20,25 @@ def scheme_of(path: str) -> str | None:
 def is_remote(path: str) -> bool:
     """Whether a path has a scheme, and so is no folder of this machine."""
     return scheme_of(path) is not None
+
+
+def mended(path: str) -> str | None:
+    """Returns `gs://bucket/data` of `gs:/bucket/data`; None where no slash is missing."""
+    half = _HALF_A_SCHEME.match(path)
+    return f"{half[1].lower()}://{path[half.end() :]}" if half else None
+
+
+def require_whole(path: str) -> None:
+    """Returns unless a slash of a URL is missing, which a Path takes away.
+
+    Raises:
+        ValueError: if one is.
+    """
+    if whole := mended(path):
+        raise ValueError(
+            f"A URL has two slashes, of which a Path keeps one. Received: {path}. Give the string "
+            f'"{whole}".'
+        )
 
 
 def normalise(url: str) -> str:

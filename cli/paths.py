@@ -1,6 +1,5 @@
 """Paths that a person gives: `~` is their home folder, and a scheme is served or refused."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,8 @@ from buckets import urls
 
 flags.disclaim_key_flags()  # A flag that is defined here is the calling module's, as --help says.
 
+_NO_NAMES = frozenset(("", ".", ".."))
 _OF_TESTS = "memory"  # A scheme that no message need name.
-
-# As pathlib prints them: no folder of this machine is meant.
-_HALF_A_SCHEME = re.compile(r"(gs|s3|az|https?|file):/(?!/)", re.IGNORECASE)
 
 
 def define(
@@ -59,17 +56,17 @@ def expand(path: str, schemes: Sequence[str] = ()) -> str:
         ValueError: if its scheme is not one of `schemes`, or half of one, or no such home folder is
             known.
     """
-    if half := _HALF_A_SCHEME.match(path):
+    if mended := urls.mended(path):
         raise ValueError(
-            f"has one slash where a scheme has two. Received: {path}. Write "
-            f"{half[1].lower()}://{path[half.end() :]}, or ./{path} for a folder of that name."
+            f"has one slash where a scheme has two. Received: {path}. Write {mended}, or ./{path} "
+            "for a folder of that name."
         )
     scheme = urls.scheme_of(path)
     if scheme is not None and scheme not in schemes:
         served = "".join(f", or begin with {name}://" for name in schemes if name != _OF_TESTS)
         raise ValueError(
-            f"must be a path of this machine{served}. Received: {scheme}://. Copy what is there to "
-            "this machine, or mount it, and give the folder."
+            f"must be a path of this machine{served}. Received: {scheme}{path[len(scheme) :]}. "
+            "Give such a path, and copy what is to come from there, or to go there."
         )
     if scheme is not None:
         return _remote(path, scheme)
@@ -89,10 +86,15 @@ def _remote(path: str, scheme: str) -> str:
     """Returns a remote path as it is written everywhere: its scheme in small letters.
 
     Raises:
-        ValueError: if it names no bucket.
+        ValueError: if it names no bucket, or has a part that only a folder of this machine has.
     """
     if not urls.bucket_of(path):
         raise ValueError(f"names no bucket. Received: {path}. Write {scheme}://BUCKET/folder.")
+    if not _NO_NAMES.isdisjoint(urls.normalise(path).split("/")[2:]):
+        raise ValueError(
+            "must have a name between any two slashes: in a bucket '..', '.' and nothing lead "
+            f"nowhere. Received: {path}. Write the URL without them."
+        )
     return f"{scheme}{path[len(scheme) :]}"
 
 

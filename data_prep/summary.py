@@ -1,5 +1,6 @@
 """What a build says at its end: what went in, what came out, why the rest did not, what is next."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -40,8 +41,14 @@ def describe_dataset(
         *lines,
         f"Digest: {manifest.digest}",
         f"Report: {place.place_of(naming.REPORT)}",
-        f"Next: python -m trainer.main --data_dir={place} --workdir=runs/{place.name}",
+        f"Next: {shlex.join(_next(place))}",
     ]
+
+
+def _next(place: target.Target) -> list[str]:
+    return [
+        "python", "-m", "trainer.main", f"--data_dir={place}", f"--workdir=runs/{place.name}"
+    ]  # fmt: skip
 
 
 def describe_plan(

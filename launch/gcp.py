@@ -74,11 +74,17 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
 
 def _bucket(name: str, path: str) -> str:
     """Returns the URL of what is in one of Google's buckets: the VM has rights in no other."""
-    if urls.scheme_of(path) != "gs":
-        wanted = path if urls.is_remote(path) else path.lstrip("~/")
+    if not urls.is_remote(path):
         raise FlagsError(
             f"A VM of Google's cloud sees no folder of this machine: --{name} must be in a "
-            f"bucket, such as gs://BUCKET/{wanted.rpartition('://')[2]}. Received: {path}."
+            f"bucket, such as gs://BUCKET/{path.lstrip('~/')}. Received: {path}."
+        )
+    if urls.scheme_of(path) != "gs":
+        below = path.partition("://")[2].partition("/")[2]
+        raise FlagsError(
+            f"A VM of Google's cloud has rights in Google's buckets alone: with --backend=gcp, "
+            f"--{name} must begin with gs://. Received: {path}. Copy it to a bucket such as "
+            f"gs://BUCKET/{below}, or take another backend."
         )
     return trainer_flags.here(name, path).rstrip("/")
 

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -32,6 +33,14 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def classifier(workdir: Path) -> Classifier:
     return Classifier.load(workdir)
+
+
+@pytest.mark.parametrize("read", [Classifier.load, read_manifest])
+def test_url_that_a_path_has_taken_a_slash_from_is_refused(
+    read: Callable[[Path], object],
+) -> None:
+    with pytest.raises(ValueError, match=r'Received: s3:/B/x. Give the string "s3://B/x"\.'):
+        read(Path("s3://B/x"))
 
 
 def test_path_bytes_and_pixels_of_a_photograph_have_the_same_probabilities(

@@ -134,7 +134,7 @@ def test_wrong_trainer_flag_costs_nothing(flags: tuple[str, ...], says: str) -> 
          "would refuse --data_dir, which names no bucket"),
         (("--backend=gcp", "--", *BUCKET, "--weights=hdfs://b/w.h5"), 2, "would refuse --weights"),
         (("--backend=gcp", "--", "--data_dir=s3://b/d", "--workdir=gs://b/w"), 2,
-         "such as gs://BUCKET/b/d. Received: s3://b/d."),
+         "must begin with gs://. Received: s3://b/d. Copy it to a bucket such as gs://BUCKET/d,"),
         (("--backend=sky", "--", "--data_dir=memory://b/d", "--workdir=gs://b/w"), 2,
          "in memory no other machine sees"),
         (("--backend=k8s", "--image=i", "--when_done=stop", "--", *BUCKET), 2,

@@ -24,6 +24,7 @@ from tests.support.miniature import environment
         ("./~/data", "./~/data"),
         ("a/~/data", "a/~/data"),
         ("gs://bucket/data", "gs://bucket/data"),
+        ("GS://bucket/..a/b.c/", "gs://bucket/..a/b.c/"),
         # A colon is no scheme.
         ("C:\\data", "C:\\data"),
         ("run:2/data", "run:2/data"),
@@ -42,10 +43,14 @@ def test_home_folder_is_expanded_and_nothing_else(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("s3://bucket/data", "or begin with gs://. Received: s3://"),
+        ("s3://bucket/data", "or begin with gs://. Received: s3://bucket/data. Give such"),
         ("az://bucket/data", "Received: az://"),
-        ("HTTP://host/data", "Received: http://"),
-        ("file:///data", "Received: file://"),
+        ("HTTP://host/data", "Received: http://host/data"),
+        ("file:///data", "Received: file:///data"),
+        ("gs://b/x/../data/run", "'..', '.' and nothing lead nowhere. Received: gs://b/x/../data"),
+        ("gs://b//data/run", "Received: gs://b//data/run. Write the URL without"),
+        ("gs://b/data/./run", "Received: gs://b/data/./run"),
+        ("gs://../data", "Received: gs://../data"),
         ("gs:/bucket/data", "Write gs://bucket/data, or ./gs:/bucket/data"),
         ("~nobody-of-this-name/data", "or ./~nobody-of-this-name/data"),
     ],

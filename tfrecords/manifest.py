@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from buckets import urls
 from tfrecords import files, naming
 from tfrecords.data_folder import DataFolder
 
@@ -89,6 +90,7 @@ def read_manifest(data_dir: str | os.PathLike[str]) -> Manifest:
     try:
         return msgspec.json.decode(folder.read(naming.MANIFEST), type=Manifest)
     except (FileNotFoundError, NotADirectoryError):
+        urls.require_whole(os.fspath(data_dir))
         raise ValueError(
             f"No complete dataset: there is no {naming.MANIFEST}. Received: data_dir={data_dir}. "
             "Build one with `python -m data_prep.build --data_dir=...`."

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from buckets import urls
 from tfrecords.unusable import UnusableImageError
 from trainer.checks import check_trained, label_of
 from trainer.data.source import PhotographSource
@@ -79,8 +80,10 @@ class Classifier:
             workdir: Its folder, or its URL in a bucket.
 
         Raises:
-            ValueError: if the workdir holds no trained run, or a damaged one.
+            ValueError: if the workdir holds no trained run, or a damaged one; or if it is a URL
+                that a Path has taken a slash from.
         """
+        urls.require_whole(os.fspath(workdir))
         files = Workdir.reading(os.fspath(workdir))
         classes, image_size = check_trained(files), files.setting("data", "image_size")
         fit = files.fit()
