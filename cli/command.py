@@ -4,11 +4,13 @@ Exit codes: 0 done; 1 failed; 2 bad flags; 42 interrupted with the finished work
 same command goes on where it stopped.
 """
 
+import contextlib
 import dataclasses
 import errno
 import gc
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
+from buckets import urls
 from cli import environment, recipes, streams
 from cli.flags import flag_name
 from cli.help import Help
@@ -108,14 +111,44 @@ def read_flagfiles(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
 
     Raises:
         flags.Error: if a file cannot be read.
+        BucketError: if one is in a bucket that cannot be read.
+        RuntimeError: if the client of its store is not installed.
     """
     try:
-        read = values.read_flags_from_files(argv, force_gnu=False)
+        with contextlib.ExitStack() as stack:
+            read = values.read_flags_from_files(_fetched(argv, stack), force_gnu=False)
     except UnicodeDecodeError as error:
         raise flags.Error(f"A flagfile must be UTF-8 text. Received: {error}") from error
     lines = [word.removeprefix(_BYTE_ORDER_MARK) for word in read]
     marked = {line for line, word in zip(lines, read, strict=True) if line != word}
     return [line for line in lines if line not in marked or not line.startswith(("#", "//"))]
+
+
+def _fetched(argv: Sequence[str], stack: contextlib.ExitStack) -> list[str]:
+    """Names copies, which last as long as the stack, in the place of flagfiles in buckets."""
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    for at, word in enumerate(words[:end]):
+        is_alone = at > 0 and words[at - 1] in ("--flagfile", "-flagfile")
+        flag, _, path = ("", "", word) if is_alone else word.rpartition("flagfile=")
+        if (is_alone or flag in ("--", "-")) and urls.scheme_of(path) in urls.SCHEMES:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            copy = Path(folder) / "bucket.flags"
+            copy.write_bytes(_content(path))
+            words[at] = word.replace(path, str(copy))
+    return words
+
+
+def _content(url: str) -> bytes:
+    from buckets.store import Store  # Brings what repeats requests: for buckets alone.
+
+    folder, name = urls.split(url)
+    store = Store(folder)
+    store.check()
+    try:
+        return store.read(name)
+    except FileNotFoundError:
+        raise flags.Error(f"There is no such flagfile. Received: {url}") from None
 
 
 def exit_with(code: int) -> NoReturn:
@@ -155,6 +188,8 @@ def _parse_flags(
     except flags.Error as error:
         complain(_complaint(error, help, argv[1:], hint))
         exit_with(BAD_FLAGS)
+    except RuntimeError as error:  # The bucket of a flagfile.
+        exit_with(_fail(error, FAILED))
     except SystemExit:  # The help was printed; absl's own then exits with 1.
         exit_with(0)
 

@@ -41,14 +41,14 @@ def describe_dataset(
         *lines,
         f"Digest: {manifest.digest}",
         f"Report: {place.place_of(naming.REPORT)}",
-        f"Next: {shlex.join(_next(place))}",
+        f"Next: {next_command(place)}",
     ]
 
 
-def _next(place: target.Target) -> list[str]:
-    return [
-        "python", "-m", "trainer.main", f"--data_dir={place}", f"--workdir=runs/{place.name}"
-    ]  # fmt: skip
+def next_command(place: target.Target) -> str:
+    """Returns what trains on a dataset, as a shell takes it."""
+    flags = [f"--data_dir={place}", f"--workdir=runs/{place.name}"]
+    return shlex.join(["python", "-m", "trainer.main", *flags])
 
 
 def describe_plan(

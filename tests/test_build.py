@@ -1,11 +1,13 @@
 """The build from end to end, on tiny COCO folders and class folders."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 
+from data_prep import summary, target
 from data_prep.build import build, build_task
 from data_prep.config import BuildConfig
 from tests.support import coco_folder, killed_builds
@@ -342,3 +344,21 @@ def test_build_removes_what_killed_ones_left_but_no_file_of_the_user(coco, tmp_p
     build(config(coco, data_dir))
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "command"),
+    [
+        ("data/cats", "--data_dir=data/cats --workdir=runs/cats"),
+        ("s3://b/cats", "--data_dir=s3://b/cats --workdir=runs/cats"),
+        ("my cats#1", "'--data_dir=my cats#1' '--workdir=runs/my cats#1'"),
+        ("kühe", "'--data_dir=kühe' '--workdir=runs/kühe'"),
+    ],
+)
+def test_next_command_can_be_pasted(data_dir: str, command: str) -> None:
+    words = summary.next_command(target.of(data_dir))
+    assert words == f"python -m trainer.main {command}"
+    assert shlex.split(words)[-2:] == [
+        f"--data_dir={data_dir}",
+        f"--workdir=runs/{Path(data_dir).name}",
+    ]

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
-from cli import __version__
+from buckets.store import Store
+from cli import __version__, command
 from tests.support.miniature import environment
 
 SCRIPT = """
@@ -196,3 +198,38 @@ def test_signal_that_comes_as_python_ends_does_not_change_the_exit_code(
     raise command.PreemptedError("Stopped.")""",
     )
     assert (done.returncode, done.stderr) == (42, "Error: Stopped.\n")
+
+
+FLAGFILE = "memory://bucket/search/best.flags"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["--a=1", f"--flagfile={FLAGFILE}", "--c"], ["--a=1", "--count=2", "--c"]),
+        (["--flagfile", FLAGFILE, f"-flagfile={FLAGFILE}"], ["--count=2", "--count=2"]),
+        (["--", f"--flagfile={FLAGFILE}"], ["--", f"--flagfile={FLAGFILE}"]),
+        ([f"--title={FLAGFILE}"], [f"--title={FLAGFILE}"]),
+    ],
+)
+def test_flagfile_comes_from_a_bucket(
+    given: list[str], read: list[str], memory_bucket: str
+) -> None:
+    Store(f"{memory_bucket}/search").write("best.flags", "# Words, ü.\n--count=2\n".encode())
+    assert command.read_flagfiles(flags.FlagValues(), given) == read
+
+
+def test_flagfile_that_is_not_in_the_bucket_is_refused(memory_bucket: str) -> None:
+    with pytest.raises(flags.Error, match=f"no such flagfile. Received: {memory_bucket}/no.flags"):
+        command.read_flagfiles(flags.FlagValues(), [f"--flagfile={memory_bucket}/no.flags"])
+
+
+def test_bucket_of_a_flagfile_that_fails_is_no_wrong_flag(tmp_path: Path) -> None:
+    defined = (
+        "from buckets import store\n"
+        "from buckets.failures import BucketError\n"
+        "def fail(*_, **__): raise BucketError('The bucket is gone.')\n"
+        "store.Store.check = fail\n"
+    )
+    done = run(tmp_path, "pass", "--flagfile=memory://b/x.flags", defined=defined)
+    assert (done.returncode, done.stderr) == (1, "Error: The bucket is gone.\n")

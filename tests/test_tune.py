@@ -357,6 +357,7 @@ def test_search_in_a_bucket_goes_on_elsewhere(
         words = tune(dataset, url, trials=trials, **recipe)
         assert len(commands) == 2 * trials  # No fold is measured twice.
         assert f"Flags: {url}/best.flags\nReport: {url}/report.html" in words
+        assert f"--flagfile={url}/best.flags " in words
         assert f"--workdir={url}-crossval " in words
     there = Store(url).list()
     assert {"study.db", "tune.json", "best.flags", "trials/0001/folds/1-2/metrics.json"} <= {*there}

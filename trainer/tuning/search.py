@@ -218,7 +218,7 @@ def _importance(study: optuna.Study) -> dict[str, float]:
 
 def _how_good(recipe: TrainConfig, files: TuningFiles) -> str:
     words = [
-        "python", "-m", "trainer.crossval", f"--flagfile={files.best_flags}",
+        "python", "-m", "trainer.crossval", f"--flagfile={shown(files.best_flags)}",
         f"--data_dir={recipe.data_dir}", f"--workdir={shown(files.root)}-crossval", "--folds=5",
     ]  # fmt: skip
     return shlex.join(words)
