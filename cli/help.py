@@ -19,7 +19,7 @@ _COMMON = """
 For every command:
   -h, --help: These lines; --helpfull: the flags of the libraries too.
   --version: The version of the project.
-  --flagfile: A file of flags, one a line.
+  --flagfile: A file of flags, one a line; it may be in a bucket.
   --verbosity: 1 shows the traceback of an error, -1 only warnings."""
 
 

@@ -92,8 +92,8 @@ def _remote(path: str, scheme: str) -> str:
         raise ValueError(f"names no bucket. Received: {path}. Write {scheme}://BUCKET/folder.")
     if not _NO_NAMES.isdisjoint(urls.normalise(path).split("/")[2:]):
         raise ValueError(
-            "must have a name between any two slashes: in a bucket '..', '.' and nothing lead "
-            f"nowhere. Received: {path}. Write the URL without them."
+            f"has a part that is no name: '..', '.' or an empty one. Received: {path}. Write the "
+            "URL without it."
         )
     return f"{scheme}{path[len(scheme) :]}"
 

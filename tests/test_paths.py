@@ -47,7 +47,7 @@ def test_home_folder_is_expanded_and_nothing_else(
         ("az://bucket/data", "Received: az://"),
         ("HTTP://host/data", "Received: http://host/data"),
         ("file:///data", "Received: file:///data"),
-        ("gs://b/x/../data/run", "'..', '.' and nothing lead nowhere. Received: gs://b/x/../data"),
+        ("gs://b/x/../data/run", "'..', '.' or an empty one. Received: gs://b/x/../data"),
         ("gs://b//data/run", "Received: gs://b//data/run. Write the URL without"),
         ("gs://b/data/./run", "Received: gs://b/data/./run"),
         ("gs://../data", "Received: gs://../data"),
