@@ -396,7 +396,8 @@ class Store:
         return (state.seconds_since_start or 0) >= self._patience_s
 
     def _explained(self, error: BaseException, name: str, doing: str) -> BucketError:
-        is_anonymous = clients.is_anonymous(self._scheme)
+        # The client itself may be what could not be made.
+        is_anonymous = functools.partial(clients.is_anonymous, self._scheme)
         return explain(error, self.url_of(name), doing, is_anonymous=is_anonymous)
 
 
