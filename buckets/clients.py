@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from buckets import urls
@@ -72,7 +73,7 @@ def _google_token() -> Any:
 
 
 def _what_is_wrong_with(key: str) -> str:
-    return "is no key that can be read" if os.path.exists(key) else "is not there"
+    return "is no key that can be read" if Path(key).exists() else "is not there"
 
 
 def _s3_options() -> dict[str, Any]:
@@ -166,13 +167,9 @@ def file_system(scheme: str) -> Any:
     """
     import fsspec
 
-    for talker in (
-        "botocore",
-        "aiobotocore",
-        "gcsfs",
-        "azure",
-    ):  # Of where credentials were found, say.
+    for talker in ("botocore", "aiobotocore", "gcsfs"):  # Of where credentials were found, say.
         logging.getLogger(talker).setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.ERROR)  # Its warnings are pages.
     options = CLIENTS[scheme].options()
     options |= {"use_listings_cache": False, "skip_instance_cache": True}
     try:
