@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import tenacity
 
-from buckets import clients, urls
+from buckets import clients, copies, urls
 from buckets.failures import (
     BucketError,
     ChangedError,
@@ -221,7 +221,7 @@ class Store:
     def _fill(self, name: str, part: Path, size: int, received: Callable[[int], object]) -> str:
         """Appends what is missing of an object to a file, and returns the hex sha256 of it all."""
         digest = hashlib.sha256()
-        with part.open("ab+") as file:
+        with copies.naming(part), part.open("ab+") as file:
             if file.tell() > size:
                 file.truncate(0)
             have = file.tell()

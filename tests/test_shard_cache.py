@@ -1,5 +1,6 @@
 """The copies of shards on this machine: bounded, verified, shared by threads and processes."""
 
+import errno
 import hashlib
 import os
 import pickle
@@ -203,6 +204,36 @@ def test_full_disk_is_said_before_a_byte_is_fetched(
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10, 10, SIZE - 1))
     with pytest.raises(OSError, match="999 bytes free, and the next one has 1,000; --data_cache"):
         read(ShardCache(str(tmp_path)), store, put(store, "a"))
+
+
+def test_disk_that_fills_up_is_said_with_the_flag_and_the_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=f"--data_cache names another folder: '{tmp_path}/shards'"):
+        read(ShardCache(str(tmp_path)), store, put(store, "a"))
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/b\..*part'"):
+        store.download("a", tmp_path / "b")
+
+
+def test_folder_that_takes_no_copies_is_refused_unless_all_are_there(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    a, b = put(store, "a"), put(store, "b")
+    with pytest.raises(ValueError, match=f"Received: data_cache={tmp_path}/file .*--data_cache"):
+        ShardCache(f"{tmp_path}/file").check([a])
+    cache = ShardCache(str(tmp_path))
+    read(cache, store, a)
+    cache.folder.chmod(0o500)
+    cache.check([a])
+    if os.geteuid():  # Root may write anywhere.
+        with pytest.raises(ValueError, match="Permission denied"):
+            cache.check([a, b])
+    cache.folder.chmod(0o700)
 
 
 def test_cache_crosses_processes() -> None:

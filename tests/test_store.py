@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buckets import clients, copies, urls
+from buckets import clients, copies, replica, urls
 from buckets.failures import BucketError, ChangedError, explain, is_passing
 from buckets.store import Store
 
@@ -170,6 +170,15 @@ def test_each_url_has_a_copy_of_its_own(tmp_path: Path) -> None:
     assert one.parent == tmp_path / "runs"
     assert one.name.startswith("run-")
     assert copies.copy_of("GS://a/run/", "runs", tmp_path) == one
+
+
+def test_cache_folder_that_cannot_be_made_is_one_line_before_the_bucket_is_asked(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    monkeypatch.setattr(Store, "check", lambda _, writes: pytest.fail("It was asked."))
+    with pytest.raises(ValueError, match=r"Received: XDG_CACHE_HOME=/proc/none \(No such file"):
+        replica.fetched(store.url, ["x"])
 
 
 class _AnswerError(Exception):

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from buckets.store import Store
 
 _SHARE_OF_DISK = 0.9  # Checkpoints may go to the same one.
+_FULL = "The disk of the copies of shards is full; --data_cache names another folder"
 _MOST_HELD = 64  # What nobody gives back is let go in the end.
 
 
@@ -135,6 +136,16 @@ class ShardCache:
         if mine:
             os.close(mine[1])
 
+    def check(self, shards: Iterable[Shard]) -> None:
+        """Sees whether shards can be copied, unless they all are: then nothing need be written.
+
+        Raises:
+            ValueError: if the folder cannot be made, or written to.
+        """
+        if not all(map(self.has, shards)):
+            folder = self._given[0]
+            copies.require(self.folder, f"data_cache={folder}" if folder else None)
+
     def has(self, shard: Shard) -> bool:
         """Whether there is a copy, whatever is in it."""
         return self._path(shard).exists()
@@ -166,9 +177,14 @@ class ShardCache:
                 return descriptor
             begun = sum(part.stat().st_size for part in _parts_of(path))
             self._make_room(shard.bytes - begun)
-            store.download(
-                shard.file, path, size=shard.bytes, sha256=shard.sha256, received=received
-            )
+            try:
+                store.download(
+                    shard.file, path, size=shard.bytes, sha256=shard.sha256, received=received
+                )
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise OSError(error.errno, _FULL, str(self.folder)) from error
             for part in _parts_of(path):  # Of an object that has been put there anew since.
                 part.unlink()
             descriptor = self._open(path, shard)
