@@ -1,5 +1,6 @@
 """The copies of shards on this machine: bounded, verified, shared by threads and processes."""
 
+import concurrent.futures
 import errno
 import hashlib
 import os
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -204,6 +206,38 @@ def test_full_disk_is_said_before_a_byte_is_fetched(
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10, 10, SIZE - 1))
     with pytest.raises(OSError, match="999 bytes free, and the next one has 1,000; --data_cache"):
         read(ShardCache(str(tmp_path)), store, put(store, "a"))
+
+
+@pytest.mark.parametrize(("shards_of_room", "order"), [(1.5, "a b"), (2.5, "b a")])
+def test_fetch_waits_where_the_disk_has_no_room_beside_what_others_still_need(
+    shards_of_room: float, order: str, store: Store, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    cache, a, b = ShardCache(str(tmp_path)), put(store, "a"), put(store, "b")
+    begun, goes_on, download = threading.Event(), threading.Event(), Store.download
+    ended: list[str] = []
+
+    def slow(self: Store, name: str, path: Path, **options: object) -> None:
+        if name == "a":  # Fails before it has written a byte.
+            begun.set()
+            goes_on.wait(10)
+            ended.append(name)
+            raise BucketError("gone")
+        download(self, name, path, **options)
+        ended.append(name)
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, int(shards_of_room * SIZE)))
+    monkeypatch.setattr(Store, "download", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(read, cache, store, a)
+        begun.wait(10)
+        second = pool.submit(read, cache, store, b)
+        concurrent.futures.wait([second], timeout=0.3)
+        goes_on.set()
+        assert len(second.result()) == SIZE
+        assert isinstance(first.exception(), BucketError)
+    assert ended == order.split()
 
 
 def test_disk_that_fills_up_is_said_with_the_flag_and_the_folder(
