@@ -194,7 +194,8 @@ class BucketTarget(Target):
             BucketError: within 10 seconds, if the bucket cannot be used.
             ValueError: if the platform's cache folder cannot be written.
         """
-        copies.require(self.folder.parent)
+        if writes:
+            copies.require(self.folder.parent)
         self._store.check(writes=writes)
 
     @contextlib.contextmanager
