@@ -5,9 +5,11 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from buckets import urls
+from buckets.failures import BucketError, CredentialsError
 
 _READ_SECONDS = 60  # Without a byte of the answer: longer than the upload of a piece takes.
 _PIECE_BYTES = 16 * 2**20
@@ -47,7 +49,11 @@ def _gs_options() -> dict[str, Any]:
 
 
 def _google_token() -> Any:
-    """The credentials; `anon` where there are none. gcsfs itself looks for them for 15 s."""
+    """The credentials; `anon` where there are none. gcsfs itself looks for them for 15 s.
+
+    Raises:
+        BucketError: if the variable for a key names something else.
+    """
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         return "anon"
     import google.auth
@@ -55,14 +61,26 @@ def _google_token() -> Any:
 
     try:
         return google.auth.default(scopes=[_GOOGLE_SCOPE])[0]
-    except DefaultCredentialsError:
-        return "anon"
+    except (DefaultCredentialsError, OSError) as error:
+        key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        if not key:
+            return "anon"
+        raise BucketError(
+            "GOOGLE_APPLICATION_CREDENTIALS must name the file of a key. Received: "
+            f"GOOGLE_APPLICATION_CREDENTIALS={key}, which {_what_is_wrong_with(key)} ({error}). "
+            "Mend it, or leave it out for what is public."
+        ) from error
+
+
+def _what_is_wrong_with(key: str) -> str:
+    return "is no key that can be read" if Path(key).exists() else "is not there"
 
 
 def _s3_options() -> dict[str, Any]:
     """AWS's credentials as botocore finds them; without any, what is public."""
     import botocore.session
 
+    _check_endpoint()
     for name in ("botocore", "aiobotocore"):  # They tell where they found what they looked for.
         logging.getLogger(name).setLevel(logging.WARNING)
     found = botocore.session.get_session().get_credentials()
@@ -72,6 +90,22 @@ def _s3_options() -> dict[str, Any]:
         "retries": {"mode": "standard", "max_attempts": 1},  # s3fs and the store repeat it.
     }
     return {"anon": found is None, "config_kwargs": config}
+
+
+def _check_endpoint() -> None:
+    """Refuses an address of which botocore says no more than that it is invalid.
+
+    Raises:
+        BucketError: if it is one.
+    """
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        value = os.environ.get(name, "")
+        if value and not value.startswith(("http://", "https://")):
+            address = value.rpartition("://")[2]
+            raise BucketError(
+                f"An endpoint begins with http:// or https://. Received: {name}={value}. Write "
+                f"{name}=http://{address}, or https:// as the store has it."
+            )
 
 
 def _probe_gs(fs: Any, bucket: str, prefix: str) -> object:
@@ -125,13 +159,23 @@ def require(url: str) -> None:
 
 @functools.cache
 def file_system(scheme: str) -> Any:
-    """The file system of a scheme, one for this process: nothing that it listed is remembered."""
+    """The file system of a scheme, one for this process: nothing that it listed is remembered.
+
+    Raises:
+        CredentialsError: if what the environment says makes none.
+        BucketError: likewise, where it is known which variable is wrong.
+    """
     import fsspec
 
     for talker in ("botocore", "aiobotocore", "gcsfs"):  # Of where credentials were found, say.
         logging.getLogger(talker).setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.ERROR)  # Its warnings are pages.
     options = CLIENTS[scheme].options()
-    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **options)
+    options |= {"use_listings_cache": False, "skip_instance_cache": True}
+    try:
+        return fsspec.filesystem(scheme, **options)
+    except ValueError as error:  # So adlfs says that there are no credentials.
+        raise CredentialsError(str(error)) from error
 
 
 def is_anonymous(scheme: str) -> bool:

@@ -1,7 +1,11 @@
 """Where on this machine copies of remote things lie."""
 
+import contextlib
 import hashlib
+import os
 import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -27,3 +31,42 @@ def copy_of(url: str, kind: str, base: Path | None = None) -> Path:
     digest = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.rpartition("/")[2])[:40].strip(".-")
     return (base or cache_folder()) / kind / f"{name or 'root'}-{digest}"
+
+
+def require(folder: Path, option: str | None = None) -> None:
+    """Makes a folder for copies, before work is begun that would be lost without it.
+
+    Args:
+        option: What named it, as `data_cache=/scratch`; None: it is the platform's.
+
+    Raises:
+        ValueError: if it cannot be made, or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        moved = os.environ.get("XDG_CACHE_HOME")
+        given = option or (f"XDG_CACHE_HOME={moved}" if moved else f"the cache folder {folder}")
+        other = f"--{option.partition('=')[0]}" if option else "folder in XDG_CACHE_HOME"
+        raise ValueError(
+            "Copies of what lies in a bucket need a folder that can be written. Received: "
+            f"{given} ({os.strerror(error.errno or 0)}: {error.filename}). Name another {other}."
+        ) from error
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the file in what goes wrong with it: the error of a write, of a full disk, does not.
+
+    One that is missing may be an object, of which this would not be said.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

@@ -7,7 +7,7 @@ apart by the status of the store's answer, and where there was none by their kin
 import asyncio
 import errno
 import http
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from buckets import urls
 
@@ -23,7 +23,7 @@ _UNREACHABLE = {
 _NO_CREDENTIALS = {
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
     "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError", "RefreshError",
-    "DefaultCredentialsError", "ClientAuthenticationError",
+    "DefaultCredentialsError", "ClientAuthenticationError", "ConfigParseError", "CredentialsError",
 }  # fmt: skip
 _WRONG_BYTES = {"FlexibleChecksumError"}  # Of botocore: not those that were put up.
 _EXPIRED = ("ExpiredToken", "RequestExpired", "token has expired", "TokenRefreshRequired")
@@ -38,6 +38,10 @@ _SET_UP = {
 
 class BucketError(RuntimeError):
     """An object store does not do what is asked: one line for a person."""
+
+
+class CredentialsError(ValueError):
+    """What the environment says of credentials is not enough, or makes no sense."""
 
 
 class ChangedError(BucketError):
@@ -107,7 +111,11 @@ def _is_denied(error: BaseException) -> bool:
 
 
 def explain(
-    error: BaseException, url: str, doing: str, *, is_anonymous: bool = False
+    error: BaseException,
+    url: str,
+    doing: str,
+    *,
+    is_anonymous: Callable[[], bool] = lambda: False,
 ) -> BucketError:
     """Returns what to tell a person.
 
@@ -115,7 +123,7 @@ def explain(
         error: What the client raised.
         url: Of the object, or of the folder.
         doing: What was tried, as `read`.
-        is_anonymous: Whether the client has no credentials.
+        is_anonymous: Says whether the client has no credentials; asked only if it got an answer.
     """
     if isinstance(error, BucketError):
         return error
@@ -134,7 +142,7 @@ def explain(
     if (
         _kinds(error) & _NO_CREDENTIALS
         or status == http.HTTPStatus.UNAUTHORIZED
-        or (is_refused and is_anonymous)
+        or (is_refused and is_anonymous())
     ):
         return BucketError(
             f"There are no credentials for {bucket}, or they are not accepted. Received: {url} "

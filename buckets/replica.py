@@ -121,7 +121,8 @@ class Replica:
         """Writes the record. What it does not know is fetched anew, so it may be late."""
         with self._saving:
             incomplete = self._path.with_suffix(".json.incomplete")
-            incomplete.write_text(json.dumps(dict(self._record)))
+            with copies.naming(incomplete):
+                incomplete.write_text(json.dumps(dict(self._record)))
             incomplete.replace(self._path)
 
 
@@ -137,8 +138,10 @@ def fetched(url: str, names: Sequence[str], *, writes: bool = False) -> Path:
     Raises:
         RuntimeError: if the client of its store is not installed.
         BucketError: if the bucket cannot be read, or written.
+        ValueError: if the platform's cache folder cannot be written.
     """
     store, root = Store(url), copies.copy_of(url, "read")
+    copies.require(root.parent)
     store.check(writes=writes)
     with held(root):
         replica = Replica(store, root)

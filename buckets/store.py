@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import tenacity
 
-from buckets import clients, urls
+from buckets import clients, copies, urls
 from buckets.failures import (
     BucketError,
     ChangedError,
@@ -221,7 +221,7 @@ class Store:
     def _fill(self, name: str, part: Path, size: int, received: Callable[[int], object]) -> str:
         """Appends what is missing of an object to a file, and returns the hex sha256 of it all."""
         digest = hashlib.sha256()
-        with part.open("ab+") as file:
+        with copies.naming(part), part.open("ab+") as file:
             if file.tell() > size:
                 file.truncate(0)
             have = file.tell()
@@ -396,7 +396,8 @@ class Store:
         return (state.seconds_since_start or 0) >= self._patience_s
 
     def _explained(self, error: BaseException, name: str, doing: str) -> BucketError:
-        is_anonymous = clients.is_anonymous(self._scheme)
+        # The client itself may be what could not be made.
+        is_anonymous = functools.partial(clients.is_anonymous, self._scheme)
         return explain(error, self.url_of(name), doing, is_anonymous=is_anonymous)
 
 

@@ -42,8 +42,12 @@ class Digests(NamedTuple):
     unread: list[Rejection]
 
 
-def digest_photographs(candidates: Sequence[Candidate]) -> Digests:
+def digest_photographs(candidates: Sequence[Candidate], missing: str) -> Digests:
     """Reads each photograph once.
+
+    Args:
+        candidates: What may become examples.
+        missing: What to say of one that is not there.
 
     Raises:
         OSError: if no file at all can be opened.
@@ -54,7 +58,7 @@ def digest_photographs(candidates: Sequence[Candidate]) -> Digests:
     # A part for each thread: handing out one photograph at a time costs as much as hashing it.
     parts = [paths[first::_NUM_READERS] for first in range(_NUM_READERS)]
     with concurrent.futures.ThreadPoolExecutor(_NUM_READERS) as pool:  # Hashing lets go of the GIL.
-        found_by = list(pool.map(lambda part: [(path, _look_up(path)) for path in part], parts))
+        found_by = list(pool.map(lambda part: [(p, _look_up(p, missing)) for p in part], parts))
     found_of = dict(itertools.chain.from_iterable(found_by))
     found_of |= dict.fromkeys(nameless, "its name is not UTF-8: rename it")
     digests = {path: found for path, found in found_of.items() if isinstance(found, Digest)}
@@ -62,12 +66,12 @@ def digest_photographs(candidates: Sequence[Candidate]) -> Digests:
     return Digests(digests, [Rejection(file_of[path], reason) for path, reason in reasons.items()])
 
 
-def _look_up(path: str) -> Digest | str:
+def _look_up(path: str, missing: str) -> Digest | str:
     """Returns the digest, or why there is none."""
     try:
         return _digest(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return "not on disk"
+        return missing
     except UnusableImageError as error:
         return str(error)
 

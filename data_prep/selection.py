@@ -149,7 +149,7 @@ def _digest(
     photographs = [candidate.photograph for candidate in candidates]
     unfetched = _fetch(config, source, photographs)
     check_rejections(config, unfetched, photographs)
-    read = digest_photographs(candidates)
+    read = digest_photographs(candidates, "not in the bucket" if source.tree else "not on disk")
     known = {rejection.file for rejection in unfetched}
     unread = (rejection for rejection in read.unread if rejection.file not in known)
     unusable = [*source.bad_images, *unfetched, *unread]

@@ -192,7 +192,10 @@ class BucketTarget(Target):
 
         Raises:
             BucketError: within 10 seconds, if the bucket cannot be used.
+            ValueError: if the platform's cache folder cannot be written.
         """
+        if writes:
+            copies.require(self.folder.parent)
         self._store.check(writes=writes)
 
     @contextlib.contextmanager

@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> None:
     config = command.config_from_flags(VerifyConfig)
     manifest = read_manifest(config.data_dir)
     cache = ShardCache(config.data_cache, config.data_cache_gib)
+    if DataFolder(config.data_dir).store:
+        cache.check(manifest.shards)
     findings = verify(
         config.data_dir,
         manifest,

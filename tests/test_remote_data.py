@@ -175,11 +175,11 @@ def test_dataset_is_verified_in_its_bucket(
 
 
 def test_missing_dataset_and_shards_are_named_by_their_urls(url: str) -> None:
-    manifest = read_manifest(url)
-    checks.check_shards(url, manifest, "train")
+    manifest, cache = read_manifest(url), ShardCache()
+    checks.check_shards(url, manifest, "train", cache)
     Store(url).remove(manifest.shards_of("train")[0].file)
     with pytest.raises(ValueError, match=f"Received: {url}/coco.*, which is not there; expected"):
-        checks.check_shards(url, manifest, "train")
+        checks.check_shards(url, manifest, "train", cache)
     with pytest.raises(ValueError, match=f"no manifest.json. Received: data_dir={url}x"):
         read_manifest(f"{url}x")
 

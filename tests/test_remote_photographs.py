@@ -73,6 +73,12 @@ def made(data_dir: Path, **options: Any) -> dict[str, Any]:
     return {"manifest": manifest} | {path.name: path.read_bytes() for path in files}
 
 
+def in_a_bucket(local: dict[str, Any]) -> dict[str, Any]:
+    """What a build of a folder made, but for where it says that a photograph is missing."""
+    rejected = local["rejected.jsonl"].replace(b"not on disk", b"not in the bucket")
+    return {**local, "rejected.jsonl": rejected}
+
+
 def one_is_missing(root: Path) -> None:
     (root / "train2017" / "3.jpg").unlink()
 
@@ -99,7 +105,7 @@ def test_bucket_makes_the_dataset_that_a_folder_makes(
     change(root)
     url = put(root, f"{memory_bucket}/coco")
     local = made(tmp_path / "local", coco_dir=str(root))
-    assert made(tmp_path / "remote", coco_dir=f"{url}/") == local
+    assert made(tmp_path / "remote", coco_dir=f"{url}/") == in_a_bucket(local)
     options = json.loads((tmp_path / "remote" / "manifest.json").read_text())["options"]
     assert options["coco_dir"] == url  # As given, but for the slash at its end.
 
@@ -179,7 +185,9 @@ def test_replaced_and_removed_photographs_are_noticed(
     (photographs / "2.jpg").unlink()
     [copy] = (tmp_path / "cache").rglob("train2017/3.jpg")
     copy.write_bytes(b"")
-    assert made(tmp_path / "second", coco_dir=url) == made(tmp_path / "local", coco_dir=str(root))
+    local = made(tmp_path / "local", coco_dir=str(root))
+    assert made(tmp_path / "second", coco_dir=url) == in_a_bucket(local)
+    assert b"not in the bucket" in in_a_bucket(local)["rejected.jsonl"]
     assert fetched == {"1.jpg": 1, "3.jpg": 1}
 
 

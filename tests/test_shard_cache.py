@@ -1,5 +1,7 @@
 """The copies of shards on this machine: bounded, verified, shared by threads and processes."""
 
+import concurrent.futures
+import errno
 import hashlib
 import os
 import pickle
@@ -9,6 +11,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -203,6 +206,68 @@ def test_full_disk_is_said_before_a_byte_is_fetched(
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10, 10, SIZE - 1))
     with pytest.raises(OSError, match="999 bytes free, and the next one has 1,000; --data_cache"):
         read(ShardCache(str(tmp_path)), store, put(store, "a"))
+
+
+@pytest.mark.parametrize(("shards_of_room", "order"), [(1.5, "a b"), (2.5, "b a")])
+def test_fetch_waits_where_the_disk_has_no_room_beside_what_others_still_need(
+    shards_of_room: float, order: str, store: Store, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    cache, a, b = ShardCache(str(tmp_path)), put(store, "a"), put(store, "b")
+    begun, goes_on, download = threading.Event(), threading.Event(), Store.download
+    ended: list[str] = []
+
+    def slow(self: Store, name: str, path: Path, **options: object) -> None:
+        if name == "a":  # Fails before it has written a byte.
+            begun.set()
+            goes_on.wait(10)
+            ended.append(name)
+            raise BucketError("gone")
+        download(self, name, path, **options)
+        ended.append(name)
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, int(shards_of_room * SIZE)))
+    monkeypatch.setattr(Store, "download", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(read, cache, store, a)
+        begun.wait(10)
+        second = pool.submit(read, cache, store, b)
+        concurrent.futures.wait([second], timeout=0.3)
+        goes_on.set()
+        assert len(second.result()) == SIZE
+        assert isinstance(first.exception(), BucketError)
+    assert ended == order.split()
+
+
+def test_disk_that_fills_up_is_said_with_the_flag_and_the_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=f"--data_cache names another folder: '{tmp_path}/shards'"):
+        read(ShardCache(str(tmp_path)), store, put(store, "a"))
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/b\..*part'"):
+        store.download("a", tmp_path / "b")
+
+
+def test_folder_that_takes_no_copies_is_refused_unless_all_are_there(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    a, b = put(store, "a"), put(store, "b")
+    with pytest.raises(ValueError, match=f"Received: data_cache={tmp_path}/file .*--data_cache"):
+        ShardCache(f"{tmp_path}/file").check([a])
+    cache = ShardCache(str(tmp_path))
+    read(cache, store, a)
+    cache.folder.chmod(0o500)
+    cache.check([a])
+    if os.geteuid():  # Root may write anywhere.
+        with pytest.raises(ValueError, match="Permission denied"):
+            cache.check([a, b])
+    cache.folder.chmod(0o700)
 
 
 def test_cache_crosses_processes() -> None:

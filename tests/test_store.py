@@ -1,13 +1,14 @@
 """The door to object stores, without a server: a file system in memory."""
 
 import hashlib
+import os
 import pickle
 import secrets
 from pathlib import Path
 
 import pytest
 
-from buckets import clients, copies, urls
+from buckets import clients, copies, replica, urls
 from buckets.failures import BucketError, ChangedError, explain, is_passing
 from buckets.store import Store
 
@@ -171,6 +172,15 @@ def test_each_url_has_a_copy_of_its_own(tmp_path: Path) -> None:
     assert copies.copy_of("GS://a/run/", "runs", tmp_path) == one
 
 
+def test_cache_folder_that_cannot_be_made_is_one_line_before_the_bucket_is_asked(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    monkeypatch.setattr(Store, "check", lambda _, writes: pytest.fail("It was asked."))
+    with pytest.raises(ValueError, match=r"Received: XDG_CACHE_HOME=/proc/none \(No such file"):
+        replica.fetched(store.url, ["x"])
+
+
 class _AnswerError(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"answer {status}")
@@ -204,3 +214,35 @@ def test_failure_is_one_line_for_a_person(error: Exception, line: str) -> None:
     said = str(explain(error, "s3://b/x", "written"))
     assert line in said
     assert "\n" not in said
+
+
+_NOT_ACCEPTED = "There are no credentials for {0}, or they are not accepted. Received: {0}/x ("
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "value", "line"),
+    [
+        ("s3://b", "AWS_PROFILE", "nonsense", _NOT_ACCEPTED),
+        ("s3://b", "AWS_ACCESS_KEY_ID", "half", _NOT_ACCEPTED),
+        ("s3://b", "AWS_CONFIG_FILE", "{file}", _NOT_ACCEPTED),
+        ("az://b", "AZURE_STORAGE_CONNECTION_STRING", "", _NOT_ACCEPTED),
+        ("az://b", "AZURE_STORAGE_CONNECTION_STRING", "nonsense", _NOT_ACCEPTED),
+        ("s3://b", "AWS_ENDPOINT_URL", "127.0.0.1:9", "Write AWS_ENDPOINT_URL=http://127.0.0.1:9"),
+        ("gs://b", "GOOGLE_APPLICATION_CREDENTIALS", "{file}", "{file}, which is no key"),
+        ("gs://b", "GOOGLE_APPLICATION_CREDENTIALS", "{file}x", "{file}x, which is not there"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_client_are_one_line_that_names_them(
+    url: str, name: str, value: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in [n for n in os.environ if n.startswith(("AWS_", "AZURE_", "STORAGE_EMULATOR"))]:
+        monkeypatch.delenv(known)
+    file = tmp_path / "file"
+    file.write_text("no [ settings")
+    monkeypatch.setenv(name, value.format(file=file))
+    clients.file_system.cache_clear()
+    with pytest.raises(BucketError) as told:
+        Store(f"{url}/x").check()
+    clients.file_system.cache_clear()
+    assert line.format(url, file=file) in str(told.value)
+    assert "\n" not in str(told.value)

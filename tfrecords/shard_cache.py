@@ -9,10 +9,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from buckets.store import Store
 
 _SHARE_OF_DISK = 0.9  # Checkpoints may go to the same one.
+_FULL = "The disk of the copies of shards is full; --data_cache names another folder"
 _MOST_HELD = 64  # What nobody gives back is let go in the end.
 
 
@@ -64,6 +66,8 @@ class ShardCache:
         self.limit = int(gib * 2**30)
         self._held: list[tuple[str, int]] = []  # (sha256, locked descriptor), the oldest first.
         self._mutex = threading.Lock()
+        self._coming: dict[Path, int] = {}  # {path: bytes} of the shards that are being fetched.
+        self._room = threading.Condition()  # Of what is told of them; notified when one ends.
 
     def __reduce__(self) -> tuple[type["ShardCache"], tuple[str | None, float]]:
         return ShardCache, self._given  # What it holds stays in its process.
@@ -135,6 +139,16 @@ class ShardCache:
         if mine:
             os.close(mine[1])
 
+    def check(self, shards: Iterable[Shard]) -> None:
+        """Sees whether shards can be copied, unless they all are: then nothing need be written.
+
+        Raises:
+            ValueError: if the folder cannot be made, or written to.
+        """
+        if not all(map(self.has, shards)):
+            folder = self._given[0]
+            copies.require(self.folder, f"data_cache={folder}" if folder else None)
+
     def has(self, shard: Shard) -> bool:
         """Whether there is a copy, whatever is in it."""
         return self._path(shard).exists()
@@ -164,11 +178,10 @@ class ShardCache:
             if descriptor is not None:
                 received(shard.bytes)
                 return descriptor
-            begun = sum(part.stat().st_size for part in _parts_of(path))
-            self._make_room(shard.bytes - begun)
-            store.download(
-                shard.file, path, size=shard.bytes, sha256=shard.sha256, received=received
-            )
+            with self._reserved(path, shard.bytes):
+                store.download(
+                    shard.file, path, size=shard.bytes, sha256=shard.sha256, received=received
+                )
             for part in _parts_of(path):  # Of an object that has been put there anew since.
                 part.unlink()
             descriptor = self._open(path, shard)
@@ -178,12 +191,44 @@ class ShardCache:
             self._make_room(0)  # Others came beside it.
             return descriptor
 
-    def _make_room(self, needed: int) -> None:
-        """Removes what was not used for longest, until so many bytes more are within the limit.
+    @contextlib.contextmanager
+    def _reserved(self, path: Path, size: int) -> Iterator[None]:
+        """Keeps room for a shard beside those under way; waits for one to end if need be.
 
         Raises:
-            OSError: if the disk has no room even so.
+            OSError: if the disk has no room for this one alone, or fills up meanwhile.
         """
+        with self._room:
+            while (free := self._free_for(path, size)) < 0:
+                if not self._coming:
+                    needed = _missing(path, size)
+                    raise OSError(
+                        errno.ENOSPC,
+                        f"The disk of the copies of shards has {free + needed:,} bytes free, and "
+                        f"the next one has {needed:,}; --data_cache names another folder",
+                        str(self.folder),
+                    )
+                self._room.wait()
+            self._coming[path] = size
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(error.errno, _FULL, str(self.folder)) from error
+        finally:
+            with self._room:
+                del self._coming[path]
+                self._room.notify_all()
+
+    def _free_for(self, path: Path, size: int) -> int:
+        """Makes room for a shard, and returns how many bytes stay free once all have come."""
+        needed = sum(itertools.starmap(_missing, [(path, size), *self._coming.items()]))
+        self._make_room(needed)
+        return shutil.disk_usage(self.folder).free - needed
+
+    def _make_room(self, needed: int) -> None:
+        """Removes what was not used for longest, until so many bytes more are within the limit."""
         found = sorted(self._copies())
         taken = sum(copy.size for copy in found)
         room = shutil.disk_usage(self.folder).free + taken
@@ -193,14 +238,6 @@ class ShardCache:
                 break
             if _remove(copy.path):
                 taken -= copy.size
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise OSError(
-                errno.ENOSPC,
-                f"The disk of the copies of shards has {free:,} bytes free, and the next one has "
-                f"{needed:,}; --data_cache names another folder",
-                str(self.folder),
-            )
 
     def _copies(self) -> Iterator[_Copy]:
         """Yields every whole shard and every part of one."""
@@ -214,6 +251,15 @@ class ShardCache:
 def _parts_of(path: Path) -> list[Path]:
     """What was fetched of a shard before something cut it off."""
     return [*path.parent.glob(f"{path.name}.*.part")]
+
+
+def _missing(path: Path, size: int) -> int:
+    """How many bytes of a shard are not on the disk yet."""
+    begun = 0
+    for part in _parts_of(path):
+        with contextlib.suppress(FileNotFoundError):  # It has become the shard.
+            begun += part.stat().st_size
+    return 0 if path.exists() else max(0, size - begun)
 
 
 def _is_whole(descriptor: int, shard: Shard, checked: bool) -> bool:

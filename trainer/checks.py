@@ -12,6 +12,7 @@ from cli.command import FlagsError
 from tfrecords import naming
 from tfrecords.data_folder import DataFolder
 from tfrecords.manifest import Manifest, read_manifest
+from tfrecords.shard_cache import ShardCache
 from trainer.config import TrainConfig
 from trainer.model.backbone import Backbone
 from trainer.model.weights import check_path
@@ -47,6 +48,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
             f"data_dir={config.data_dir} with {', '.join(manifest.counts)}. Build it with a "
             "--val_fraction, or train all epochs."
         )
+    cache = ShardCache(config.data_cache, config.data_cache_gib)
     workdir = Workdir(config.workdir)
     if config.lr_find and workdir.config.exists():
         raise ValueError(
@@ -56,7 +58,7 @@ def check_run(config: TrainConfig, backbone: Backbone) -> Manifest:
     workdir.check(identify(config, manifest))
     for split in manifest.counts if config.fold else ("train", "val"):
         if split == "train" or split in manifest.counts:
-            check_shards(config.data_dir, manifest, split)
+            check_shards(config.data_dir, manifest, split, cache)
     # A run that goes on has its weights in its checkpoints.
     if not workdir.config.exists() and not config.init_from:
         check_path(config.weights, backbone)
@@ -198,13 +200,20 @@ def check_no_other(path: str | os.PathLike[str], own: _Files | None = None) -> N
             )
 
 
-def check_shards(data_dir: str | os.PathLike[str], manifest: Manifest, split: str) -> None:
+def check_shards(
+    data_dir: str | os.PathLike[str], manifest: Manifest, split: str, cache: ShardCache
+) -> None:
     """Refuses a split of which a file is not there, or not whole by its size.
 
+    Args:
+        cache: What copies of them go to, if they are in a bucket.
+
     Raises:
-        ValueError: if so, or if the dataset has no such split.
+        ValueError: if so, if the dataset has no such split, or if they cannot be copied.
     """
     folder = DataFolder(data_dir)
+    if folder.store:
+        cache.check(manifest.shards_of(split))
     for shard in manifest.shards_of(split):
         size = folder.size(shard.file)
         if size != shard.bytes:

@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     cache = ShardCache(config.data_cache, config.data_cache_gib)
     split = find_split(config.data_dir, manifest, config.split, cache)
     checks.check_classes(classes, manifest)
-    checks.check_shards(config.data_dir, manifest, config.split)
+    checks.check_shards(config.data_dir, manifest, config.split, cache)
     name = config.name or f"{config.split}-{manifest.digest[:8]}"
     mirror.read(config.workdir, [f"evaluations/{name}/metrics.json"], writes=True)
     folder = run_files.evaluation(name)

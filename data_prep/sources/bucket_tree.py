@@ -202,7 +202,8 @@ class BucketTree(Tree):
         if entry.size <= _SMALL:
             content = self._store.read(name)
             if len(content) == entry.size:
-                part.write_bytes(content)
+                with copies.naming(part):
+                    part.write_bytes(content)
                 return
         self._store.download(name, part)  # It is large, or was replaced since it was listed.
 
@@ -213,8 +214,10 @@ def read(url: str) -> BucketTree:
     Raises:
         BucketError: if it cannot be listed; within 10 seconds, if nothing can be had there.
         RuntimeError: if the client of its scheme is not installed.
+        ValueError: if the platform's cache folder cannot be written.
     """
     store = Store(url)
+    copies.require(copies.cache_folder())
     store.check()
     return BucketTree(store, store.list())
 
@@ -223,7 +226,7 @@ def fetch_file(url: str) -> Path:
     """Copies one annotation file to this machine, unless its copy is what the bucket has.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or if the platform's cache folder cannot be written.
         BucketError: if it cannot be read.
         RuntimeError: if the client of its scheme is not installed.
     """
@@ -231,6 +234,7 @@ def fetch_file(url: str) -> Path:
     if not urls.is_remote(folder):
         raise ValueError(f"This names a bucket and no file in it. Received: annotations={url}.")
     store = Store(folder)
+    copies.require(copies.cache_folder())
     store.check()
     entry = store.entry(name)
     if entry is None:

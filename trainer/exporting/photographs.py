@@ -78,7 +78,7 @@ def find(files: Workdir, data_dir: str | None, cache: ShardCache | None = None) 
             "run's own with --data_dir."
         )
     for split in manifest.counts:
-        checks.check_shards(place, manifest, split)
+        checks.check_shards(place, manifest, split, cache or ShardCache())
     recipe = read_json(files.config)["recipe"]
     if not recipe.get("fold"):
         return RunData(place, manifest, None, cache)

@@ -255,6 +255,7 @@ def opened(
         RuntimeError: if another process writes there, or has taken over.
         BucketError: if the bucket cannot be read or written; within 10 seconds, if it cannot be
             reached.
+        ValueError: if the platform's cache folder cannot be written.
     """
     if not urls.is_remote(os.fspath(path)):
         yield None
@@ -263,6 +264,7 @@ def opened(
 
     url = urls.normalise(os.fspath(path))
     mirror = Mirror(url, kind, writes)
+    copies.require(mirror.root.parent)
     mirror.store.check(writes=writes)
     _GIVEN[mirror.root] = url
     with mirror.leased() if writes else held(mirror.root, logging.warning):
