@@ -7,6 +7,7 @@ DEMO ?= demo
 # A soak draws its moments and its damage from the seed; give another one to see others.
 SOAK_KILLS ?= 60
 SOAK_IMAGES ?= 10000
+SOAK_BUCKETS ?= s3,gs
 SOAK_SEED ?= 0
 SYNTHETIC := $(DEMO)/data/synthetic_coco
 
@@ -39,6 +40,8 @@ soak: $(VENV)/installed  ## The same promises under random kills and damage: hal
 	$(BIN)/python -m tests.soak.kills --data_dir="$$work/data" --kills=$(SOAK_KILLS) \
 	  --replicas=1 --replicas=2 --replicas=4 --seed=$(SOAK_SEED) && \
 	$(BIN)/python -m tests.soak.build_kills --kills=$(SOAK_KILLS) --seed=$(SOAK_SEED) && \
+	$(BIN)/python -m tests.soak.bucket_kills --kills=$(SOAK_KILLS) --seed=$(SOAK_SEED) \
+	  --schemes=$(SOAK_BUCKETS) && \
 	$(BIN)/python -m tests.soak.damaged_images --count=$(SOAK_IMAGES) --seed=$(SOAK_SEED)
 
 lint: $(VENV)/installed
