@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from buckets.failures import BucketError, CredentialsError
 
 _READ_SECONDS = 60  # Without a byte of the answer: longer than the upload of a piece takes.
 _PIECE_BYTES = 16 * 2**20
+_GS_PIECES_FROM = 5 * 2**20  # Of gcsfs.
 _GOOGLE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 
@@ -23,7 +24,8 @@ class Client(NamedTuple):
         module: The package that fsspec needs for it; None: fsspec has it.
         extra: The extra of this project that brings it.
         options: Returns what its file system is made with.
-        upload: What a file's upload is told besides: pieces that a little memory holds.
+        put: Makes an object of a file, given the file system, the file and the object's name, in
+            pieces that a little memory holds.
         probe: Lists one object of a bucket, given the file system, the bucket and a prefix. Raises
             FileNotFoundError only if the bucket itself is not there.
     """
@@ -31,7 +33,7 @@ class Client(NamedTuple):
     module: str | None
     extra: str
     options: Callable[[], dict[str, Any]]
-    upload: Mapping[str, Any]
+    put: Callable[[Any, Path, str], object]
     probe: Callable[[Any, str, str], object]
 
 
@@ -108,6 +110,32 @@ def _check_endpoint() -> None:
             )
 
 
+def _put(fs: Any, path: Path, name: str) -> None:
+    """Leaves it to the client."""
+    fs.put_file(str(path), name)
+
+
+def _put_gs(fs: Any, path: Path, name: str) -> None:
+    """Sends a small file as it is.
+
+    gcsfs would wrap it between lines of text, and a store that takes these for ended by carriage
+    return and newline then takes a return at the file's end for theirs.
+    """
+    if not 0 < path.stat().st_size < _GS_PIECES_FROM:
+        fs.put_file(str(path), name, chunksize=_PIECE_BYTES)
+        return
+    bucket, key, _ = fs.split_path(name)
+    fs.call(
+        "POST",
+        f"{fs._location}/upload/storage/v1/b/{{}}/o",
+        bucket,
+        uploadType="media",
+        name=key,
+        headers={"Content-Type": "application/octet-stream"},
+        data=path.read_bytes(),
+    )
+
+
 def _probe_gs(fs: Any, bucket: str, prefix: str) -> object:
     """Asks once: gcsfs repeats for half a minute what went wrong, an expired token too."""
     from fsspec.asyn import sync
@@ -121,20 +149,22 @@ CLIENTS = {
         "gcsfs",
         "gcs",
         _gs_options,
-        {"chunksize": _PIECE_BYTES},
+        _put_gs,
         _probe_gs,
     ),
     "s3": Client(
         "s3fs",
         "s3",
         _s3_options,
-        {"chunksize": _PIECE_BYTES, "max_concurrency": 4},
+        lambda fs, path, name: fs.put_file(
+            str(path), name, chunksize=_PIECE_BYTES, max_concurrency=4
+        ),
         lambda fs, bucket, prefix: fs.call_s3(
             "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1
         ),
     ),
-    "az": Client("adlfs", "azure", dict, {}, lambda fs, bucket, prefix: fs.ls(bucket)),
-    "memory": Client(None, "", dict, {}, lambda fs, bucket, prefix: None),
+    "az": Client("adlfs", "azure", dict, _put, lambda fs, bucket, prefix: fs.ls(bucket)),
+    "memory": Client(None, "", dict, _put, lambda fs, bucket, prefix: None),
 }
 
 

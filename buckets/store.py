@@ -302,13 +302,13 @@ class Store:
             FileNotFoundError: if the file is gone.
             BucketError: if it cannot be written, or is another one each time that it is read back.
         """
-        more = clients.CLIENTS[self._scheme].upload
+        put = clients.CLIENTS[self._scheme].put
         for attempt in range(2):
             try:
                 self._ask(
                     "written",
                     name,
-                    lambda: self._fs.put_file(str(path), self._path(name), **more),
+                    lambda: put(self._fs, path, self._path(name)),
                 )
             except FileNotFoundError as error:
                 if not path.exists():

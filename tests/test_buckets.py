@@ -36,6 +36,16 @@ def test_file_of_several_pieces_goes_up_and_comes_back(store: Store, tmp_path: P
     assert back.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\r", b"\n", b"x\r", b"x\r\n", b"\n--==0==--", b"\n\nx\n"]
+)
+def test_small_file_comes_back_as_it_is(content: bytes, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "up"
+    path.write_bytes(content)
+    assert store.upload(path, "a/ü b#%+.bin", compared=True).size == len(content)
+    assert store.read("a/ü b#%+.bin") == content
+
+
 def test_version_changes_with_the_content_that_another_client_wrote(store: Store) -> None:
     store.write("x", b"one")
     before = store.entry("x")
