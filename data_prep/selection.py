@@ -14,6 +14,7 @@ from data_prep.rejections import check_rejections
 from data_prep.rules import Rule
 from data_prep.sources import box_checks, headers
 from data_prep.sources.photographs import Photograph, Rejection, Source
+from data_prep.sources.trees import Tree
 from tfrecords.schema import Box
 
 _MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
@@ -149,7 +150,7 @@ def _digest(
     photographs = [candidate.photograph for candidate in candidates]
     unfetched = _fetch(config, source, photographs)
     check_rejections(config, unfetched, photographs)
-    read = digest_photographs(candidates, "not in the bucket" if source.tree else "not on disk")
+    read = digest_photographs(candidates, source.tree.missing if source.tree else Tree.missing)
     known = {rejection.file for rejection in unfetched}
     unread = (rejection for rejection in read.unread if rejection.file not in known)
     unusable = [*source.bad_images, *unfetched, *unread]

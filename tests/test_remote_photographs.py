@@ -75,8 +75,11 @@ def made(data_dir: Path, **options: Any) -> dict[str, Any]:
 
 def in_a_bucket(local: dict[str, Any]) -> dict[str, Any]:
     """What a build of a folder made, but for where it says that a photograph is missing."""
-    rejected = local["rejected.jsonl"].replace(b"not on disk", b"not in the bucket")
-    return {**local, "rejected.jsonl": rejected}
+    said = {
+        name: local[name].replace(b"not on disk", b"not in the bucket")
+        for name in ("rejected.jsonl", "report.html")
+    }
+    return {**local, **said}
 
 
 def one_is_missing(root: Path) -> None:

@@ -54,6 +54,8 @@ class BucketTree(Tree):
         entries: {name: entry} of its objects.
     """
 
+    missing = "not in the bucket"
+
     def __init__(self, store: Store, entries: Mapping[str, Entry]) -> None:
         self._store = store
         self._copy = copies.copy_of(store.url, "photographs")

@@ -85,7 +85,7 @@ class Source(NamedTuple):
         kind: What was recognised: COCO, the tool that labelled it, class folders.
         doubts: What looks wrong with its boxes, so that no crops should be made of them.
         bad_images: Photographs that the source describes in a way that makes no sense.
-        tree: What its photographs are fetched from, if that is a bucket; None: they are here.
+        tree: What its photographs lie in; None: in no one place.
     """
 
     classes: tuple[str, ...]

@@ -14,7 +14,10 @@ class Tree:
     Attributes:
         place: The folder as it was given, for messages.
         root: Where it is on this machine; the paths of all methods begin with it.
+        missing: What to say of a photograph that is not there.
     """
+
+    missing = "not on disk"
 
     def __init__(self, place: str, root: Path | None = None) -> None:
         self.place = place
