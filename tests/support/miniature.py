@@ -25,7 +25,9 @@ def command(*flags: str, script: Sequence[str] = (__file__,)) -> list[str]:
 
 def environment() -> dict[str, str]:
     """This process's environment, with the repository to import from."""
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # Without what this process has set as it imported Keras.
+    inherited = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    return {**inherited, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def train(
