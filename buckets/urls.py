@@ -47,9 +47,14 @@ def normalise(url: str) -> str:
     return f"{scheme}{url[len(scheme) :]}".rstrip("/")
 
 
+def without_scheme(url: str) -> str:
+    """Returns `bucket/data` of `gs://bucket/data`."""
+    return url.partition("://")[2]
+
+
 def bucket_of(url: str) -> str:
     """Returns `bucket` of `gs://bucket/data`."""
-    return url.partition("://")[2].partition("/")[0]
+    return without_scheme(url).partition("/")[0]
 
 
 def join(url: str, *names: str) -> str:

@@ -80,7 +80,7 @@ def _bucket(name: str, path: str) -> str:
             f"bucket, such as gs://BUCKET/{path.lstrip('~/')}. Received: {path}."
         )
     if urls.scheme_of(path) != "gs":
-        below = path.partition("://")[2].partition("/")[2]
+        below = urls.without_scheme(path).partition("/")[2]
         raise FlagsError(
             f"A VM of Google's cloud has rights in Google's buckets alone: with --backend=gcp, "
             f"--{name} must begin with gs://. Received: {path}. Copy it to a bucket such as "

@@ -60,7 +60,7 @@ class BucketTree(Tree):
         self._store = store
         self._copy = copies.copy_of(store.url, "photographs")
         # It ends like the URL, as some annotations repeat the end of their folder's path.
-        ending = filter(_is_name, store.url.partition("://")[2].split("/"))
+        ending = filter(_is_name, urls.without_scheme(store.url).split("/"))
         super().__init__(store.url, self._copy.joinpath("files", *ending))
         paths = [name for name in entries if _is_path(name)]
         self._folders = _folders_of(paths)
