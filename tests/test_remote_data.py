@@ -6,9 +6,11 @@ import re
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from data_prep.verification import verify
 from tests.support import miniature, warm
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.test_train import figures_of, weights_of
-from tfrecords import naming
+from tfrecords import naming, remote_shards
 from tfrecords.manifest import read_manifest
 from tfrecords.shard_cache import ShardCache
 from trainer import checks
@@ -241,6 +243,31 @@ def test_run_on_a_bucket_ends_at_the_bits_of_one_on_a_folder(
     assert json.loads(done.stdout)["accuracy"] == local["accuracy"]
     done = command("data_prep.verify", *data_flags)  # Its workers are processes of their own.
     assert done.stdout.startswith("As the manifest says: every byte"), done.stderr
+
+
+def test_long_wait_says_how_much_has_come(
+    folder: Path, url: str, cache: ShardCache, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    _, remote = splits(folder, url, cache)
+    assert remote.remote
+    said = threading.Event()
+    download = Store.download
+
+    def slow(self: Store, name: str, path: Path, **keywords: Any) -> str:
+        keywords["received"](1_500_000)
+        for _ in range(3000):
+            if "Waiting for data from the bucket: 1.5 of " in caplog.text or said.wait(0.01):
+                said.set()
+                break
+        return download(self, name, path, **keywords)
+
+    monkeypatch.setattr(Store, "download", slow)
+    monkeypatch.setattr(remote_shards, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(remote_shards, "_SAY_SECONDS", 0.05)
+    with caplog.at_level("INFO"):
+        assert remote.remote.hold(0).exists()
+    assert said.is_set()
 
 
 @pytest.mark.parametrize("bucket", ["s3"], indirect=True)

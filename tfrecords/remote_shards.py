@@ -7,9 +7,12 @@ import io
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from absl import logging
 
 from buckets.failures import BucketError, ChangedError
 from tfrecords import framing
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _AHEAD = 8  # Shards that are fetched at once, before their turn.
 _LOOK_SECONDS = 0.5  # From look to look whether to wait for one that is being fetched.
+_SAY_SECONDS = 15.0  # From line to line on what is being waited for.
 
 _Future = concurrent.futures.Future[None]
 
@@ -42,7 +46,9 @@ class RemoteShards:
     def __init__(self, store: "Store", shards: Sequence[Shard], cache: ShardCache) -> None:
         self._store, self._shards, self._cache = store, tuple(shards), cache
         self._coming: dict[int, _Future] = {}
+        self._arrived: dict[int, int] = {}  # {shard: bytes} of those that are being fetched.
         self._mutex = threading.Lock()
+        self._said = 0.0  # When a line on them was written, by the monotonic clock.
         self.failure: BucketError | OSError | None = None
         self.gives_up: Callable[[], bool] = lambda: False
 
@@ -76,11 +82,16 @@ class RemoteShards:
         self, number: int, received: Callable[[int], object] = lambda count: None
     ) -> _Future:
         future: _Future = concurrent.futures.Future()
+        self._arrived[number] = 0
         _fetchers().put(functools.partial(self._fetch, number, future, received))
         return future
 
-    def hold(self, number: int) -> Path:
+    def hold(self, number: int, *, silent: bool = False) -> Path:
         """Returns the copy of a shard, which stays there until it is released.
+
+        Args:
+            number: Which.
+            silent: Whether the caller shows how much has come.
 
         Raises:
             BucketError: if it cannot be had, is not what the manifest says, or does not come in
@@ -89,6 +100,7 @@ class RemoteShards:
         """
         with self._mutex:
             future = self._coming.pop(number, None) or self._begin(number)
+        start = time.monotonic()
         while not concurrent.futures.wait([future], _LOOK_SECONDS).done:
             if self.gives_up():
                 self.failure = BucketError(
@@ -96,8 +108,23 @@ class RemoteShards:
                     f"{self._store.url_of(self._shards[number].file)}."
                 )
                 raise self.failure
+            if not silent:
+                self._say_what_is_missing(start)
         future.result()
         return self._hold(number)
+
+    def _say_what_is_missing(self, start: float) -> None:
+        """Says how much has come, where that takes long; one line for all that wait."""
+        with self._mutex:
+            now = time.monotonic()
+            if now - max(start, self._said) < _SAY_SECONDS:
+                return
+            self._said = now
+            arrived, total = sum(self._arrived.values()), self.nbytes_of(self._arrived)
+            logging.info(
+                "Waiting for data from the bucket: %.1f of %.1f MB of the shards that come next "
+                "are here.", arrived / 1e6, total / 1e6,
+            )  # fmt: skip
 
     def release(self, number: int) -> None:
         """Lets a copy go that was held."""
@@ -119,7 +146,7 @@ class RemoteShards:
         for place, number in enumerate(numbers):
             for coming in numbers[place : place + self.ahead]:
                 self.announce(coming, received)
-            path = self.hold(number)
+            path = self.hold(number, silent=True)
             try:
                 yield path
             finally:
@@ -152,12 +179,20 @@ class RemoteShards:
         return record.data
 
     def _fetch(self, number: int, future: _Future, received: Callable[[int], object]) -> None:
+        def arrived(count: int) -> None:
+            received(count)
+            with self._mutex:
+                self._arrived[number] = self._arrived.get(number, 0) + count
+
         try:
-            self._hold(number, received)
+            self._hold(number, arrived)
             self.release(number)
             future.set_result(None)
         except BaseException as error:
             future.set_exception(error)
+        finally:
+            with self._mutex:
+                self._arrived.pop(number, None)
 
     def _hold(self, number: int, received: Callable[[int], object] = lambda count: None) -> Path:
         try:
