@@ -29,7 +29,7 @@ def logs(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("*.log"))
 
 
-def wait_until(condition: Callable[[], bool], folder: Path, seconds: float = 180) -> None:
+def wait_until(condition: Callable[[], bool], folder: Path, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, logs(folder)

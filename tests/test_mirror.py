@@ -237,7 +237,7 @@ def other_worker(url: str, chief: mirror.Mirror) -> Iterator[None]:
 def test_workers_of_one_machine_wait_for_nobody(dry_run: bool, tmp_path: Path) -> None:
     """Each has a copy of its own, or they would never meet."""
     code = (
-        "import os, signal; signal.alarm(15)\n"
+        "import os, signal; signal.alarm(120)\n"
         "from trainer.config import TrainConfig\n"
         "from trainer.distribute.cluster import Cluster\n"
         "from trainer.main import copied\n"
