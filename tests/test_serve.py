@@ -106,9 +106,7 @@ def test_person_drops_photographs_on_the_page_and_reads_their_bars(
     if not CHROMIUM.exists():
         pytest.skip("needs Chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    expected = {
-        f"<b>{number}.jpg": post(f"{url}predict", number).json()[0] for number in (1, 2)
-    }
+    expected = {f"<b>{number}.jpg": post(f"{url}predict", number).json()[0] for number in (1, 2)}
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page()
