@@ -129,13 +129,13 @@ def explain(
         return error
     bucket = f"{urls.scheme_of(url)}://{urls.bucket_of(url)}"
     set_up = _SET_UP.get(urls.scheme_of(url) or "", "See the client's documentation")
-    said = _said(error)
+    words = said(error)
     status = status_of(error)
     if has_wrong_bytes(error):
-        return ChangedError(f"The bytes are not those that were put up. Received: {url} ({said}).")
-    if any(word in said for word in _EXPIRED):
+        return ChangedError(f"The bytes are not those that were put up. Received: {url} ({words}).")
+    if any(word in words for word in _EXPIRED):
         return BucketError(
-            f"The credentials for {bucket} have expired. Received: {url} ({said}). {set_up}, and "
+            f"The credentials for {bucket} have expired. Received: {url} ({words}). {set_up}, and "
             "start the same command again."
         )
     is_refused = _is_denied(error)
@@ -146,20 +146,20 @@ def explain(
     ):
         return BucketError(
             f"There are no credentials for {bucket}, or they are not accepted. Received: {url} "
-            f"({said}). {set_up}."
+            f"({words}). {set_up}."
         )
     if is_refused:
         return BucketError(
             f"The bucket refuses it: {url} may not be {doing} with these credentials. Received: "
-            f"{said}. Take others, or ask its owner for the right. {set_up}."
+            f"{words}. Take others, or ask its owner for the right. {set_up}."
         )
     if is_passing(error):
         return BucketError(
             f"The object store does not answer as it should. Received: {url}, which could not be "
-            f"{doing} ({said}). See whether it can be reached from this machine, and whether "
+            f"{doing} ({words}). See whether it can be reached from this machine, and whether "
             "its endpoint is the right one; then start the same command again."
         )
-    return BucketError(f"{url} could not be {doing}. Received: {said}.")
+    return BucketError(f"{url} could not be {doing}. Received: {words}.")
 
 
 def no_such_bucket(url: str) -> BucketError:
@@ -171,7 +171,7 @@ def no_such_bucket(url: str) -> BucketError:
     )
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """What a client said, on one line."""
     text = " ".join(str(error).split()) or " ".join(repr(error).split())
     return f"{type(error).__name__}: {text[:300]}"

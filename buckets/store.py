@@ -4,9 +4,12 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import logging
+import math
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,10 +25,13 @@ from buckets.failures import (
     has_wrong_bytes,
     is_passing,
     no_such_bucket,
+    said,
 )
 
 _CONTACT_SECONDS = 8.0  # For the first answer: a person waits, and no work would be lost.
 _PATIENCE_SECONDS = 240.0  # For what goes wrong later: a store that is updated, say.
+_QUIET_SECONDS = 10.0  # What passes sooner is not worth a line.
+_SAY_SECONDS = 60.0  # From line to line, of all requests that go wrong.
 _RANGE_BYTES = 8 * 2**20
 _RANGES_AT_ONCE = 4
 
@@ -69,6 +75,7 @@ class Store:
         self.url = urls.normalise(url)
         self._scheme = urls.scheme_of(url) or ""
         self._patience_s = patience_s
+        self._spoke = -math.inf  # When it last said that something is tried again.
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str, float]]:
         return Store, (self.url, self._patience_s)  # The client stays in its process.
@@ -379,6 +386,7 @@ class Store:
             retry=tenacity.retry_if_exception(lambda e: is_passing(e) or has_wrong_bytes(e)),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=20),
             stop=self._gives_up,
+            before_sleep=lambda state: self._say_that_it_goes_on(state, doing, self.url_of(name)),
             reraise=True,
         )
         try:
@@ -394,6 +402,17 @@ class Store:
         if error and has_wrong_bytes(error):
             return state.attempt_number >= 2
         return (state.seconds_since_start or 0) >= self._patience_s
+
+    def _say_that_it_goes_on(self, state: tenacity.RetryCallState, doing: str, url: str) -> None:
+        """Says why a request takes long, before it is made again."""
+        seconds, now = state.seconds_since_start or 0, time.monotonic()
+        error = state.outcome.exception() if state.outcome else None
+        if error and seconds >= _QUIET_SECONDS and now - self._spoke >= _SAY_SECONDS:
+            self._spoke = now
+            logging.getLogger(__name__).warning(
+                "%s could not be %s yet (%s). It is tried again, for %.0f s at most.",
+                url, doing, said(error), self._patience_s - seconds,
+            )  # fmt: skip
 
     def _explained(self, error: BaseException, name: str, doing: str) -> BucketError:
         # The client itself may be what could not be made.

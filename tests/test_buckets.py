@@ -79,6 +79,28 @@ def test_what_passes_is_tried_again_until_the_bytes_are_right(
     assert faults.hits()
 
 
+def test_request_that_is_made_again_for_long_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(f"memory://{secrets.token_hex(4)}")
+    store.write("x", b"content")
+    client, failures = clients.file_system("memory"), [ConnectionError("it is down")] * 2
+    read = client.cat_file
+
+    def falter(path: str) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(path)
+
+    monkeypatch.setattr(client, "cat_file", falter)
+    monkeypatch.setattr("buckets.store._QUIET_SECONDS", 0)
+    assert store.read("x") == b"content"
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        f"{store.url}/x could not be read yet (ConnectionError: it is down). It is tried again, for"
+    )
+
+
 def test_wrong_bytes_of_every_answer_are_refused(
     faults: FaultProxy, store: Store, tmp_path: Path
 ) -> None:
