@@ -1,6 +1,7 @@
 """The client of each kind of object store: fsspec's file systems, and what they need to be told."""
 
 import functools
+import importlib
 import importlib.util
 import logging
 import os
@@ -41,8 +42,6 @@ def _gs_options() -> dict[str, Any]:
     """Google's credentials as its own libraries find them; without any, what is public."""
     # Outside of Google's cloud its metadata server is asked for in vain: once is enough.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
-    # gcsfs would ask first, by gRPC, of what kind each bucket is.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import aiohttp
 
     # gcsfs's own limit is on a whole request, which a slow upload may well take.
@@ -187,6 +186,13 @@ def require(url: str) -> None:
         )
 
 
+def load(scheme: str) -> None:
+    """Imports the client, which takes seconds from a slow disk: no first contact counts them."""
+    # As it is imported, gcsfs looks whether to ask first, by gRPC, of what kind each bucket is.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    importlib.import_module(CLIENTS[scheme].module or "fsspec")
+
+
 @functools.cache
 def file_system(scheme: str) -> Any:
     """The file system of a scheme, one for this process: nothing that it listed is remembered.
@@ -195,6 +201,7 @@ def file_system(scheme: str) -> Any:
         CredentialsError: if what the environment says makes none.
         BucketError: likewise, where it is known which variable is wrong.
     """
+    load(scheme)
     import fsspec
 
     for talker in ("botocore", "aiobotocore", "gcsfs"):  # Of where credentials were found, say.

@@ -7,7 +7,6 @@ put a slow line in between: seconds before each answer, and bytes a second over 
 
 import argparse
 import contextlib
-import importlib
 import itertools
 import logging
 import os
@@ -71,8 +70,8 @@ def reached(scheme: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Leads this process's clients and those of processes it starts to an endpoint."""
     for name, value in variables(scheme, endpoint).items():
         monkeypatch.setenv(name, value)
-    # Heeds some of them. It takes a second, or many on a slow machine, that no test is to time.
-    importlib.import_module(clients.CLIENTS[scheme].module)
+    # It heeds some of them.
+    clients.load(scheme)
     if scheme == "gs":  # fsspec reads the variable when it is imported.
         monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
     forget_clients()
