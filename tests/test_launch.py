@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,9 @@ def planned(backend: str, *flags: str, **options: object) -> Job:
     if backend == "k8s":
         options = {"image": IMAGE, **options}
     return planning.plan(LaunchConfig(backend=backend, **options), flags or BUCKET)
+
+
+BUILD = ("--data_dir=d", "--coco_dir=c")
 
 
 def command_of(job: Job, *start: str) -> list[str]:
@@ -161,9 +165,6 @@ def test_one_line_and_the_right_code(
     assert [path.name for path in tmp_path.iterdir()] == ["git"]
 
 
-BUILD = ("--data_dir=d", "--coco_dir=c")
-
-
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -285,6 +286,108 @@ def test_flags_reach_the_machine_as_the_user_meant_them(tmp_path: Path) -> None:
         ["--num_gpus=1", f"--data_dir={Path.cwd()}/d", f"--workdir={Path.cwd()}/w", "--epochs=7",
          "--deterministic", TRICKY, "--nodry_run"]
     )  # fmt: skip
+
+
+# Each language's quotes, comments, variables and lists, and a letter beyond 16 bits.
+NASTY = """it's: "a" #1 {b} [c] $HOME `d` \\e %x & | > !f, {{ g }} 猫😀"""
+FREE = {
+    "gcp": ("zone",),
+    "sky": ("infra", "accelerator"),
+    "slurm": ("partition",),
+    "k8s": ("namespace", "image", "claim", "mount", "service_account", "secret"),
+}
+
+
+def assigned(script: str, *names: str) -> list[str]:
+    """The variables of a script's head, as bash reads them; nothing else of it is run."""
+    assert subprocess.run(["bash", "-n", "-c", script], check=False).returncode == 0
+    head = script[script.index("set -") : script.index("\n)\n") + 3]
+    shown = "".join(f'printf "%s\\0" "${{{name}}}"\n' for name in names)
+    done = subprocess.run(
+        ["bash", "-c", f"{head}{shown}"], capture_output=True, text=True, check=True,
+        env={**os.environ, "SLURM_JOB_ID": "7"},
+    )  # fmt: skip
+    return done.stdout.split("\0")[:-1]
+
+
+def nasty(backend: str, data: str, run: str, **options: object) -> Job:
+    """A job of a backend whose free options and paths are all nasty."""
+    free = dict.fromkeys(FREE[backend], NASTY)
+    flags = (f"--data_dir={data}", f"--workdir={run}", f"--weights=gs://b/{NASTY}")
+    return planned(backend, *flags, **{"name": "null", **free, **options})
+
+
+def test_vm_script_has_the_values_that_a_user_gave() -> None:
+    data, run = f"gs://b/d/{NASTY}", f"gs://b/r/{NASTY}"
+    script = nasty("gcp", data, run).files["startup.sh"]
+    found = assigned(script, "DATA", "RUN", "SOURCE", "ZONE", "FLAGS[@]")
+    uploaded = f"{run}.launch/source-{source.commit()[:12]}.tar.gz"
+    assert found == [data, run, uploaded, NASTY, f"--weights=gs://b/{NASTY}"]
+
+
+def test_batch_script_has_the_values_that_a_user_gave() -> None:
+    flags = [f"--data_dir=gs://b/d/{NASTY}", f"--workdir=gs://b/r/{NASTY}"]
+    script = nasty("slurm", *(flag.partition("=")[2] for flag in flags)).files["train.sbatch"]
+    expected = ["--num_gpus=1", *flags, f"--weights=gs://b/{NASTY}"]
+    assert assigned(script, "FLAGS[@]") == expected
+    assert f"--partition={NASTY}" in sbatch_options(script)
+
+
+def sbatch_options(script: str) -> list[str]:
+    """Those of the #SBATCH lines, which sbatch reads as Python does: get_argument of its opt.c."""
+    lines = [line for line in script.splitlines() if line.startswith("#SBATCH ")]
+    return [word for line in lines for word in shlex.split(line[8:], comments=True)]
+
+
+def test_sky_task_has_the_values_that_a_user_gave() -> None:
+    flags = [f"--data_dir=gs://b/d/{NASTY}", f"--workdir=gs://b/r/{NASTY}"]
+    job = nasty("sky", *(flag.partition("=")[2] for flag in flags))
+    task = yaml.safe_load(job.files["task.yaml"])
+    assert (task["name"], task["resources"]["infra"]) == ("null", NASTY)
+    assert task["resources"]["accelerators"] == f"{NASTY}:1"
+    words = shlex.split(task["run"].replace(" \\\n", " "))
+    assert words[4:] == ["--num_gpus=1", *flags, f"--weights=gs://b/{NASTY}"]
+
+
+def test_jobset_has_the_values_that_a_user_gave() -> None:
+    mount = f"/m/{NASTY}"
+    data, run = f"{mount}/d/{NASTY}", f"{mount}/r/{NASTY}"
+    job = nasty("k8s", data, run, mount=mount)
+    jobset = yaml.safe_load(job.files["jobset.yaml"])
+    assert jobset["metadata"] == {"name": "null", "namespace": NASTY}
+    pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    flags = [f"--data_dir={data}", f"--workdir={run}", f"--weights=gs://b/{NASTY}"]
+    args = [arg.replace("$$", "$") for arg in container["args"]]  # As Kubernetes reads it.
+    assert args[2:] == flags
+    assert "$$" in container["args"][2]
+    assert container["volumeMounts"][0]["mountPath"] == mount
+    assert container["envFrom"][0]["secretRef"]["name"] == container["image"] == NASTY
+    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == NASTY
+    assert pod["serviceAccountName"] == NASTY
+    assert shlex.split(job.clean_up)[-1] == f"--namespace={NASTY}"
+
+
+def test_job_of_slurm_may_be_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / """it's "a" #1 50%"""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    script = planned("slurm", *BUILD, build_tasks=2).files["build.sbatch"]
+    job = f"{folder}/jobs/animals-build".replace("%", "%%")  # As sbatch has a percent sign.
+    assert {f"--chdir={folder}", f"--output={job}/%x-%j.log"} <= set(sbatch_options(script))
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x7fb", "a\u2028b"])
+def test_character_that_begins_a_line_is_refused_in_every_value(value: str) -> None:
+    for backend, names in FREE.items():
+        with pytest.raises(ValueError, match=f"{names[0]} has a character .*Leave it out"):
+            LaunchConfig(backend=backend, **{names[0]: value})
+        for flags in ((f"--data_dir=gs://b/{value}", BUCKET[1]),
+                      (BUCKET[0], f"--workdir=gs://b/{value}")):  # fmt: skip
+            with pytest.raises(FlagsError, match="no place for such a character"):
+                planned(backend, *flags)
 
 
 def test_paths_of_shared_folders_reach_the_nodes_absolute() -> None:

@@ -6,12 +6,12 @@
 set -euo pipefail
 
 COMMIT='{{ commit }}' # Of the project, as source.
-SOURCE='{{ source }}'
+SOURCE='{{ source | in_quotes }}'
 EXTRAS='{{ extras }}'
 GPUS='{{ gpus }}'
-DATA='{{ data }}'
-RUN='{{ run }}'
-ZONE='{{ zone }}'
+DATA='{{ data | in_quotes }}'
+RUN='{{ run | in_quotes }}'
+ZONE='{{ zone | in_quotes }}'
 GROUP='{{ group }}'         # Creates the VM again when it is taken away; empty: there is none.
 WHEN_DONE='{{ when_done }}' # delete or stop.
 MAX_SECONDS='{{ max_seconds }}'
