@@ -230,6 +230,14 @@ def test_job_is_called_as_its_workdir_and_as_no_other(workdir: str, name: str) -
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("flag", ["--data_dir", "--workdir", "--weights"])
+def test_half_a_scheme_is_refused_as_by_the_trainer(backend: str, flag: str) -> None:
+    says = f"{flag}, which has one slash .* Received: gs:/b/x. Write gs://b/x, or"
+    with pytest.raises(FlagsError, match=says):
+        planned(backend, *BUCKET, f"{flag}=gs:/b/x")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_run_among_the_files_of_its_dataset_is_refused_on_every_backend(backend: str) -> None:
     with pytest.raises(FlagsError, match="must not go among the files of its dataset"):
         planned(backend, "--data_dir=gs://b/data", "--workdir=gs://b/data/run")
