@@ -296,6 +296,32 @@ def test_flags_reach_the_machine_as_the_user_meant_them(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("flags", "options", "says"),
+    [
+        # Beside a bucket lies another one, maybe a stranger's.
+        (("--workdir=gs://c",), {}, "a folder of its bucket, such as gs://c/first. Received"),
+        (("--workdir=gs://c/",), {}, "a folder of its bucket, such as gs://c/first. Received"),
+        (("--workdir=gs://b/run*",), {}, "for a pattern, of several runs"),
+        (("--workdir=gs://b/run[1]",), {}, "for a pattern, of several runs"),
+        # What is cleaned up would have the data in it.
+        (("--data_dir=gs://b/r.launch", "--workdir=gs://b/r/"), {}, "--data_dir must lie else"),
+        (("--weights=gs://b/runs/first.launch/w.h5",), {}, "--weights must lie elsewhere"),
+        # The VM has rights in no other.
+        (("--weights=s3://b/w.h5",), {}, "--weights must begin with gs://"),
+        (("--init_from=az://b/run",), {}, "--init_from must begin with gs://"),
+        ((), {"write_to": "/a,b"}, "Received: /a,b. Name another one with --write_to"),
+        ((), {"write_to": "/[a]"}, "Received: /[a]. Name another one with --write_to"),
+    ],
+)
+def test_what_gcloud_or_the_vm_would_take_for_something_else_is_refused(
+    flags: tuple[str, ...], options: dict, says: str
+) -> None:
+    with pytest.raises(FlagsError) as error:
+        planned("gcp", *BUCKET, *flags, **options)
+    assert says in str(error.value)
+
+
 # Each language's quotes, comments, variables and lists, and a letter beyond 16 bits.
 NASTY = """it's: "a" #1 {b} [c] $HOME `d` \\e %x & | > !f, {{ g }} 猫😀"""
 FREE = {
@@ -326,7 +352,7 @@ def nasty(backend: str, data: str, run: str, **options: object) -> Job:
 
 
 def test_vm_script_has_the_values_that_a_user_gave() -> None:
-    data, run = f"gs://b/d/{NASTY}", f"gs://b/r/{NASTY}"
+    data, run = f"gs://b/d/{NASTY}", f"gs://b/r/{NASTY}".replace("[c]", "")
     script = nasty("gcp", data, run).files["startup.sh"]
     found = assigned(script, "DATA", "RUN", "SOURCE", "ZONE", "FLAGS[@]")
     uploaded = f"{run}.launch/source-{source.commit()[:12]}.tar.gz"
