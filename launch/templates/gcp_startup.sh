@@ -166,7 +166,7 @@ finish() {
     say "Deleting the VM"
     if ! save_log; then # Without it nobody would know what happened.
       say "The log could not be copied to $RUN.launch and is on this VM alone, which is kept for it:" \
-        "its disk is paid for. May its service account write to the bucket? Delete the VM by hand"
+        "its disk is paid for. May its service account write there? Delete $(metadata name) by hand"
     elif gcloud compute instances delete "$(metadata name)" --zone="$ZONE" --quiet; then
       return
     else
