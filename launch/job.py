@@ -15,7 +15,7 @@ import jinja2
 
 from launch.submitted import RECORD, Submitted, folder_of
 
-_SCRIPT = "submit.sh"
+SCRIPT = "submit.sh"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,14 +96,14 @@ class Job:
             if code:
                 raise RuntimeError(
                     f"`{' '.join(command[:4])} ...` ended with {code} and the lines above. Mend "
-                    f"that, then start `bash {shlex.quote(str(self.folder / _SCRIPT))}`."
+                    f"that, then start `bash {shlex.quote(str(self.folder / SCRIPT))}`."
                 )
 
     def _all(self) -> dict[str, str]:
         lines = "\n".join(map(_in_lines, self.commands))
         return {
             **self.files,
-            _SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
+            SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
             RECORD: self.submitted.to_json(),
         }
 

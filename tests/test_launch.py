@@ -451,7 +451,7 @@ def test_folder_that_skypilot_uploads_may_be_below_home(
         ("gcp", {"when_done": "stop", "spot": True}, "delete animals-first-XXXX --zone"),
         ("gcp", {}, "gcloud storage rm --recursive gs://b/runs/first.launch"),
         ("sky", {}, "sky down"),
-        ("slurm", {}, "rm -r /j"),
+        ("slurm", {}, "cd /j && rm -f train.sbatch worker.sh submit.sh job.json anim"),
         ("k8s", {}, "kubectl delete jobset animals-first"),
     ],
 )  # fmt: skip
@@ -465,6 +465,20 @@ def test_commands_for_afterwards_are_shown(backend: str, options: dict, clean_up
         assert command in line
         subprocess.run(["bash", "-n", "-c", line.partition(":")[2]], check=True)
     assert "python -m launch.logs --name=animals-first\n" in planned(backend).advice()
+
+
+@pytest.mark.parametrize("flags", [("--data_dir=d", "--workdir=job"), BUILD])
+def test_clean_up_of_slurm_leaves_what_is_no_file_of_the_job(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "it's a job"
+    options = {"build_tasks": 2} if flags == BUILD else {}
+    job = planned("slurm", *flags, name="mine", write_to=str(folder), **options)
+    job.write()
+    for name in ("mine-7.log", "preempted-7", "mine.txt", "history.csv"):
+        (folder / name).touch()
+    subprocess.run(["bash", "-c", job.clean_up], check=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "mine.txt"]
 
 
 def clone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
