@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import jinja2
 
 from launch.submitted import RECORD, Submitted, folder_of
 
-_SCRIPT = "submit.sh"
+SCRIPT = "submit.sh"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,14 +96,14 @@ class Job:
             if code:
                 raise RuntimeError(
                     f"`{' '.join(command[:4])} ...` ended with {code} and the lines above. Mend "
-                    f"that, then start `bash {self.folder / _SCRIPT}`."
+                    f"that, then start `bash {shlex.quote(str(self.folder / SCRIPT))}`."
                 )
 
     def _all(self) -> dict[str, str]:
         lines = "\n".join(map(_in_lines, self.commands))
         return {
             **self.files,
-            _SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
+            SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
             RECORD: self.submitted.to_json(),
         }
 
@@ -122,13 +123,27 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Neither a shell script nor YAML is HTML.
     )
-    environment.filters |= {"in_quotes": _in_quotes, "json": json.dumps, "shell": shlex.quote}
+    environment.filters |= {"in_quotes": _in_quotes, "json": _in_json, "sbatch": _in_sbatch}
+    environment.filters["shell"] = shlex.quote
     return environment.get_template(template).render(values)
 
 
 def _in_quotes(text: str) -> str:
     """What stands between a shell's single quotes."""
     return text.replace("'", "'\\''")
+
+
+def _in_json(value: object) -> str:
+    """A value as JSON, and so as YAML, whose escapes know no pair of surrogates."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _in_sbatch(text: str) -> str:
+    """A word of an #SBATCH line: sbatch takes quotes and backslashes, but no shell's variables."""
+    if re.fullmatch(r"[\w./:,%+=@-]*", text):
+        return text
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
 
 
 def _in_lines(command: tuple[str, ...]) -> str:

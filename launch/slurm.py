@@ -8,8 +8,8 @@ from typing import Any
 from cli.command import PREEMPTED
 from launch import build_flags
 from launch.config import LaunchConfig
-from launch.job import Job, render
-from launch.submitted import Submitted
+from launch.job import SCRIPT, Job, render
+from launch.submitted import RECORD, Submitted
 from launch.trainer_flags import TrainerFlags
 
 _NOTICE_SECONDS = 120  # Before the time limit: a step, a checkpoint, and twice the grace.
@@ -80,8 +80,15 @@ def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, Any]:
             status=(("squeue", *mine, "--states=all"),),
             stop=(("scancel", *mine),),
         ),
-        "clean_up": f"rm -r {shlex.quote(str(folder))}",
+        "clean_up": _clean_up(config, folder),
     }
+
+
+def _clean_up(config: LaunchConfig, folder: Path) -> str:
+    """The job's own files alone: with --write_to the folder may have a user's too, or the run."""
+    scripts = ["build.sbatch"] if config.build_tasks else ["train.sbatch", "worker.sh"]
+    names = " ".join([*scripts, SCRIPT, RECORD, f"{config.name}-*.log", "preempted-[0-9]*"])
+    return f"cd {shlex.quote(str(folder))} && rm -f {names}"
 
 
 def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:

@@ -223,6 +223,21 @@ def test_vm_ends_as_it_should(
     assert says in (cloud.bucket / "runs/first.launch/startup.log").read_text()
 
 
+def test_vm_that_may_not_write_to_the_bucket_is_off_and_says_so_on_its_disk(
+    tmp_path: Path,
+) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.launch()
+    (tmp_path / "read_only").touch()
+    cloud.install(FAILS)
+    assert cloud.boot("127.0.0.1:9").wait(30) == 1
+    assert ending(cloud.calls())[-1] == "poweroff"
+    assert not any("instances delete" in call for call in cloud.calls())
+    assert "is on this VM alone" in cloud.log()
+    assert "could not be deleted" not in cloud.log()
+    assert not (cloud.bucket / "runs/first.launch/startup.log").exists()
+
+
 def test_vm_without_its_gpus_ends_with_a_line(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path)
     cloud.launch(options=("--gpus=1",))
