@@ -142,6 +142,7 @@ def _submitted(config: LaunchConfig, run: str) -> Submitted:
     return Submitted(
         name=name,
         backend=config.backend,
+        writes=run,
         # It outlives the VM.
         logs=(("gcloud", "storage", "cat", f"{_beside(run)}/startup.log"),),
         status=status,

@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from cli.command import FlagsError
 from launch.submitted import RECORD, Submitted, folder_of
 
 SCRIPT = "submit.sh"
@@ -68,10 +69,28 @@ class Job:
         return f"--job_dir={shlex.quote(str(self.folder))}"
 
     def write(self) -> None:
-        """Writes the files, and the commands as one that can be started again."""
+        """Writes the files, and the commands as one that can be started again.
+
+        Raises:
+            FlagsError: if another job's are there.
+        """
+        self._refuse_another()
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._all().items():
             (self.folder / name).write_text(content)
+
+    def _refuse_another(self) -> None:
+        """A job of the same name could not be told from it, here or by the backend."""
+        try:
+            found = json.loads((self.folder / RECORD).read_text())["writes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # None is there that `launch.stop` could end.
+        if found != self.submitted.writes:
+            raise FlagsError(
+                f"{self.folder} holds the files of a job that writes {found}. Received: a job that "
+                f"writes {self.submitted.writes}. Pass another --name, or remove that folder once "
+                "that job is over."
+            )
 
     def check_client(self) -> None:
         """Raises RuntimeError if the client is not installed."""
@@ -85,6 +104,7 @@ class Job:
         """Writes the files and runs the commands.
 
         Raises:
+            FlagsError: if another job's files are there.
             RuntimeError: if the client is missing, or one of the commands fails.
         """
         self.check_client()

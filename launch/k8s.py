@@ -51,7 +51,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         folder=folder,
         files={"jobset.yaml": render("k8s_jobset.yaml", values)},
         commands=(("kubectl", "apply", "--filename", f"{folder}/jobset.yaml"),),
-        submitted=_submitted(config),
+        submitted=_submitted(config, paths["workdir"]),
         clean_up=shlex.join(
             ("kubectl", "delete", "jobset", name, f"--namespace={config.namespace}")
         ),
@@ -60,12 +60,13 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
     )
 
 
-def _submitted(config: LaunchConfig) -> Submitted:
+def _submitted(config: LaunchConfig, run: str) -> Submitted:
     name, namespace = str(config.name), f"--namespace={config.namespace}"
     pods = f"--selector=jobset.sigs.k8s.io/jobset-name={name}"
     return Submitted(
         name=name,
         backend=config.backend,
+        writes=run,
         logs=(
             ("kubectl", "logs", "--follow", "--prefix", f"--max-log-requests={config.num_nodes}",
              "--tail=1000", namespace, pods),

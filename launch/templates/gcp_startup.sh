@@ -112,7 +112,7 @@ train() {
 # What the VM knows of itself.
 metadata() {
   local host="${GCE_METADATA_HOST:-metadata.google.internal}"
-  curl --silent --max-time 5 --header 'Metadata-Flavor: Google' \
+  curl --silent --max-time 5 --retry 3 --header 'Metadata-Flavor: Google' \
     "http://$host/computeMetadata/v1/instance/$1"
 }
 
