@@ -206,6 +206,7 @@ def _decode(file: AnnotationFile, classes: tuple[str, ...]) -> Detections:
         content = content.removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
         return coco_file.decode(content, classes)
     except FileNotFoundError:
+        file.tree.require_kept(file.path)
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"Not JSON in UTF-8: {error}. Received: {file}.") from None
@@ -378,6 +379,8 @@ def _read_sizes(
 
     file.tree.fetch(path_of.values())
     sizes = headers.read_sizes(list(path_of.values()))
+    for path in set(path_of.values()).difference(sizes):
+        file.tree.require_kept(Path(path))
     return {
         image_id: _annotated_size(sizes[path], annotations[image_id])
         for image_id, path in path_of.items()
