@@ -411,9 +411,10 @@ def test_copy_that_vanishes_is_no_photograph_that_the_bucket_lacks(
 ) -> None:
     root = coco_folder.write(tmp_path / "coco")
     url = put(root, f"{memory_bucket}/coco")
-    with monkeypatch.context() as clearing, pytest.raises(VanishedError) as error:
+    with monkeypatch.context() as clearing:
         vanishes(pattern, clearing, cache, after)
-        made(tmp_path / "data", coco_dir=url, **options)
+        with pytest.raises(VanishedError) as error:
+            made(tmp_path / "data", coco_dir=url, **options)
     assert re.search(rf"Received: {cache}/.*, from {url}.*start the same command", str(error.value))
     assert not (tmp_path / "data" / naming.MANIFEST).exists()
     local = made(tmp_path / "local", coco_dir=str(root), **options)
