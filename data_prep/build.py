@@ -142,6 +142,7 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
         The config with `split_by` settled, and the source: None if it has yet to be drawn.
     """
     target.of(config.data_dir).check(writes=not config.dry_run)
+    identity.check_no_run(config)
     if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
         runners.prepare()
     source = None if config.source == "synthetic" else read_source(config)

@@ -89,9 +89,9 @@ class Target:
         """Removes what killed writers left; to be called while nobody writes such a shard."""
         files.remove_incomplete(self.folder, shard)
 
-    def has_build_state(self) -> bool:
-        """Whether a build has been at work there."""
-        return (self.folder / naming.BUILD_STATE).exists()
+    def has_folder(self, name: str) -> bool:
+        """Whether there is such a folder in it."""
+        return (self.folder / name).is_dir()
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -240,9 +240,9 @@ class BucketTarget(Target):
         for path in self.folder.glob(f"{shard}.{'[0-9a-f]' * 8}{_BUILDING}"):
             shutil.rmtree(path)
 
-    def has_build_state(self) -> bool:
-        """Whether a build has been at work there."""
-        return bool(self._store.list(naming.BUILD_STATE))
+    def has_folder(self, name: str) -> bool:
+        """Whether there are objects below it."""
+        return bool(self._store.list(name))
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
