@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from buckets import urls
 from data_prep.examples.labels import Candidate
 from data_prep.shards import Stamp, stamp_of
 from data_prep.sources.photographs import Rejection
@@ -14,6 +15,7 @@ from data_prep.sources.trees import Tree
 from tfrecords import heif, originals
 from tfrecords.unusable import UnusableImageError
 
+_IS_URL = "its file_name is a URL: it must be a name below --images_dir or --coco_dir"
 _NUM_READERS = 4  # Threads: enough to hide the waits of a disk; more wait for the GIL instead.
 
 
@@ -64,6 +66,12 @@ def digest_photographs(candidates: Sequence[Candidate], tree: Tree) -> Digests:
         found_by = list(pool.map(lambda part: [(p, _look_up(p, tree)) for p in part], parts))
     found_of = dict(itertools.chain.from_iterable(found_by))
     found_of |= dict.fromkeys(nameless, "its name is not UTF-8: rename it")
+    # Some are there all the same, where a tool has made folders of such a name.
+    found_of |= {
+        path: _IS_URL
+        for path, file in file_of.items()
+        if isinstance(found_of[path], str) and urls.is_remote(file)
+    }
     digests = {path: found for path, found in found_of.items() if isinstance(found, Digest)}
     reasons = {path: found for path, found in found_of.items() if isinstance(found, str)}
     return Digests(digests, [Rejection(file_of[path], reason) for path, reason in reasons.items()])

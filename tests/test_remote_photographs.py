@@ -294,6 +294,22 @@ def test_file_names_may_be_urls(memory_bucket: str, tmp_path: Path) -> None:
     assert [p.name for p in source.photographs] == [f"{number}.jpg" for number in range(1, 11)]
 
 
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_file_name_that_is_the_url_of_another_place_is_said_to_be_one(
+    is_remote: bool, memory_bucket: str, tmp_path: Path
+) -> None:
+    content = coco_folder.instances(12)
+    root = coco_folder.write(tmp_path / "coco", content)
+    names = ["s3://other/x.jpg", f"https://h/{'x' * 300}.jpg"]
+    for image, name in zip(content["images"], names, strict=False):
+        image["file_name"] = name
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    place = put(root, f"{memory_bucket}/coco") if is_remote else str(root)
+    lines = made(tmp_path / "data", coco_dir=place)["rejected.jsonl"].splitlines()
+    assert [json.loads(line)["file"] for line in lines[:2]] == sorted(names)
+    assert all(b"is a URL: it must be a name below" in line for line in lines[:2])
+
+
 def test_object_is_copied_into_its_own_folder_or_not_at_all(
     memory_bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
