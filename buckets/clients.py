@@ -177,7 +177,9 @@ def require(url: str) -> None:
     scheme = urls.scheme_of(url)
     if scheme not in CLIENTS:
         known = ", ".join(f"{name}://" for name in CLIENTS if name != "memory")
-        raise ValueError(f"A remote path begins with {known}. Received: {url}.")
+        ours = urls.respelt(url)
+        advice = f" Write {ours}." if ours else ""
+        raise ValueError(f"A remote path begins with {known}. Received: {url}.{advice}")
     client = CLIENTS[scheme]
     if client.module and importlib.util.find_spec(client.module) is None:
         raise RuntimeError(
