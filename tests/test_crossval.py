@@ -16,7 +16,7 @@ from trainer import checks, cross_validation
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.cross_validation import cross_validate
 from trainer.loop.signals import StopSignals
-from trainer.workdir import mirror
+from trainer.workdir import mirror, provenance
 
 # Features, so that they are shared, of two views each.
 RECIPE = {
@@ -259,3 +259,21 @@ def test_fold_that_fails_ends_the_others(
     with pytest.raises(RuntimeError, match="Received: exit code 1 of fold 1/2 in "):
         crossval(dataset, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_fold_in_a_bucket_speaks_of_the_bucket_and_is_locked_here(
+    memory_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is given a folder of this machine, and what that is a copy of."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"{memory_bucket}/crossval"
+    with mirror.opened(url) as opened:
+        monkeypatch.setattr(mirror, "_HANDED_DOWN", mirror._handed_down(mirror.environment()))
+        workdir, features = opened.root / "folds/1-1", opened.root / "features"
+        assert mirror.is_leased(workdir)
+    run = TrainConfig(data_dir="d", workdir=str(workdir), cache_dir=str(features))
+    assert not mirror.is_leased(workdir)
+    assert mirror.shown(features) == str(features)
+    assert provenance.command_line(run) == (
+        f"python -m trainer.main --data_dir=d --workdir={url}/folds/1-1"
+    )

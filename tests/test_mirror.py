@@ -489,3 +489,10 @@ def test_weights_come_from_a_bucket(store: Store, url: str) -> None:
         check_path(f"{url}/weights.h5", VGG16)
     with pytest.raises(WeightsError, match=f"Tried {url}/none.h5: no such file"):
         check_path(f"{url}/none.h5", VGG16)
+
+
+def test_dry_run_names_where_the_runs_features_will_be(url: str, tmp_path: Path) -> None:
+    with mirror.opened(url, mirror.TRIED, writes=False):
+        workdir = Workdir(url)
+    assert mirror.shown(workdir.report) == f"{url}/report.html"
+    assert mirror.shown(workdir.features) == f"{mirror.copies.copy_of(url, 'runs')}/features"

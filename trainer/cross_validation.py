@@ -219,7 +219,8 @@ def train_fold(
     if code:
         raise RuntimeError(
             f"A fold failed, as the lines above say. Received: exit code {code} of fold "
-            f"{run.fold} in {run.workdir}. Finished folds are kept: start the same command again."
+            f"{run.fold} in {mirror.shown(Path(run.workdir))}. Finished folds are kept: start the "
+            "same command again."
         )
 
 
@@ -337,7 +338,7 @@ def read_folds(crossval: Crossval) -> np.ndarray:
         if not np.array_equal(rows.ids, examples.ids[own]):
             raise ValueError(
                 "The predictions are on other examples than the fold's. Received: "
-                f"{path}. Remove its folder and start the same command again."
+                f"{mirror.shown(path)}. Remove its folder and start the same command again."
             )
         probabilities[repeat - 1, own] = rows.probabilities
     return probabilities

@@ -17,6 +17,7 @@ from trainer.tuning.trials import FailedTrialError
 from trainer.tuning.worker import FailedFoldError, Workers
 from trainer.workdir.files import Workdir, read_json
 from trainer.workdir.initial_model import identify
+from trainer.workdir.mirror import shown
 from trainer.workdir.tuning_files import TuningFiles
 
 
@@ -87,7 +88,7 @@ class Folds:
             raise PreemptedError("A trial was stopped. Start the same command again to go on.")
         if code:
             raise FailedTrialError(
-                f"Received: exit code {code} of fold {run.fold}; {log} says more."
+                f"Received: exit code {code} of fold {run.fold}; {shown(log)} says more."
             )
 
     def _of_trial(self, flags: Flags, number: int) -> Crossval:

@@ -68,7 +68,7 @@ class Workdir:
             RuntimeError: if another process holds the folder, with its host and process id.
         """
         with contextlib.ExitStack() as stack:
-            if mirror.url_of(self.root) is None:
+            if not mirror.is_leased(self.root):
                 path = self.root / _LOCK
                 try:
                     stack.enter_context(lock.hold_and_remove(path, _refusal))

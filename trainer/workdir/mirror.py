@@ -6,9 +6,10 @@ with each checkpoint and at the end. Features are computed anew where they are n
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -234,7 +235,17 @@ class Mirror:
 
 
 _OPEN: dict[str, Mirror] = {}  # By the URL: what this process works in.
-_GIVEN: dict[Path, str] = {}  # The URL that a copy is of.
+_COPIES = "ANIMALS_COPIES"  # In the environment of a command that works in another one's copy.
+
+
+def _handed_down(variables: Mapping[str, str]) -> dict[Path, str]:
+    """The URL of each copy that another process has made, puts up, and has this one work in."""
+    return {Path(root): url for root, url in json.loads(variables.get(_COPIES, "{}")).items()}
+
+
+_HANDED_DOWN = _handed_down(os.environ)
+_GIVEN: dict[Path, str] = {**_HANDED_DOWN}  # The URL that a copy is of.
+TRIED = "tried"  # The kind of a copy that a dry run has beside the run's.
 
 
 @contextlib.contextmanager
@@ -349,17 +360,47 @@ def put(*paths: Path) -> None:
             Store(_GIVEN[root]).upload(path, path.relative_to(root).as_posix(), compared=True)
 
 
+def environment() -> dict[str, str]:
+    """What a command is given that is to work in a copy of this process, and to speak of URLs."""
+    copied = {str(each.root): each.url for each in _OPEN.values()}
+    return {_COPIES: json.dumps(copied)} if copied else {}
+
+
+def is_handed_down(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is in a copy of the process that started this one, which puts it up."""
+    return any(Path(path).is_relative_to(root) for root in _HANDED_DOWN)
+
+
+def is_leased(path: Path) -> bool:
+    """Whether a path is in a copy that this process keeps others out of."""
+    return (mirror := _around(path)) is not None and mirror.writes
+
+
+def _around(path: Path) -> Mirror | None:
+    """What this process has opened that a path is in."""
+    return next((each for each in _OPEN.values() if path.is_relative_to(each.root)), None)
+
+
 def shown(path: Path) -> str:
-    """What a person is told of a path: of one in a copy, the URL."""
-    return url_of(path) or str(path)
+    """What a person is told of a path: of one in a copy, the URL, if it goes up."""
+    return url_of(path) or str(_of_the_run(path))
 
 
 def url_of(path: Path) -> str | None:
-    """The URL of what a path is a copy of; None where it is none."""
+    """The URL of what a path is a copy of; None where it is none, and stays here."""
     for root, url in _GIVEN.items():
         if path.is_relative_to(root):
-            return urls.join(url, *path.relative_to(root).parts)
+            parts = path.relative_to(root).parts
+            return None if parts and parts[0] in _STAY_HERE else urls.join(url, *parts)
     return None
+
+
+def _of_the_run(path: Path) -> Path:
+    """Where a file will be that a dry run speaks of."""
+    for root, url in _GIVEN.items():
+        if path.is_relative_to(root) and root.parent.name == TRIED:
+            return copies.copy_of(url, "runs") / path.relative_to(root)
+    return path
 
 
 def in_use(workdir: str, holder: str) -> str:
