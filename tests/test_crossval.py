@@ -133,15 +133,21 @@ def test_cross_validation_in_a_bucket_goes_on_elsewhere(
     memory_bucket: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each fold's run leaves what the finished one did; the second is stopped at first."""
-    url, trained = f"{memory_bucket}/crossval", []
+    url, trained, begun_at = f"{memory_bucket}/crossval", [], []
 
     def run(command: Sequence[str], *_: object, **__: object) -> int:
         [workdir] = [Path(flag.partition("=")[2]) for flag in command if "--workdir" in flag]
         trained.append(workdir.name)
+        checkpoint = workdir / "checkpoints/step-00000007.npz"
+        begun_at.append(checkpoint.exists())
         if trained == ["1-1", "1-2"]:
+            checkpoint.parent.mkdir(parents=True)
+            checkpoint.write_text("of step 7")
             return PREEMPTED
+        shutil.rmtree(workdir, ignore_errors=True)
         shutil.copytree(finished / "folds" / workdir.name, workdir)
         return 0
 
@@ -149,10 +155,14 @@ def test_cross_validation_in_a_bucket_goes_on_elsewhere(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
     with pytest.raises(PreemptedError):
         crossval(dataset, url)
+    store, checkpoint = Store(url), "folds/1-2/checkpoints/step-00000007.npz"
+    assert store.read(checkpoint) == b"of step 7"
+    assert f"The checkpoint is in the bucket: {url}/{checkpoint}." in capsys.readouterr().out
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
     assert f"Report: {url}/report.html" in crossval(dataset, url)
     assert trained == ["1-1", "1-2", "1-2"]
-    store = Store(url)
+    assert begun_at == [False, False, True]
+    assert not [name for name in store.list() if "step-" in name]
     assert store.read("out_of_fold.csv") == (finished / "out_of_fold.csv").read_bytes()
     assert {"metrics.json", "folds/1-2/metrics.json"} <= store.list().keys()
     assert f"Against {url}, " in crossval(dataset, finished, against=url)

@@ -399,6 +399,34 @@ def test_fold_that_was_killed_in_its_first_start_goes_on_on_its_machine(
         assert not checkpoint.exists()
 
 
+def stop_fold(url: str, *steps: int, newest: int) -> list[str]:
+    """A fold whose process leaves these checkpoints is stopped; returns what the bucket holds."""
+    with mirror.opened(url):
+        shutil.rmtree(folder := CrossvalFiles(url).fold(1, 2).checkpoints, ignore_errors=True)
+        write(url, *(f"folds/1-2/checkpoints/{name}" for name in names(*steps)))
+        assert mirror.put_newest(folder, in_haste=lambda: True) == folder / names(newest)[0]
+    return sorted(name[-12:] for name in Store(url).list("folds/1-2/checkpoints/"))
+
+
+def test_newest_checkpoint_of_a_fold_that_was_stopped_is_kept_until_it_is_done(
+    url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stop_fold(url, 8, 16, newest=16) == ["00000016.npz"]
+    assert stop_fold(url, 16, 24, newest=24) == ["00000016.npz", "00000024.npz"]
+    assert stop_fold(url, 24, 32, newest=32) == ["00000024.npz", "00000032.npz"]
+    assert stop_fold(url, 28, newest=28) == ["00000024.npz", "00000028.npz"]  # 32 was damaged.
+    with elsewhere(tmp_path, monkeypatch, "other"), mirror.opened(url):
+        fold = CrossvalFiles(url).fold(1, 2)
+        assert sorted(path.name for path in fold.checkpoints.iterdir()) == names(24, 28)
+        write(url, "folds/1-2/metrics.json")
+        CrossvalFiles(url).put_up()
+        assert not store.list("folds/1-2/checkpoints/")
+        fold.metrics.unlink()  # It is given more epochs.
+        mirror.put_newest(fold.checkpoints, in_haste=lambda: True)
+        assert store.entry("folds/1-2/metrics.json") is None
+    assert store.entry(f"folds/1-2/checkpoints/{names(28)[0]}")
+
+
 def test_dataset_is_not_fetched(url: str, store: Store) -> None:
     for name in ("manifest.json", "train-0.tfrecord", "report.html"):
         store.write(name, b"{}")

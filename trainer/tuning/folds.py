@@ -9,7 +9,7 @@ from typing import Any
 
 from cli.command import PREEMPTED, PreemptedError
 from trainer.config import TrainConfig
-from trainer.cross_validation import Crossval, command_line, is_finished, of_fold
+from trainer.cross_validation import Crossval, command_line, is_finished, kept, of_fold
 from trainer.loop import child
 from trainer.loop.signals import StopSignals
 from trainer.tuning.space import OF_FEATURES, Flags, Space
@@ -82,10 +82,11 @@ class Folds:
     def _run(self, crossval: Crossval, fold: int, number: int) -> None:
         """Starts a run of the trainer, or goes on with it."""
         run, log = of_fold(crossval, 1, fold), self.files.log(number)
-        with log.open("a") as file:
+        workdir = crossval.files.fold(1, fold)
+        with log.open("a") as file, kept(workdir, self.stop, file.write):
             code = child.run(command_line(crossval, run), self.stop, file.write)
-        if code == PREEMPTED:
-            raise PreemptedError("A trial was stopped. Start the same command again to go on.")
+            if code == PREEMPTED:
+                raise PreemptedError("A trial was stopped. Start the same command again to go on.")
         if code:
             raise FailedTrialError(
                 f"Received: exit code {code} of fold {run.fold}; {shown(log)} says more."
