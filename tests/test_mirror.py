@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -323,6 +323,46 @@ def test_emptied_cache_removes_nothing_from_the_bucket(url: str, store: Store) -
         Workdir(url).put_up()
         shutil.rmtree(mirror.folder_of(url))
     assert {"config.json", "metrics.json"} <= store.list().keys()
+
+
+def write_nowhere(root: Path) -> None:
+    shutil.rmtree(root)
+    (root / "history.csv").write_text("")
+
+
+def write_nowhere_below(root: Path) -> None:
+    (root / "folds/1-1/history.csv").write_text("")
+
+
+def write_beside_a_new_one(root: Path) -> None:
+    shutil.rmtree(root)
+    (root / "checkpoints").mkdir(parents=True)
+    raise RuntimeError("A fold failed.")
+
+
+@pytest.mark.parametrize("work", [write_nowhere, write_nowhere_below, write_beside_a_new_one])
+def test_copy_that_is_removed_in_the_midst_is_said_to_be(
+    work: Callable[[Path], None], url: str, caplog: pytest.LogCaptureFixture, monkeypatch
+) -> None:
+    root = mirror.copies.copy_of(url, "runs")
+
+    def work_in(path: str | Path) -> None:
+        with mirror.opened(path):
+            work(root if path == url else Path(path))
+
+    monkeypatch.setattr(mirror, "_HANDED_DOWN", {root: url})
+    with pytest.raises(mirror.RemovedCopyError, match=rf"removed\. .*, the copy of {url}\. The b"):
+        work_in(url)
+    assert caplog.text == ""  # Nothing is tried to be put up.
+    with pytest.raises(mirror.RemovedCopyError, match=rf"removed\. .* of {url}/folds/1-1\. The b"):
+        work_in(root / "folds/1-1")  # As its process does.
+
+
+def test_other_errors_are_what_they_are(url: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), mirror.opened(url):
+        (tmp_path / "elsewhere").read_text()
+    with pytest.raises(FileNotFoundError), mirror.opened(tmp_path / "run"):
+        (tmp_path / "run/history.csv").write_text("")
 
 
 @pytest.mark.parametrize("error", [None, DivergedError])

@@ -324,7 +324,8 @@ def opened(
         ValueError: if the platform's cache folder cannot be written.
     """
     if not urls.is_remote(os.fspath(path)):
-        yield None
+        with _naming_removal(Path(path)) if is_handed_down(path) else contextlib.nullcontext():
+            yield None
         return
     from buckets.replica import held
 
@@ -337,10 +338,11 @@ def opened(
         mirror.begin()
         _OPEN[url] = mirror
         try:
-            yield mirror
-            mirror.end()
-            if writes:
-                mirror.put_up(and_what_is_gone=True)
+            with _naming_removal(mirror.root):
+                yield mirror
+                mirror.end()
+                if writes:
+                    mirror.put_up(and_what_is_gone=True)
         except BaseException as error:
             if writes:
                 _save_what_can_be(mirror, error)
@@ -349,13 +351,59 @@ def opened(
             del _OPEN[url]
 
 
+class RemovedCopyError(RuntimeError):
+    """Somebody has removed a copy in the midst of the work in it."""
+
+
+@contextlib.contextmanager
+def _naming_removal(root: Path) -> Iterator[None]:
+    """Says so where somebody removes a copy that is being worked in: all that is written fails.
+
+    Raises:
+        RemovedCopyError: in place of whatever went wrong, if the copy is gone, or is a new folder.
+    """
+    from buckets.failures import BucketError
+    from buckets.lease import LostLeaseError
+
+    root.mkdir(parents=True, exist_ok=True)
+    folder = os.open(root, os.O_RDONLY)  # While it is open, no other folder is taken for it.
+    try:
+        yield
+    except (BucketError, LostLeaseError, RemovedCopyError):
+        raise
+    except Exception as error:
+        if not (_is_gone(folder, root) or _misses_file(error, root)):
+            raise
+        raise RemovedCopyError(
+            "A copy in the cache folder must stay there while it is worked in, and it was removed. "
+            f"Received: {root}, the copy of {url_of(root)}. The bucket has all that was put up, "
+            "with the last checkpoint: start the same command again."
+        ) from error
+    finally:
+        os.close(folder)
+
+
+def _is_gone(folder: int, root: Path) -> bool:
+    """Whether the folder that is open is no longer where it was."""
+    try:
+        return not os.path.samestat(os.fstat(folder), root.stat())
+    except OSError:
+        return True
+
+
+def _misses_file(error: Exception, root: Path) -> bool:
+    """Whether a file of the copy could be neither read nor written: its folder was removed."""
+    return isinstance(error, FileNotFoundError) and Path(error.filename or "").is_relative_to(root)
+
+
 def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
     """Puts up what there is, on the way out of an error that is to be shown, not another one."""
     from buckets.failures import BucketError
     from buckets.lease import LostLeaseError
 
     mirror.end()
-    if isinstance(error, (BucketError, LostLeaseError)):  # It would go wrong again, for minutes.
+    # It would go wrong again, the first for minutes.
+    if isinstance(error, (BucketError, LostLeaseError, RemovedCopyError)):
         return
     try:
         mirror.put_up(and_what_is_gone=True)
