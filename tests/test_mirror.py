@@ -564,3 +564,20 @@ def test_dry_run_names_where_the_runs_features_will_be(url: str, tmp_path: Path)
         workdir = Workdir(url)
     assert mirror.shown(workdir.report) == f"{url}/report.html"
     assert mirror.shown(workdir.features) == f"{mirror.copies.copy_of(url, 'runs')}/features"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("crossval.json", "a cross-validation. Received: {0}. Name one of its runs, as {0}/folds"),
+        ("tune.json", "a search .*. Received: {0}. Train .* --flagfile={0}/best.flags "),
+    ],
+)
+def test_reader_of_many_runs_is_pointed_to_one(
+    name: str, advice: str, url: str, store: Store, tmp_path: Path
+) -> None:
+    store.write(name, b"{}")
+    (tmp_path / name).write_text("{}")
+    for path in (url, tmp_path):
+        with pytest.raises(ValueError, match=advice.format(path)):
+            Workdir.reading(path)
