@@ -83,7 +83,8 @@ class Folds:
         """Starts a run of the trainer, or goes on with it."""
         run, log = of_fold(crossval, 1, fold), self.files.log(number)
         workdir = crossval.files.fold(1, fold)
-        with log.open("a") as file, kept(workdir, self.stop, file.write):
+        say = child.titled(f"Trial {number}, fold {run.fold}:", set())
+        with log.open("a") as file, kept(workdir, self.stop, say):
             code = child.run(command_line(crossval, run), self.stop, file.write)
             if code == PREEMPTED:
                 raise PreemptedError("A trial was stopped. Start the same command again to go on.")
