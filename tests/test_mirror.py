@@ -16,6 +16,7 @@ import pytest
 from buckets import lease
 from buckets.failures import BucketError
 from buckets.lease import LostLeaseError
+from buckets.removal import VanishedError
 from buckets.store import Store
 from tests.support.miniature import environment
 from tests.test_checkpoints import RUN, fill, names, row, small_model
@@ -352,10 +353,10 @@ def test_copy_that_is_removed_in_the_midst_is_said_to_be(
             work(root if path == url else Path(path))
 
     monkeypatch.setattr(mirror, "_HANDED_DOWN", {root: url})
-    with pytest.raises(mirror.RemovedCopyError, match=rf"removed\. .*, the copy of {url}\. The b"):
+    with pytest.raises(VanishedError, match=f"vanished .*, from {url}. N"):
         work_in(url)
     assert caplog.text == ""  # Nothing is tried to be put up.
-    with pytest.raises(mirror.RemovedCopyError, match=rf"removed\. .* of {url}/folds/1-1\. The b"):
+    with pytest.raises(VanishedError, match=f"vanished .*, from {url}/folds/1-1. N"):
         work_in(root / "folds/1-1")  # As its process does.
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from buckets.copies import VanishedError
 from buckets.failures import BucketError
+from buckets.removal import VanishedError
 from buckets.store import Store
 from data_prep import selection
 from data_prep.build import build

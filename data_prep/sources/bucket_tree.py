@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from buckets import copies, urls
+from buckets import copies, removal, urls
 from buckets.store import Entry, Store
 from cli import machine
 from data_prep.sources import fetching
@@ -150,7 +150,7 @@ class BucketTree(Tree):
         """Refuses to call an object missing of which only the copy is."""
         name = self._name(path)
         if name in self._entries and _stamp_of(self.root / name) is None:
-            raise copies.vanished(path, self.shown(path))
+            raise removal.vanished(path, self.shown(path))
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -162,7 +162,7 @@ class BucketTree(Tree):
             if not path.is_relative_to(self._copy):
                 raise
             of = self.shown(path) if path.is_relative_to(self.root) else self.place
-            raise copies.vanished(path, of) from error
+            raise removal.vanished(path, of) from error
 
     def _name(self, path: Path | str) -> str:
         """The name of the object that a path is the copy of."""

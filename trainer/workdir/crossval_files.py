@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.workdir import identity, mirror
+from trainer.workdir import identity, mirror, mirrored
 from trainer.workdir.files import Workdir, read_json, write_json
 from trainer.workdir.mirror import shown
 
@@ -31,7 +31,7 @@ class CrossvalFiles:
     @classmethod
     def reading(cls, path: str | os.PathLike[str]) -> "CrossvalFiles":
         """The folder of one that is but read, as `Workdir.reading`."""
-        return cls(mirror.read(path, mirror.CROSSVAL))
+        return cls(mirror.read(path, mirrored.CROSSVAL))
 
     def put_up(self) -> None:
         """Puts what has changed into the bucket, where it is in one."""

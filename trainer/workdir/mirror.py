@@ -17,29 +17,13 @@ from absl import logging
 
 from buckets import copies, urls
 from cli import lock
-from tfrecords import naming
-from tfrecords.files import INCOMPLETE_SUFFIX
+from trainer.workdir import mirrored
 
 if TYPE_CHECKING:  # A local run needs no client of a bucket.
     from buckets.lease import Lease
     from buckets.replica import Replica
     from buckets.store import Entry
 
-_CROSSVAL = "crossval.json"
-_FOLDS = "folds"
-CHECKPOINTS = "checkpoints"
-RUN = ("config.json", "classes.json", "model.keras", "metrics.json")  # What readers need of a run.
-CROSSVAL = (_CROSSVAL, "metrics.json", "out_of_fold.csv")
-
-_LAST = "metrics.json"  # Where it stands, all is there.
-_FETCHED = {
-    *RUN, *CROSSVAL, naming.MANIFEST, "history.csv", "report.html", "predictions.csv",
-    "diverged.json", "lr_find.csv", "lr_find.png", "trackers.json", "label_issues.csv",
-    "tune.json", "study.db", "best.flags",
-}  # fmt: skip
-_FETCHED_FOLDERS = (_FOLDS, "trials")
-_STAY_HERE = ("features", "vectors")
-_NEVER_UP = (INCOMPLETE_SUFFIX, ".incomplete.keras", ".part", "-journal", "-wal", "-shm", ".lock")
 _AT_ONCE = 8
 
 
@@ -103,12 +87,14 @@ class Mirror:
         self.root.mkdir(parents=True, exist_ok=True)
         self._replica = Replica(self.store, self.root)
         entries = self.store.list()
-        self._checkpoints = _checkpoints(entries)
-        self._of_folds = {name for name in entries if _is_of_fold(name)} if self.writes else set()
+        self._checkpoints = mirrored.checkpoints(entries)
+        self._of_folds = (
+            {name for name in entries if mirrored.is_of_fold(name)} if self.writes else set()
+        )
         for name in self._names():
             if name not in entries and not self._may_stay(name, entries):
                 self._replica.forget(name)
-        wanted = [name for name in entries if _is_fetched(name) or name in self._of_folds]
+        wanted = [name for name in entries if mirrored.is_fetched(name) or name in self._of_folds]
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda name: self._replica.fetch(name, entries[name]), wanted))
         self._replica.save()
@@ -120,13 +106,15 @@ class Mirror:
         the newest alone goes up, and that at a stop.
         """
         parts = PurePosixPath(name).parts
-        if parts[0] in _STAY_HERE:
+        if parts[0] in mirrored.STAY_HERE:
             return True
-        if CHECKPOINTS not in parts[1:]:
+        if mirrored.CHECKPOINTS not in parts[1:]:
             return False
-        identity = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
-        if identity not in entries and parts[0] == _FOLDS:  # It was killed in its first start.
-            identity = _CROSSVAL
+        identity = "/".join([*parts[: parts.index(mirrored.CHECKPOINTS)], "config.json"])
+        if (
+            identity not in entries and parts[0] == mirrored.FOLDS
+        ):  # It was killed in its first start.
+            identity = mirrored.CROSSVAL_FILE
         return identity in entries and self._replica.has_seen(identity, entries[identity])
 
     def put_up(self, *, and_what_is_gone: bool = False) -> None:
@@ -144,9 +132,11 @@ class Mirror:
             self.require()
             self._remove_old_figures()
             there = self.store.list() if and_what_is_gone else None
-            for name in sorted(self._names(), key=_place):
+            for name in sorted(self._names(), key=mirrored.place):
                 is_gone = there is not None and name not in there
-                if not _is_put_up(name) or (self._replica.is_unchanged(name) and not is_gone):
+                if not mirrored.is_put_up(name) or (
+                    self._replica.is_unchanged(name) and not is_gone
+                ):
                     continue
                 self.require()  # Many files may take long.
                 with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
@@ -158,13 +148,13 @@ class Mirror:
     def _remove_old_figures(self) -> None:
         """Removes figures that stand for a run that is finished, where it goes on."""
         for name in self._replica.names():
-            if PurePosixPath(name).name == _LAST and self._is_removed(name):
+            if PurePosixPath(name).name == mirrored.LAST and self._is_removed(name):
                 self._replica.remove(name)
 
     def _is_done(self, name: str) -> bool:
         """Whether nobody needs the checkpoint of a fold any more."""
         fold = (self.root / name).parents[1]
-        return fold in self._given_up or (fold / _LAST).exists()
+        return fold in self._given_up or (fold / mirrored.LAST).exists()
 
     def _remove_of_folds(self, names: set[str]) -> None:
         """Removes checkpoints of folds from the bucket alone."""
@@ -200,7 +190,7 @@ class Mirror:
     def checkpoints(self) -> set[Path]:
         """Where the checkpoints that the bucket holds are in the copy, or would be."""
         if not self.writes:  # Another process may have written or removed some.
-            self._checkpoints = _checkpoints(self.store.list(f"{CHECKPOINTS}/"))
+            self._checkpoints = mirrored.checkpoints(self.store.list(f"{mirrored.CHECKPOINTS}/"))
         return {self.root / name for name in self._checkpoints}
 
     def fetch(self, path: Path, *, anew: bool = False) -> None:
@@ -245,7 +235,7 @@ class Mirror:
             LostLeaseError: if another process has taken the run over.
             BucketError: if it cannot be written.
         """
-        paths = sorted(folder.glob("step-*.npz"), key=_step)
+        paths = sorted(folder.glob("step-*.npz"), key=mirrored.step)
         if not paths:
             return None
         newest = self._name(paths[-1])
@@ -256,9 +246,9 @@ class Mirror:
             if entry is None or not self._replica.is_current(newest, entry):
                 self._replica.put(newest, compared=True, in_haste=in_haste, snapshot=False)
             there = {name for name in self._of_folds if (self.root / name).parent == folder}
-            before = [name for name in there if _step(name) < _step(newest)]
+            before = [name for name in there if mirrored.step(name) < mirrored.step(newest)]
             self._of_folds.add(newest)
-            kept = {newest, *sorted(before, key=_step)[-1:]}
+            kept = {newest, *sorted(before, key=mirrored.step)[-1:]}
             self._remove_of_folds(there - kept)
             self._replica.save()
         return paths[-1]
@@ -324,7 +314,7 @@ def opened(
         ValueError: if the platform's cache folder cannot be written.
     """
     if not urls.is_remote(os.fspath(path)):
-        with _naming_removal(Path(path)) if is_handed_down(path) else contextlib.nullcontext():
+        with _noticed(Path(path)) if is_handed_down(path) else contextlib.nullcontext():
             yield None
         return
     from buckets.replica import held
@@ -338,7 +328,7 @@ def opened(
         mirror.begin()
         _OPEN[url] = mirror
         try:
-            with _naming_removal(mirror.root):
+            with _noticed(mirror.root):
                 yield mirror
                 mirror.end()
                 if writes:
@@ -351,59 +341,22 @@ def opened(
             del _OPEN[url]
 
 
-class RemovedCopyError(RuntimeError):
-    """Somebody has removed a copy in the midst of the work in it."""
+def _noticed(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Says so where somebody removes a copy in the midst of the work in it."""
+    from buckets import removal
 
-
-@contextlib.contextmanager
-def _naming_removal(root: Path) -> Iterator[None]:
-    """Says so where somebody removes a copy that is being worked in: all that is written fails.
-
-    Raises:
-        RemovedCopyError: in place of whatever went wrong, if the copy is gone, or is a new folder.
-    """
-    from buckets.failures import BucketError
-    from buckets.lease import LostLeaseError
-
-    root.mkdir(parents=True, exist_ok=True)
-    folder = os.open(root, os.O_RDONLY)  # While it is open, no other folder is taken for it.
-    try:
-        yield
-    except (BucketError, LostLeaseError, RemovedCopyError):
-        raise
-    except Exception as error:
-        if not (_is_gone(folder, root) or _misses_file(error, root)):
-            raise
-        raise RemovedCopyError(
-            "A copy in the cache folder must stay there while it is worked in, and it was removed. "
-            f"Received: {root}, the copy of {url_of(root)}. The bucket has all that was put up, "
-            "with the last checkpoint: start the same command again."
-        ) from error
-    finally:
-        os.close(folder)
-
-
-def _is_gone(folder: int, root: Path) -> bool:
-    """Whether the folder that is open is no longer where it was."""
-    try:
-        return not os.path.samestat(os.fstat(folder), root.stat())
-    except OSError:
-        return True
-
-
-def _misses_file(error: Exception, root: Path) -> bool:
-    """Whether a file of the copy could be neither read nor written: its folder was removed."""
-    return isinstance(error, FileNotFoundError) and Path(error.filename or "").is_relative_to(root)
+    return removal.noticed(root, shown(root))
 
 
 def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
     """Puts up what there is, on the way out of an error that is to be shown, not another one."""
     from buckets.failures import BucketError
     from buckets.lease import LostLeaseError
+    from buckets.removal import VanishedError
 
     mirror.end()
     # It would go wrong again, the first for minutes.
-    if isinstance(error, (BucketError, LostLeaseError, RemovedCopyError)):
+    if isinstance(error, (BucketError, LostLeaseError, VanishedError)):
         return
     try:
         mirror.put_up(and_what_is_gone=True)
@@ -427,7 +380,9 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
     return root
 
 
-def read(path: str | os.PathLike[str], names: Sequence[str] = RUN, *, writes: bool = False) -> Path:
+def read(
+    path: str | os.PathLike[str], names: Sequence[str] = mirrored.RUN, *, writes: bool = False
+) -> Path:
     """Returns where the files are, for who does not write them; of a URL, copies as they are now.
 
     They are no files of `opened`, which another process may be working in.
@@ -509,7 +464,7 @@ def url_of(path: Path) -> str | None:
     for root, url in _GIVEN.items():
         if path.is_relative_to(root):
             parts = path.relative_to(root).parts
-            return None if parts and parts[0] in _STAY_HERE else urls.join(url, *parts)
+            return None if parts and parts[0] in mirrored.STAY_HERE else urls.join(url, *parts)
     return None
 
 
@@ -528,40 +483,3 @@ def in_use(workdir: str, holder: str) -> str:
         f"{holder}. Wait for it, end it, or name another --workdir. (One process uses "
         "all GPUs of its machine: start no copies of it.)"
     )
-
-
-def _checkpoints(names: "Sequence[str] | dict[str, Entry]") -> set[str]:
-    return {name for name in names if PurePosixPath(name).parts[:-1] == (CHECKPOINTS,)}
-
-
-def _is_of_fold(name: str) -> bool:
-    """Whether an object is the checkpoint of a fold, or of a trial's."""
-    path = PurePosixPath(name)
-    return (
-        path.parts[0] in _FETCHED_FOLDERS
-        and path.parent.name == CHECKPOINTS
-        and path.match("step-*.npz")
-    )
-
-
-def _step(path: str | Path) -> int:
-    """The step of a checkpoint."""
-    return int(PurePosixPath(path).stem.removeprefix("step-"))
-
-
-def _is_fetched(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return name in _FETCHED or (
-        parts[0] in _FETCHED_FOLDERS and not {CHECKPOINTS, "tensorboard"}.intersection(parts)
-    )
-
-
-def _is_put_up(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return not (parts[0] in _STAY_HERE or CHECKPOINTS in parts or name.endswith(_NEVER_UP))
-
-
-def _place(name: str) -> tuple[bool, bool, int, str]:
-    """The order in which files go up: what says that a folder is complete goes after it."""
-    path = PurePosixPath(name)
-    return path.name == _LAST, path.suffix == ".keras", -len(path.parts), name
