@@ -49,12 +49,12 @@ def fetched(photographs: Sequence[Photograph]) -> Generator[Callable[[], Photogr
     Those in buckets are read ahead, and not many of them are kept: each is to be asked for before
     the next is taken. What is wrong with one is raised by then, as by `read`.
     """
-    remote = [os.fspath(each) for each in photographs if _is_remote(each)]
+    remote = [url for each in photographs if (url := _url_of(each))]
     with contextlib.ExitStack() as stack:
         if remote:
             contents = stack.enter_context(contextlib.closing(_contents(remote)))
         for each in photographs:
-            yield next(contents) if _is_remote(each) else functools.partial(_as_it_is, each)
+            yield next(contents) if _url_of(each) else functools.partial(_as_it_is, each)
 
 
 def _contents(remote: Sequence[str]) -> Generator[Callable[[], bytes]]:
@@ -69,9 +69,9 @@ def _as_it_is(photograph: Photograph) -> Photograph:
     return photograph
 
 
-def _is_remote(photograph: Photograph) -> bool:
-    is_path = isinstance(photograph, str | os.PathLike)
-    return is_path and urls.scheme_of(os.fspath(photograph)) in urls.SCHEMES
+def _url_of(photograph: Photograph) -> str | None:
+    path = os.fspath(photograph) if isinstance(photograph, str | os.PathLike) else ""
+    return path if urls.is_remote(path) else None
 
 
 def complaint(name: str, error: Exception) -> str:

@@ -6,7 +6,7 @@ import fnmatch
 import functools
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -93,12 +93,12 @@ def _objects() -> "Objects":
 
 @contextlib.contextmanager
 def _errors_of(found: Selection, argument: str) -> Iterator[None]:
-    """Makes an error of what is wrong with an argument, which stands before it: once is enough."""
     try:
         yield
     except ValueError as error:
-        said = str(error).replace(f" Received: {argument}.", "")
-        found.errors.append((originals.shown(argument), said))
+        # The argument stands before it: once is enough of a URL.
+        repeated = f" Received: {argument}." if urls.is_remote(argument) else ""
+        found.errors.append((originals.shown(argument), str(error).replace(repeated, "")))
 
 
 def _add_listed(
@@ -107,16 +107,24 @@ def _add_listed(
     leave_out: str | None,
     objects: "Callable[[], Objects]",
 ) -> None:
-    remote = [path for path in listed if urls.is_remote(path)]
-    with contextlib.closing(ahead(lambda url: objects().is_folder(_url(url)), remote)) as asked:
+    with contextlib.closing(_are_folders(listed, objects)) as are_folders:
         for path in listed:
             with _errors_of(found, path):
                 if not urls.is_remote(path):
                     _add(found, _literal(path), _literal(path), leave_out)
-                elif next(asked)():
+                elif next(are_folders)():
                     _add_folder_of(found, _url(path), objects())
                 else:
                     found.photographs.append(_url(path))
+
+
+def _are_folders(
+    listed: Sequence[str], objects: "Callable[[], Objects]"
+) -> Generator[Callable[[], bool]]:
+    """Yields for each URL of a list what says whether it is that of a folder; several are asked."""
+    if remote := [path for path in listed if urls.is_remote(path)]:
+        shared = objects()
+        yield from ahead(lambda url: shared.is_folder(_url(url)), remote)
 
 
 def _url(argument: str) -> str:
