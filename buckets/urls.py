@@ -72,12 +72,14 @@ def split(url: str) -> tuple[str, str]:
 def split_pattern(pattern: str) -> tuple[str, tuple[str, ...]]:
     """Returns the URL below which all lies that a pattern matches, and the pattern's parts there.
 
+    Without a `*`, `?` or `[` in it, there are none.
+
     Raises:
         ValueError: if it stands for several buckets.
     """
     parts = without_scheme(pattern).rstrip("/").split("/")
-    fixed = next(at for at, part in enumerate(parts) if glob.has_magic(part))
-    if not fixed:
+    magic = (at for at, part in enumerate(parts) if glob.has_magic(part))
+    if not (fixed := next(magic, len(parts))):
         raise ValueError("A pattern cannot stand for a bucket's name: write it out.")
     return f"{scheme_of(pattern)}://{'/'.join(parts[:fixed])}", tuple(parts[fixed:])
 

@@ -14,7 +14,7 @@ from buckets.failures import BucketError, said
 from buckets.store import Store
 from tfrecords import heif, junk, originals
 from tfrecords.unusable import UnavailableImageError
-from trainer.inference.ahead import ahead
+from trainer.inference.ahead import Room, ahead
 
 _HEAD = 64 * 2**10  # Bytes: of nearly all photographs enough to tell that they are.
 _MOST = 64 * 2**20  # Bytes that are read of one of which those do not tell.
@@ -32,8 +32,11 @@ class Objects:
         self._answered: set[str] = set()
         self._lock = threading.Lock()
 
-    def read(self, url: str) -> bytes:
+    def read(self, url: str, room: Room = lambda size: None) -> bytes:
         """Returns an object's content.
+
+        Args:
+            room: Called with its size before it is read.
 
         Raises:
             FileNotFoundError: if there is none.
@@ -50,6 +53,7 @@ class Objects:
                 if entry is None:
                     raise missing
                 originals.require_size(entry.size)
+                room(entry.size)
                 return store.read(name)
         except FileNotFoundError:
             raise missing from None
@@ -95,7 +99,7 @@ class Objects:
             by_name |= {url: answer() for url, answer in zip(unclear, looked, strict=True)}
         return [bool(by_name[url]) for url in several]
 
-    def _begins_as_photograph(self, url: str) -> bool:
+    def _begins_as_photograph(self, url: str, room: Room) -> bool:
         """Whether an object is a photograph, by its bytes: the first, where they tell."""
         folder, name = urls.split(url)
         store = self._store(folder)
@@ -107,7 +111,9 @@ class Objects:
             head = store.head(name, min(_HEAD, size)) if size else b""
             if heif.is_heic(head) or _opens(head):
                 return True
-            return _HEAD < size <= _MOST and _opens(store.read(name))
+            if _HEAD < size <= _MOST:
+                room(size)
+                return _opens(store.read(name))
         return False
 
     def _store(self, url: str) -> Store:

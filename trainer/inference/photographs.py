@@ -62,7 +62,7 @@ def _contents(remote: Sequence[str]) -> Generator[Callable[[], bytes]]:
     from trainer.inference.objects import Objects
 
     objects = Objects()
-    return ahead(lambda url: objects.read(paths.expand(url, urls.SCHEMES)), remote)
+    return ahead(lambda url, room: objects.read(paths.expand(url, urls.SCHEMES), room), remote)
 
 
 def _as_it_is(photograph: Photograph) -> Photograph:

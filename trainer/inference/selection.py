@@ -97,7 +97,8 @@ def _errors_of(found: Selection, argument: str) -> Iterator[None]:
         yield
     except ValueError as error:
         # The argument stands before it: once is enough of a URL.
-        repeated = f" Received: {argument}." if urls.is_remote(argument) else ""
+        is_url = urls.is_remote(argument) or urls.mended(argument)
+        repeated = f" Received: {argument}." if is_url else ""
         found.errors.append((originals.shown(argument), str(error).replace(repeated, "")))
 
 
@@ -124,7 +125,7 @@ def _are_folders(
     """Yields for each URL of a list what says whether it is that of a folder; several are asked."""
     if remote := [path for path in listed if urls.is_remote(path)]:
         shared = objects()
-        yield from ahead(lambda url: shared.is_folder(_url(url)), remote)
+        yield from ahead(lambda url, _: shared.is_folder(_url(url)), remote)
 
 
 def _url(argument: str) -> str:
@@ -139,8 +140,9 @@ def _url(argument: str) -> str:
 
 
 def _add_url(found: Selection, url: str, objects: "Objects") -> None:
-    if glob.has_magic(url) and not objects.is_there(url):
-        _add_matching_objects(found, url, objects)
+    folder, pattern = urls.split_pattern(url)
+    if pattern and not objects.is_there(url):
+        _add_matching_objects(found, url, folder, pattern, objects)
     elif objects.is_folder(url):
         _add_folder_of(found, url, objects)
     else:
@@ -152,14 +154,16 @@ def _add_folder_of(found: Selection, url: str, objects: "Objects") -> None:
     _add_photographs(found, url, below, objects.are_photographs(below), "in this folder")
 
 
-def _add_matching_objects(found: Selection, pattern: str, objects: "Objects") -> None:
-    folder, parts = urls.split_pattern(pattern)
-    matched = [each for each in objects.below(folder) if _matches(each, parts)]
+def _add_matching_objects(
+    found: Selection, name: str, folder: str, pattern: Sequence[str], objects: "Objects"
+) -> None:
+    matched = [
+        urls.join(folder, *parts) for parts in objects.below(folder) if _matches(parts, pattern)
+    ]
     if not matched:
         raise ValueError("No object matches this pattern.")
-    files = [urls.join(folder, *each) for each in matched]
-    are = objects.are_photographs(files)
-    _add_photographs(found, pattern, files, are, "among what it matches")
+    are = objects.are_photographs(matched)
+    _add_photographs(found, name, matched, are, "among what it matches")
 
 
 def _add_named(found: Selection, argument: str, leave_out: str | None) -> None:
