@@ -138,7 +138,8 @@ def _blaming_it_alone(store: Store) -> Iterator[None]:
         yield
     except BucketError as error:
         store.check()
-        raise UnavailableImageError(f"cannot be read: {said(error.__cause__ or error)}") from error
+        why = said(error.__cause__ or error).removesuffix(".")
+        raise UnavailableImageError(f"cannot be read: {why}") from error
 
 
 def _bucket(url: str) -> str:
