@@ -1,6 +1,7 @@
 """The client of each kind of object store: fsspec's file systems, and what they need to be told."""
 
 import functools
+import importlib
 import importlib.util
 import logging
 import os
@@ -41,8 +42,6 @@ def _gs_options() -> dict[str, Any]:
     """Google's credentials as its own libraries find them; without any, what is public."""
     # Outside of Google's cloud its metadata server is asked for in vain: once is enough.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
-    # gcsfs would ask first, by gRPC, of what kind each bucket is.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import aiohttp
 
     # gcsfs's own limit is on a whole request, which a slow upload may well take.
@@ -178,13 +177,22 @@ def require(url: str) -> None:
     scheme = urls.scheme_of(url)
     if scheme not in CLIENTS:
         known = ", ".join(f"{name}://" for name in CLIENTS if name != "memory")
-        raise ValueError(f"A remote path begins with {known}. Received: {url}.")
+        ours = urls.respelt(url)
+        advice = f" Write {ours}." if ours else ""
+        raise ValueError(f"A remote path begins with {known}. Received: {url}.{advice}")
     client = CLIENTS[scheme]
     if client.module and importlib.util.find_spec(client.module) is None:
         raise RuntimeError(
             f"{scheme}:// needs the extra [{client.extra}]. Received: {url}, and an install "
             f"without {client.module}. Install it with `pip install -e '.[{client.extra}]'`."
         )
+
+
+def load(scheme: str) -> None:
+    """Imports the client, which takes seconds from a slow disk: no first contact counts them."""
+    # As it is imported, gcsfs looks whether to ask first, by gRPC, of what kind each bucket is.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    importlib.import_module(CLIENTS[scheme].module or "fsspec")
 
 
 @functools.cache
@@ -195,6 +203,7 @@ def file_system(scheme: str) -> Any:
         CredentialsError: if what the environment says makes none.
         BucketError: likewise, where it is known which variable is wrong.
     """
+    load(scheme)
     import fsspec
 
     for talker in ("botocore", "aiobotocore", "gcsfs"):  # Of where credentials were found, say.

@@ -15,6 +15,19 @@ from buckets import urls
 SHARDS_GIB = 100.0  # What copies of datasets' shards take at most, unless it is said.
 
 
+class VanishedError(RuntimeError):
+    """A copy is gone that was in use: one line for a person."""
+
+
+def vanished(path: Path, url: str) -> VanishedError:
+    """Returns what to say of a copy that is gone, and of what it was one."""
+    return VanishedError(
+        "A copy of what lies in a bucket vanished from this machine while it was in use. "
+        f"Received: {path}, from {url}. Nothing in the bucket was changed: start the same command "
+        "again, which fetches it anew."
+    )
+
+
 def cache_folder() -> Path:
     """The platform's cache folder of this project; `XDG_CACHE_HOME` moves it on Linux."""
     return Path(platformdirs.user_cache_dir("coco-animals", appauthor=False))

@@ -46,6 +46,7 @@ class Lease:
         store: What it is on.
         refusal: Returns, given who holds it, what to tell a person.
         say: Takes a line for a person who has to wait.
+        named: What a person knows it as; None: the store's URL.
         beat_s: Seconds between two numbers of its holder.
         watch_s: For so many seconds the number of one that may be gone is watched.
         settle_s: After so many it is looked up who has taken over, of several that tried.
@@ -57,11 +58,13 @@ class Lease:
         refusal: Callable[[str], str],
         say: Callable[[str], object] = print,
         *,
+        named: str | None = None,
         beat_s: float = 5.0,
         watch_s: float = 17.0,
         settle_s: float = 2.0,
     ) -> None:
         self._store, self._refusal, self._say = store, refusal, say
+        self._named = named or store.url
         # A request that is repeated more and more rarely would let the number stand still.
         self._impatient = Store(store.url, patience_s=beat_s)
         self._beat_s, self._watch_s, self._settle_s = beat_s, watch_s, settle_s
@@ -125,11 +128,11 @@ class Lease:
             return (
                 "The lease on the folder is gone: somebody has removed it, or another process has "
                 "taken the folder over and has ended. Nothing more is written to it. Received: "
-                f"{self._store.url}. Start the same command again to go on from what is there."
+                f"{self._named}. Start the same command again to go on from what is there."
             )
         return (
             f"Another process has taken the folder over, and nothing more is written to it. "
-            f"Received: {self._store.url}, in use by {_in_words(found)}. End one of the two; the "
+            f"Received: {self._named}, in use by {_in_words(found)}. End one of the two; the "
             "other goes on."
         )
 
@@ -157,7 +160,7 @@ class Lease:
 
     def _has_stopped(self, found: dict[str, Any]) -> bool:
         self._say(
-            f"{self._store.url} was in use by {_in_words(found)}. Watching for "
+            f"{self._named} was in use by {_in_words(found)}. Watching for "
             f"{self._watch_s:.0f} s whether it still is ..."
         )
         end = time.monotonic() + self._watch_s

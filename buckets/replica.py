@@ -49,6 +49,10 @@ class Replica:
         """Whether the file is the copy of this version."""
         return self._record.get(name) == [entry.version, *_mark(self._root / name)]
 
+    def has_seen(self, name: str, entry: Entry) -> bool:
+        """Whether this version was fetched or put, whatever has become of the file since."""
+        return self._record.get(name, [None])[0] == entry.version
+
     def is_unchanged(self, name: str) -> bool:
         """Whether the file is as it was fetched or put."""
         return self._record.get(name, [None])[1:] == _mark(self._root / name)

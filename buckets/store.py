@@ -97,6 +97,7 @@ class Store:
             BucketError: within 10 seconds, if there is no such bucket, if it cannot be reached, or
                 if these credentials may not list it, or write to it.
         """
+        clients.load(self._scheme)
         found: list[BaseException | None] = []
 
         def ask() -> None:

@@ -11,6 +11,23 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # As pathlib prints them: no folder of this machine is meant.
 _HALF_A_SCHEME = re.compile(r"(gs|s3|az|https?|file):/(?!/)", re.IGNORECASE)
 
+# How other tools write the same places; what follows is the same.
+_SPELLINGS = [
+    (re.compile(pattern, re.IGNORECASE), ours)
+    for pattern, ours in (
+        (r"gcs://", "gs://"),
+        (r"https?://storage\.(?:googleapis|cloud\.google)\.com/", "gs://"),
+        (r"https?://console\.cloud\.google\.com/storage/browser/", "gs://"),
+        (r"https?://([^/]+)\.storage\.googleapis\.com/", r"gs://\1/"),
+        (r"s3[an]://", "s3://"),
+        (r"https?://s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com/", "s3://"),
+        (r"https?://([^/]+?)\.s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com/", r"s3://\1/"),
+        (r"(?:abfs|wasb)s?://([^/@]+)(?:@[^/]*)?", r"az://\1"),
+        (r"https?://[^/]+\.(?:blob|dfs)\.core\.windows\.net/", "az://"),
+        (r"file://(?:localhost)?/", "/"),
+    )
+]
+
 
 def scheme_of(path: str) -> str | None:
     """Returns `gs` of `gs://bucket/data`; None of a path of this machine."""
@@ -27,6 +44,16 @@ def mended(path: str) -> str | None:
     """Returns `gs://bucket/data` of `gs:/bucket/data`; None where no slash is missing."""
     half = _HALF_A_SCHEME.match(path)
     return f"{half[1].lower()}://{path[half.end() :]}" if half else None
+
+
+def respelt(path: str) -> str | None:
+    """Returns `gs://bucket/data` of `gcs://bucket/data`; None where no such spelling is known."""
+    for pattern, ours in _SPELLINGS:
+        found = pattern.match(path)
+        if found and not {"?", "#"}.intersection(path):  # Those are of web pages.
+            spelt = found.expand(ours) + path[found.end() :]
+            return spelt if bucket_of(spelt) or not is_remote(spelt) else None
+    return None
 
 
 def require_whole(path: str) -> None:

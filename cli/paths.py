@@ -49,8 +49,12 @@ def define_list(
                  flags.CsvListSerializer(","), required=required)  # fmt: skip
 
 
-def expand(path: str, schemes: Sequence[str] = ()) -> str:
+def expand(path: str, schemes: Sequence[str] = (), *, is_named: bool = False) -> str:
     """Returns the path with `~` and `~user` replaced by their folders, and otherwise as it is.
+
+    Args:
+        schemes: Those that are served.
+        is_named: Whether the path itself will stand before the message, which need not repeat it.
 
     Raises:
         ValueError: if its scheme is not one of `schemes`, or half of one, or no such home folder is
@@ -63,11 +67,7 @@ def expand(path: str, schemes: Sequence[str] = ()) -> str:
         )
     scheme = urls.scheme_of(path)
     if scheme is not None and scheme not in schemes:
-        served = "".join(f", or begin with {name}://" for name in schemes if name != _OF_TESTS)
-        raise ValueError(
-            f"must be a path of this machine{served}. Received: {scheme}{path[len(scheme) :]}. "
-            "Give such a path, and copy what is to come from there, or to go there."
-        )
+        raise ValueError(_refusal(path, schemes, is_named=is_named))
     if scheme is not None:
         return _remote(path, scheme)
     if not path.startswith("~"):
@@ -80,6 +80,21 @@ def expand(path: str, schemes: Sequence[str] = ()) -> str:
             f"begins with a home folder that is not known here. Received: {path}. Give the whole "
             f"path, or ./{path} for a folder of that name."
         ) from None
+
+
+def _refusal(path: str, schemes: Sequence[str], *, is_named: bool) -> str:
+    """What to say of a URL whose scheme is not served."""
+    names = [f"{name}://" for name in schemes if name != _OF_TESTS]
+    served = " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    expected = f"must be a path of this machine{served and f', or begin with {served}'}."
+    received = "" if is_named else f" Received: {path}."
+    ours = urls.respelt(path)
+    if ours and urls.scheme_of(ours) in (None, *schemes):
+        return f"{expected}{received} Write {ours}."
+    return (
+        f"{expected}{received} Give such a path, and copy the files from the URL beforehand, or to "
+        "it afterwards."
+    )
 
 
 def _remote(path: str, scheme: str) -> str:
@@ -107,7 +122,7 @@ class _Parser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         if self._required and not argument:  # As `--workdir=$UNSET` gives it.
             raise ValueError(f"must name a directory. Received: {self._required}=''.")
-        return _expand_text(argument, self._schemes)
+        return _expand_text(argument, self._schemes, is_named=True)
 
 
 class _ListParser(flags.ListParser):
@@ -118,10 +133,11 @@ class _ListParser(flags.ListParser):
         self._schemes = schemes
 
     def parse(self, argument: str | list[str]) -> list[str]:
-        return [_expand_text(path, self._schemes) for path in super().parse(argument)]
+        given = super().parse(argument)
+        return [_expand_text(path, self._schemes, is_named=len(given) == 1) for path in given]
 
 
-def _expand_text(path: str, schemes: Sequence[str]) -> str:
+def _expand_text(path: str, schemes: Sequence[str], *, is_named: bool) -> str:
     """Like `expand`, for a path that is written into files too: their text is UTF-8.
 
     Raises:
@@ -132,4 +148,4 @@ def _expand_text(path: str, schemes: Sequence[str]) -> str:
     except UnicodeEncodeError:
         shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
         raise ValueError(f"must be UTF-8. Received: {shown}. Rename the folder.") from None
-    return expand(path, schemes)
+    return expand(path, schemes, is_named=is_named)

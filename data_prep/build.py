@@ -85,7 +85,8 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
     Raises:
         ValueError: if the source, or what is left of it, cannot make a dataset, or if another
             dataset stands in the folder.
-        RuntimeError: if another build is at work in the folder.
+        RuntimeError: if another build is at work in the folder, or if copies of photographs of a
+            bucket vanish.
     """
     config, source = _read_ahead(config)
     place = target.of(config.data_dir)
@@ -98,7 +99,7 @@ def complete(config: BuildConfig) -> tuple[Plan, Manifest]:
         else:
             had_dataset = _uncommit(place, planned.tasks)
             commit.prepare()
-            results = _build_shards(planned.tasks, config)
+            results = _build_shards(planned.tasks, planned)
         require_held()
         try:
             return planned, _commit(planned, results)
@@ -124,7 +125,7 @@ def build_task(config: BuildConfig) -> list[ShardResult]:
         for task in share:
             place.clear(task.file)
         _uncommit(place, share)
-        return _build_shards(share, config)
+        return _build_shards(share, planned)
 
 
 def dry_run(config: BuildConfig) -> Plan:
@@ -141,6 +142,7 @@ def _read_ahead(config: BuildConfig) -> tuple[BuildConfig, Source | None]:
         The config with `split_by` settled, and the source: None if it has yet to be drawn.
     """
     target.of(config.data_dir).check(writes=not config.dry_run)
+    identity.check_no_run(config)
     if config.runner == "local" and _num_workers(config) > 1 and not config.commit_only:
         runners.prepare()
     source = None if config.source == "synthetic" else read_source(config)
@@ -174,7 +176,8 @@ def _plan(config: BuildConfig, source: Source) -> Plan:
     examples = selected.examples
     splits.check_filled(config, [example.split for example in examples])
     if config.drop_near_duplicates:
-        lookalikes = find_lookalikes(config, examples)
+        with source.tree.in_use():
+            lookalikes = find_lookalikes(config, examples)
         examples = [example for example in examples if example.photograph.file not in lookalikes]
         selected = selected.also_dropped(Rule.NEAR_DUPLICATE, len(lookalikes))
     tasks = plan_shards(config, examples)
@@ -249,14 +252,15 @@ def _download_source(config: BuildConfig) -> None:
         download.fetch_annotations(Downloader(), config.coco_dir, config.download_url)
 
 
-def _build_shards(tasks: Sequence[ShardTask], config: BuildConfig) -> list[ShardResult]:
+def _build_shards(tasks: Sequence[ShardTask], planned: Plan) -> list[ShardResult]:
+    config = planned.config
     if config.runner == "beam":
         beam.build_shards(tasks, config.beam_args)
         return _finished_shards(tasks, config)
     examples = sum(len(task.examples) for task in tasks)
     shown = tqdm(total=examples, unit="image", disable=not sys.stderr.isatty())
     results = []
-    with shown:
+    with shown, planned.source.tree.in_use():
         for result in runners.run(build_shard, tasks, _num_workers(config)):
             results.append(result)
             shown.update(result.shard.examples + len(result.rejections))

@@ -21,10 +21,58 @@ _FILES = (
     naming.REJECTED, naming.NEAR_DUPLICATES, naming.LICENSE,
 )  # fmt: skip
 
+# Files of the trainer, by which it knows whose a folder is, and what such a folder holds.
+_OF_RUNS = {
+    "config.json": "a run",
+    ".lease": "a run",  # In a bucket, before anything else is there.
+    "crossval.json": "a cross-validation",
+    "tune.json": "a search for a recipe",
+}
+_CHECKPOINTS = "checkpoints"
+
 
 def recorded(config: BuildConfig) -> dict[str, Any]:
     """Returns every option as the manifest keeps it: the paths of a source are absolute."""
     return {name: _resolve(name, value) for name, value in dataclasses.asdict(config).items()}
+
+
+def check_no_run(config: BuildConfig) -> None:
+    """Refuses the folder of a run, which could not go on beside a dataset.
+
+    Raises:
+        ValueError: also for a cross-validation's, a search's, and that of a run's checkpoints.
+    """
+    place = target.of(config.data_dir)
+    if place.exists(naming.MANIFEST):  # It is a dataset's already.
+        return
+    found = _marks_of_runs(place)
+    whose = _OF_RUNS[found[0]] if found else "a run"
+    if place.has_folder(_CHECKPOINTS):
+        found.append(_CHECKPOINTS)
+    if found:
+        raise ValueError(
+            f"The data_dir holds {whose}, whose report the dataset's would replace. Received: "
+            f"data_dir={place}, with {', '.join(found)}. Name another --data_dir."
+        )
+    above, name = _split(config.data_dir)
+    if name == _CHECKPOINTS and (found := _marks_of_runs(target.of(above))):
+        raise ValueError(
+            f"The data_dir is for the checkpoints of {_OF_RUNS[found[0]]}. Received: "
+            f"data_dir={place}, beside {', '.join(found)}. Name another --data_dir."
+        )
+
+
+def _marks_of_runs(place: Target) -> list[str]:
+    there = place.map(place.exists, _OF_RUNS)
+    return [name for name, exists in zip(_OF_RUNS, there, strict=True) if exists]
+
+
+def _split(data_dir: str) -> tuple[str, str]:
+    """Returns the folder that it lies in, and its last name."""
+    if urls.is_remote(data_dir):
+        return urls.split(data_dir)
+    path = Path(data_dir).resolve()
+    return str(path.parent), path.name
 
 
 def check_options(config: BuildConfig) -> None:
@@ -123,7 +171,7 @@ def _refuse(config: BuildConfig, differences: Sequence[str]) -> None:
 
 def _refuse_foreign(place: Target) -> None:
     """Refuses a folder with files that a build would overwrite but that no build has made."""
-    if place.has_build_state():
+    if place.has_folder(naming.BUILD_STATE):
         return
     foreign = [name for name in _FILES if place.exists(name)]
     if foreign:

@@ -14,7 +14,6 @@ from data_prep.rejections import check_rejections
 from data_prep.rules import Rule
 from data_prep.sources import box_checks, headers
 from data_prep.sources.photographs import Photograph, Rejection, Source
-from data_prep.sources.trees import Tree
 from tfrecords.schema import Box
 
 _MOST_COMPARED = 1000  # Sizes: a tool that gets them wrong does so on more than one photograph.
@@ -150,7 +149,7 @@ def _digest(
     photographs = [candidate.photograph for candidate in candidates]
     unfetched = _fetch(config, source, photographs)
     check_rejections(config, unfetched, photographs)
-    read = digest_photographs(candidates, source.tree.missing if source.tree else Tree.missing)
+    read = digest_photographs(candidates, source.tree)
     known = {rejection.file for rejection in unfetched}
     unread = (rejection for rejection in read.unread if rejection.file not in known)
     unusable = [*source.bad_images, *unfetched, *unread]
@@ -196,8 +195,7 @@ def _fetch(
     config: BuildConfig, source: Source, photographs: Sequence[Photograph]
 ) -> list[Rejection]:
     """Fetches photographs from the source's bucket, or those of COCO if the config says so."""
-    if source.tree:
-        source.tree.fetch((p.path for p in photographs), at_once=config.num_downloads)
+    source.tree.fetch((p.path for p in photographs), at_once=config.num_downloads)
     if not config.download or config.source != "coco" or config.dry_run:
         return []
     from data_prep.sources import download  # Brings requests, an eighth of the command's start.

@@ -82,16 +82,21 @@ class Target:
         """
         state = self.folder / naming.BUILD_STATE
         state.mkdir(parents=True, exist_ok=True)
-        with lock.hold(state, task_index, self.place_of(naming.BUILD_STATE)):
+        with lock.hold(state, task_index, self._named_in_use):
             yield lambda: None
+
+    @property
+    def _named_in_use(self) -> str:
+        """What refusals name as in use: the folder where the locks lie, which says who has them."""
+        return self.place_of(naming.BUILD_STATE)
 
     def clear(self, shard: str = "*") -> None:
         """Removes what killed writers left; to be called while nobody writes such a shard."""
         files.remove_incomplete(self.folder, shard)
 
-    def has_build_state(self) -> bool:
-        """Whether a build has been at work there."""
-        return (self.folder / naming.BUILD_STATE).exists()
+    def has_folder(self, name: str) -> bool:
+        """Whether there is such a folder in it."""
+        return (self.folder / name).is_dir()
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -212,6 +217,11 @@ class BucketTarget(Target):
             finally:
                 own.release()
 
+    @property
+    def _named_in_use(self) -> str:
+        """The URL as it was given: a person need not know where its leases lie."""
+        return self._url
+
     def _require_no_other(self, *, own_is_whole: bool) -> None:
         """Refuses a whole build beside tasks, and a task beside a whole build."""
         if not own_is_whole:
@@ -230,8 +240,9 @@ class BucketTarget(Target):
         state = self.place_of(naming.BUILD_STATE)
         return Lease(
             Store(urls.join(state, of)),
-            functools.partial(lock.refusal, state),
+            functools.partial(lock.refusal, self._named_in_use),
             functools.partial(print, flush=True),
+            named=self._named_in_use,
         )
 
     def clear(self, shard: str = "*") -> None:
@@ -240,9 +251,9 @@ class BucketTarget(Target):
         for path in self.folder.glob(f"{shard}.{'[0-9a-f]' * 8}{_BUILDING}"):
             shutil.rmtree(path)
 
-    def has_build_state(self) -> bool:
-        """Whether a build has been at work there."""
-        return bool(self._store.list(naming.BUILD_STATE))
+    def has_folder(self, name: str) -> bool:
+        """Whether there are objects below it."""
+        return bool(self._store.list(name))
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""

@@ -86,19 +86,19 @@ class CommandFlags:
             without: Names of flags to leave out.
 
         Raises:
-            FlagsError: if one has a character that a job file cannot hold.
+            FlagsError: if one, left out or not, has a character that a job file cannot hold.
         """
-        shown = [
-            self._values[name].serialize()
+        shown = {
+            name: self._values[name].serialize()
             for name in (*self._options, "verbosity")
-            if self._values[name].present and name not in without
-        ]
-        for flag in shown:
+            if self._values[name].present
+        }
+        for flag in shown.values():
             if not flag.isprintable():
                 raise FlagsError(
                     f"A job file has no place for such a character. Received: {flag!r}."
                 )
-        return shown
+        return [flag for name, flag in shown.items() if name not in without]
 
     def refusal(self, error: Exception) -> FlagsError:
         """What the command itself would say, before anything is paid for."""

@@ -141,6 +141,7 @@ class LaunchConfig:
 
     def __post_init__(self) -> None:
         flags.check(self)
+        self._refuse_unprintable()
         if self.backend == "gcp" and self.num_nodes > 1:
             raise ValueError(
                 "gcp makes one VM. "
@@ -152,6 +153,16 @@ class LaunchConfig:
                 "k8s needs --image: what `docker build` made of this project, in a registry that "
                 "the cluster pulls from, such as REGISTRY/coco-animals:1. Received none."
             )
+
+    def _refuse_unprintable(self) -> None:
+        """A line break, say, would begin another line of a job's file."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str) and not value.isprintable():
+                raise ValueError(
+                    f"{field.name} has a character that a job file has no place for. Received: "
+                    f"{field.name}={value!r}. Leave it out."
+                )
 
     def _refuse_foreign_options(self) -> None:
         """An option that the backend does not know would be dropped without a word."""

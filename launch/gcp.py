@@ -23,6 +23,7 @@ from launch.trainer_flags import TrainerFlags
 _GROUPS = ("gcloud", "compute", "instance-groups", "managed")
 _TEMPLATES = ("gcloud", "compute", "instance-templates")
 _VMS = ("gcloud", "compute", "instances")
+_PATTERN = frozenset("*?[]")  # To gcloud, in a path; it has no way to write them otherwise.
 _OVERTIME = 600  # Seconds after --max_hours in which the VM should have ended itself.
 
 
@@ -30,15 +31,18 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
     """Returns the job: the project's source into the run's bucket, then the VM.
 
     Raises:
-        FlagsError: if the data or the run are in no bucket, or no machine takes the GPUs.
+        FlagsError: if data or run are in no bucket, or where gcloud or the VM would not find them,
+            or no machine takes the GPUs.
         RuntimeError: if the project's commit cannot be told.
     """
     data = _bucket("data_dir", trainer.config.data_dir)
     run = _bucket("workdir", trainer.config.workdir)
     trainer.check_weights()
+    _check_beside(run, trainer)
+    _check_folder(folder)
     commit = source.commit()
     archive = f"{folder}/source-{commit[:12]}.tar.gz"
-    uploaded = f"{run}.launch/source-{commit[:12]}.tar.gz"
+    uploaded = f"{_beside(run)}/source-{commit[:12]}.tar.gz"
     values = {
         "name": config.name,
         "zone": config.zone,
@@ -89,6 +93,41 @@ def _bucket(name: str, path: str) -> str:
     return trainer_flags.here(name, path).rstrip("/")
 
 
+def _beside(run: str) -> str:
+    """Where the source and the log go: a folder of the run's bucket that is the job's own."""
+    return f"{run}.launch"
+
+
+def _check_beside(run: str, trainer: TrainerFlags) -> None:
+    """Refuses a run beside which that folder would be another bucket, many, or somebody's data."""
+    if not urls.without_scheme(run).partition("/")[2]:
+        raise FlagsError(
+            "With --backend=gcp the source and the log go beside the run: --workdir must be a "
+            f"folder of its bucket, such as {run}/first. Received: {run}."
+        )
+    if not _PATTERN.isdisjoint(run):
+        raise FlagsError(
+            "gcloud takes *, ?, [ and ] for a pattern, of several runs: with --backend=gcp "
+            f"--workdir must have none of them. Received: {run}. Name another folder."
+        )
+    for name, path in trainer.paths().items():
+        if urls.is_remote(path) and urls.lies_in(_bucket(name, path), _beside(run)):
+            raise FlagsError(
+                f"{_beside(run)} is for the source and the log, and removed with them: --{name} "
+                f"must lie elsewhere. Received: {path}. Name another --workdir."
+            )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder whose name gcloud would read as something else."""
+    if not (_PATTERN | {","}).isdisjoint(str(folder)):
+        raise FlagsError(
+            "gcloud takes *, ?, [ and ] in a path for a pattern, and a comma for its end: the "
+            f"folder of the job's files must have none of them. Received: {folder}. Name another "
+            "one with --write_to."
+        )
+
+
 def _submitted(config: LaunchConfig, run: str) -> Submitted:
     name, place = str(config.name), _place(config)
     if config.spot:
@@ -103,8 +142,9 @@ def _submitted(config: LaunchConfig, run: str) -> Submitted:
     return Submitted(
         name=name,
         backend=config.backend,
+        writes=run,
         # It outlives the VM.
-        logs=(("gcloud", "storage", "cat", f"{run}.launch/startup.log"),),
+        logs=(("gcloud", "storage", "cat", f"{_beside(run)}/startup.log"),),
         status=status,
         stop=stop,
     )
@@ -113,7 +153,7 @@ def _submitted(config: LaunchConfig, run: str) -> Submitted:
 def _clean_up(config: LaunchConfig, run: str) -> str:
     """The source and the log, or the VM that was to stay."""
     if config.when_done == "delete":
-        return f"gcloud storage rm --recursive {shlex.quote(run)}.launch"
+        return shlex.join(["gcloud", "storage", "rm", "--recursive", _beside(run)])
     vm = f"{config.name}-XXXX" if config.spot else str(config.name)
     note = "  # the log says its whole name" if config.spot else ""
     return shlex.join([*_VMS, "delete", vm, *_place(config)]) + note

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ from typing import Any
 
 import jinja2
 
+from cli.command import FlagsError
 from launch.submitted import RECORD, Submitted, folder_of
 
-_SCRIPT = "submit.sh"
+SCRIPT = "submit.sh"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,28 @@ class Job:
         return f"--job_dir={shlex.quote(str(self.folder))}"
 
     def write(self) -> None:
-        """Writes the files, and the commands as one that can be started again."""
+        """Writes the files, and the commands as one that can be started again.
+
+        Raises:
+            FlagsError: if another job's are there.
+        """
+        self._refuse_another()
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._all().items():
             (self.folder / name).write_text(content)
+
+    def _refuse_another(self) -> None:
+        """A job of the same name could not be told from it, here or by the backend."""
+        try:
+            found = json.loads((self.folder / RECORD).read_text())["writes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # None is there that `launch.stop` could end.
+        if found != self.submitted.writes:
+            raise FlagsError(
+                f"{self.folder} holds the files of a job that writes {found}. Received: a job that "
+                f"writes {self.submitted.writes}. Pass another --name, or remove that folder once "
+                "that job is over."
+            )
 
     def check_client(self) -> None:
         """Raises RuntimeError if the client is not installed."""
@@ -84,6 +104,7 @@ class Job:
         """Writes the files and runs the commands.
 
         Raises:
+            FlagsError: if another job's files are there.
             RuntimeError: if the client is missing, or one of the commands fails.
         """
         self.check_client()
@@ -95,14 +116,14 @@ class Job:
             if code:
                 raise RuntimeError(
                     f"`{' '.join(command[:4])} ...` ended with {code} and the lines above. Mend "
-                    f"that, then start `bash {self.folder / _SCRIPT}`."
+                    f"that, then start `bash {shlex.quote(str(self.folder / SCRIPT))}`."
                 )
 
     def _all(self) -> dict[str, str]:
         lines = "\n".join(map(_in_lines, self.commands))
         return {
             **self.files,
-            _SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
+            SCRIPT: f"#!/usr/bin/env bash\nset -euo pipefail\n{lines}\n",
             RECORD: self.submitted.to_json(),
         }
 
@@ -122,13 +143,27 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Neither a shell script nor YAML is HTML.
     )
-    environment.filters |= {"in_quotes": _in_quotes, "json": json.dumps, "shell": shlex.quote}
+    environment.filters |= {"in_quotes": _in_quotes, "json": _in_json, "sbatch": _in_sbatch}
+    environment.filters["shell"] = shlex.quote
     return environment.get_template(template).render(values)
 
 
 def _in_quotes(text: str) -> str:
     """What stands between a shell's single quotes."""
     return text.replace("'", "'\\''")
+
+
+def _in_json(value: object) -> str:
+    """A value as JSON, and so as YAML, whose escapes know no pair of surrogates."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _in_sbatch(text: str) -> str:
+    """A word of an #SBATCH line: sbatch takes quotes and backslashes, but no shell's variables."""
+    if re.fullmatch(r"[\w./:,%+=@-]*", text):
+        return text
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
 
 
 def _in_lines(command: tuple[str, ...]) -> str:

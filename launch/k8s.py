@@ -1,6 +1,7 @@
 """A JobSet on Kubernetes: an indexed Job whose pods are the workers, restarted together."""
 
 import os
+import shlex
 from pathlib import Path, PurePosixPath
 
 from cli.command import PREEMPTED, FlagsError
@@ -20,15 +21,21 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         FlagsError: if the volume cannot hold both the data and the run.
     """
     paths = {"data_dir": trainer.config.data_dir, "workdir": trainer.config.workdir}
-    for name, path in paths.items():
-        trainer_flags.check_elsewhere(name, path)
+    for option, path in paths.items():
+        trainer_flags.check_elsewhere(option, path)
     local = [path for path in paths.values() if path.startswith("/")]
     mount = _mount(config.mount, local)
+    name = str(config.name)
+    flags = [
+        f"--num_gpus={config.gpus}",
+        *(f"--{option}={path}" for option, path in paths.items()),
+        *trainer.elsewhere(),
+    ]
     values = {
-        "name": config.name,
+        "name": name,
         "namespace": config.namespace,
         "num_nodes": config.num_nodes,
-        "hosts": [_host(str(config.name), pod) for pod in range(config.num_nodes)],
+        "hosts": [_host(name, pod) for pod in range(config.num_nodes)],
         "image": config.image,
         "max_seconds": config.max_seconds,
         "gpus": config.gpus,
@@ -38,29 +45,28 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         "service_account": config.service_account,
         "secret": config.secret,
         "preempted": PREEMPTED,
-        "flags": [
-            f"--num_gpus={config.gpus}",
-            *(f"--{name}={path}" for name, path in paths.items()),
-            *trainer.elsewhere(),
-        ],
+        "flags": [flag.replace("$", "$$") for flag in flags],  # Kubernetes fills $(NAME) in.
     }
     return Job(
         folder=folder,
         files={"jobset.yaml": render("k8s_jobset.yaml", values)},
         commands=(("kubectl", "apply", "--filename", f"{folder}/jobset.yaml"),),
-        submitted=_submitted(config),
-        clean_up=f"kubectl delete jobset {config.name} --namespace={config.namespace}",
+        submitted=_submitted(config, paths["workdir"]),
+        clean_up=shlex.join(
+            ("kubectl", "delete", "jobset", name, f"--namespace={config.namespace}")
+        ),
         client="kubectl",
         install="Install kubectl (https://kubernetes.io/docs/tasks/tools).",
     )
 
 
-def _submitted(config: LaunchConfig) -> Submitted:
+def _submitted(config: LaunchConfig, run: str) -> Submitted:
     name, namespace = str(config.name), f"--namespace={config.namespace}"
     pods = f"--selector=jobset.sigs.k8s.io/jobset-name={name}"
     return Submitted(
         name=name,
         backend=config.backend,
+        writes=run,
         logs=(
             ("kubectl", "logs", "--follow", "--prefix", f"--max-log-requests={config.num_nodes}",
              "--tail=1000", namespace, pods),

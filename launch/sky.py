@@ -60,6 +60,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         submitted=Submitted(
             name=str(config.name),
             backend=config.backend,
+            writes=workdir,
             logs=(("sky", "jobs", "logs", f"--name={config.name}"),),
             status=(("sky", "jobs", "queue"),),  # Of all jobs: it takes no name.
             stop=(("sky", "jobs", "cancel", "--yes", f"--name={config.name}"),),

@@ -8,8 +8,8 @@ from typing import Any
 from cli.command import PREEMPTED
 from launch import build_flags
 from launch.config import LaunchConfig
-from launch.job import Job, render
-from launch.submitted import Submitted
+from launch.job import SCRIPT, Job, render
+from launch.submitted import RECORD, Submitted
 from launch.trainer_flags import TrainerFlags
 
 _NOTICE_SECONDS = 120  # Before the time limit: a step, a checkpoint, and twice the grace.
@@ -31,7 +31,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
             "worker.sh": render("slurm_worker.sh", values),
         },
         commands=(("sbatch", f"{folder}/train.sbatch"),),
-        **_common_fields(config, folder),
+        **_common_fields(config, folder, trainer.paths()["workdir"]),
     )
 
 
@@ -46,14 +46,13 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
         FlagsError: if the build would refuse them, or if they share the shards out themselves.
     """
     num_tasks = config.build_tasks or 1
+    flags = build_flags.parse(arguments, num_tasks)
     values = {
         **_values(config, folder),
-        "flags": [
-            f"--num_tasks={num_tasks}",
-            f"--num_workers={config.cpus_per_node}",
-            *build_flags.parse(arguments, num_tasks),
-        ],
+        "flags": [f"--num_tasks={num_tasks}", f"--num_workers={config.cpus_per_node}", *flags],
     }
+    option = "--data_dir="
+    dataset = next(flag.removeprefix(option) for flag in flags if flag.startswith(option))
     script = f"{folder}/build.sbatch"
     return Job(
         folder=folder,
@@ -63,11 +62,11 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
             # Once all jobs of this name have ended, well or not: it says what is missing.
             ("sbatch", "--dependency=singleton", script),
         ),
-        **_common_fields(config, folder),
+        **_common_fields(config, folder, dataset),
     )
 
 
-def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, Any]:
+def _common_fields(config: LaunchConfig, folder: Path, writes: str) -> dict[str, Any]:
     """The fields that both jobs have in common."""
     mine = ("--me", f"--name={config.name}")
     return {
@@ -76,12 +75,20 @@ def _common_fields(config: LaunchConfig, folder: Path) -> dict[str, Any]:
         "submitted": Submitted(
             name=str(config.name),
             backend=config.backend,
+            writes=writes,
             logs=(("tail", "-n", "1000", "-F", f"{folder}/{config.name}-*.log"),),
             status=(("squeue", *mine, "--states=all"),),
             stop=(("scancel", *mine),),
         ),
-        "clean_up": f"rm -r {shlex.quote(str(folder))}",
+        "clean_up": _clean_up(config, folder),
     }
+
+
+def _clean_up(config: LaunchConfig, folder: Path) -> str:
+    """The job's own files alone: with --write_to the folder may have a user's too, or the run."""
+    scripts = ["build.sbatch"] if config.build_tasks else ["train.sbatch", "worker.sh"]
+    names = " ".join([*scripts, SCRIPT, RECORD, f"{config.name}-*.log", "preempted-[0-9]*"])
+    return f"cd {shlex.quote(str(folder))} && rm -f {names}"
 
 
 def _values(config: LaunchConfig, folder: Path) -> dict[str, object]:

@@ -49,6 +49,7 @@ class Submitted:
     Attributes:
         name: Of the job.
         backend: Where it runs.
+        writes: The run or the dataset that it makes; two jobs of one name make the same.
         logs: Commands that show what it has said; `*` in the name of a file at the end stands
             for those that are there by then.
         status: Commands that say how far it is.
@@ -57,13 +58,16 @@ class Submitted:
 
     name: str
     backend: str
+    writes: str
     logs: Commands
     status: Commands
     stop: Commands
 
     def to_json(self) -> str:
         """Returns it as `read` takes it."""
-        kept: dict[str, str | list[str]] = {"name": self.name, "backend": self.backend}
+        kept: dict[str, str | list[str]] = {
+            "name": self.name, "backend": self.backend, "writes": self.writes,
+        }  # fmt: skip
         kept |= {verb: [*map(shlex.join, getattr(self, verb))] for verb in _VERBS}
         return json.dumps(kept, indent=2) + "\n"
 
@@ -86,7 +90,10 @@ def read(config: WhichConfig) -> Submitted:
         commands = {
             verb: tuple(tuple(shlex.split(command)) for command in kept[verb]) for verb in _VERBS
         }
-        job = Submitted(name=str(kept["name"]), backend=str(kept["backend"]), **commands)
+        job = Submitted(
+            name=str(kept["name"]), backend=str(kept["backend"]), writes=str(kept["writes"]),
+            **commands,
+        )  # fmt: skip
     except (FileNotFoundError, NotADirectoryError):
         raise FlagsError(
             f"launch.run leaves {RECORD} with the files of a job that it submits. Received: "

@@ -61,7 +61,7 @@ class TrainerFlags:
         Raises:
             FlagsError: if a path has a scheme that the trainer does not read.
         """
-        absolute = {name: _absolute(here(name, path)) for name, path in self._paths().items()}
+        absolute = {name: _absolute(here(name, path)) for name, path in self.paths().items()}
         others = [flag for flag in self.others if flag[2:].partition("=")[0] not in absolute]
         return [*(f"--{name}={path}" for name, path in absolute.items()), *others]
 
@@ -71,7 +71,7 @@ class TrainerFlags:
         Raises:
             FlagsError: if one is a path that means something on this machine alone.
         """
-        for name, path in self._paths().items():
+        for name, path in self.paths().items():
             if name not in _BY_BACKEND:
                 check_elsewhere(name, path)
         return self.others
@@ -82,12 +82,12 @@ class TrainerFlags:
         Args:
             gpus: Of the machine.
         """
-        schemes = sorted({urls.scheme_of(path) or "" for path in self._paths().values()} - {""})
+        schemes = sorted({urls.scheme_of(path) or "" for path in self.paths().values()} - {""})
         names = [*(["gpu"] if gpus else []), *(CLIENTS[scheme].extra for scheme in schemes)]
         return f"[{','.join(names)}]" if names else ""
 
-    def _paths(self) -> dict[str, str]:
-        """The flags that hold a path, {name: path}."""
+    def paths(self) -> dict[str, str]:
+        """Returns what the flags hold of paths, {name: path}."""
         values = {name: getattr(self.config, name) for name in _SCHEMES}
         return {name: path for name, path in values.items() if path not in (None, *_NO_PATHS)}
 
@@ -144,13 +144,13 @@ def parse(arguments: Sequence[str]) -> TrainerFlags:
 
 
 def _check_scheme(name: str, path: str | None) -> None:
-    """Refuses a scheme that the trainer does not read, or that no other machine sees."""
+    """Refuses a scheme that the trainer, or another machine, does not read, or half of one."""
     scheme = urls.scheme_of(path or "")
     if scheme == "memory":
         raise FlagsError(
             f"What is in memory no other machine sees. Received: --{name}={path}. Name a bucket."
         )
-    if scheme:
+    if scheme or urls.mended(path or ""):
         here(name, str(path))
 
 

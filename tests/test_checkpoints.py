@@ -90,7 +90,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     event, write = threading.Event(), np.savez
 
     def write_later(*arguments: object, **arrays: np.ndarray) -> None:
-        assert event.wait(timeout=30)
+        assert event.wait(timeout=120)
         write(*arguments, **arrays)
 
     monkeypatch.setattr(np, "savez", write_later)

@@ -60,7 +60,7 @@ def test_signal_is_passed_on_once_and_its_end_awaited(number: signal.Signals) ->
         assert process.stdout is not None
         assert process.stdout.readline() == "[1/2] there\n"
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=180)
     assert (process.returncode, out) == (42, "[1/2] SIGTERM\n")
     assert err == f"Error: Stopped by {number.name}. Start the same command again to go on.\n"
 
@@ -87,7 +87,7 @@ def test_command_is_told_to_stop_once_who_started_it_was_killed(tmp_path: Path) 
         assert process.stdout.readline() == "[1/2] there\n"
         assert not told.exists()
         process.kill()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not told.exists():
         assert time.monotonic() < end
         time.sleep(0.05)

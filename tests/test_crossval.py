@@ -16,7 +16,7 @@ from trainer import checks, cross_validation
 from trainer.config import CrossvalConfig, TrainConfig
 from trainer.cross_validation import cross_validate
 from trainer.loop.signals import StopSignals
-from trainer.workdir import mirror
+from trainer.workdir import mirror, provenance
 
 # Features, so that they are shared, of two views each.
 RECIPE = {
@@ -133,15 +133,21 @@ def test_cross_validation_in_a_bucket_goes_on_elsewhere(
     memory_bucket: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each fold's run leaves what the finished one did; the second is stopped at first."""
-    url, trained = f"{memory_bucket}/crossval", []
+    url, trained, begun_at = f"{memory_bucket}/crossval", [], []
 
     def run(command: Sequence[str], *_: object, **__: object) -> int:
         [workdir] = [Path(flag.partition("=")[2]) for flag in command if "--workdir" in flag]
         trained.append(workdir.name)
+        checkpoint = workdir / "checkpoints/step-00000007.npz"
+        begun_at.append(checkpoint.exists())
         if trained == ["1-1", "1-2"]:
+            checkpoint.parent.mkdir(parents=True)
+            checkpoint.write_text("of step 7")
             return PREEMPTED
+        shutil.rmtree(workdir, ignore_errors=True)
         shutil.copytree(finished / "folds" / workdir.name, workdir)
         return 0
 
@@ -149,10 +155,14 @@ def test_cross_validation_in_a_bucket_goes_on_elsewhere(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
     with pytest.raises(PreemptedError):
         crossval(dataset, url)
+    store, checkpoint = Store(url), "folds/1-2/checkpoints/step-00000007.npz"
+    assert store.read(checkpoint) == b"of step 7"
+    assert f"The checkpoint is in the bucket: {url}/{checkpoint}." in capsys.readouterr().out
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
     assert f"Report: {url}/report.html" in crossval(dataset, url)
     assert trained == ["1-1", "1-2", "1-2"]
-    store = Store(url)
+    assert begun_at == [False, False, True]
+    assert not [name for name in store.list() if "step-" in name]
     assert store.read("out_of_fold.csv") == (finished / "out_of_fold.csv").read_bytes()
     assert {"metrics.json", "folds/1-2/metrics.json"} <= store.list().keys()
     assert f"Against {url}, " in crossval(dataset, finished, against=url)
@@ -259,3 +269,21 @@ def test_fold_that_fails_ends_the_others(
     with pytest.raises(RuntimeError, match="Received: exit code 1 of fold 1/2 in "):
         crossval(dataset, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_fold_in_a_bucket_speaks_of_the_bucket_and_is_locked_here(
+    memory_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is given a folder of this machine, and what that is a copy of."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = f"{memory_bucket}/crossval"
+    with mirror.opened(url) as opened:
+        monkeypatch.setattr(mirror, "_HANDED_DOWN", mirror._handed_down(mirror.environment()))
+        workdir, features = opened.root / "folds/1-1", opened.root / "features"
+        assert mirror.is_leased(workdir)
+    run = TrainConfig(data_dir="d", workdir=str(workdir), cache_dir=str(features))
+    assert not mirror.is_leased(workdir)
+    assert mirror.shown(features) == str(features)
+    assert provenance.command_line(run) == (
+        f"python -m trainer.main --data_dir=d --workdir={url}/folds/1-1"
+    )

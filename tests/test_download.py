@@ -22,7 +22,21 @@ from tests.support.coco_folder import instances, jpeg
 from tfrecords.manifest import read_manifest
 
 PHOTOGRAPH = jpeg(1, (640, 480))
-IMPATIENT = Patience(attempts=3, connect_seconds=1, read_seconds=0.2)
+PATIENT = Patience(attempts=3, connect_seconds=60, read_seconds=60)
+
+
+class AsServed:
+    """Patience with a server that is slow, and little with one that is about to stall."""
+
+    def __init__(self, server: BadServer) -> None:
+        self._server = server
+
+    @property
+    def read_seconds(self) -> float:
+        return 0.2 if self._server.manners["/1.jpg"][:1] == ["stall"] else PATIENT.read_seconds
+
+    def __getattr__(self, name: str) -> float:
+        return getattr(PATIENT, name)
 
 
 @pytest.fixture
@@ -38,8 +52,8 @@ def waits() -> list[float]:
 
 
 @pytest.fixture
-def downloader(waits: list[float]) -> Downloader:
-    return Downloader(IMPATIENT, waits.append)
+def downloader(server: BadServer, waits: list[float]) -> Downloader:
+    return Downloader(AsServed(server), waits.append)
 
 
 def fetch(downloader: Downloader, server: BadServer, path: Path) -> None:
@@ -161,6 +175,14 @@ def coco_content(count: int = 20) -> dict[str, bytes]:
     return {f"/{download.COCO_ARCHIVE}": packed, **photographs}
 
 
+def wait_for_half(process: subprocess.Popen, server: BadServer, root: Path, name: str) -> None:
+    """Returns once the half of a photograph is there that a server sends before it stalls."""
+    part = root / "coco" / f"{name}.part"
+    half = len(server.content[f"/{name}"]) // 2
+    while process.poll() is None and not (part.exists() and part.stat().st_size >= half):
+        time.sleep(0.005)
+
+
 def flags(server: BadServer, root: Path, *more: str) -> list[str]:
     return [
         "--source=coco", f"--coco_dir={root / 'coco'}", f"--data_dir={root / 'data'}", "--download",
@@ -206,9 +228,7 @@ def test_killed_download_goes_on_and_fetches_nothing_twice(tmp_path) -> None:
         command = [sys.executable, "-m", "data_prep.build", *flags(server, tmp_path)]
         command.append("--num_downloads=1")
         with subprocess.Popen(command, env=miniature.environment()) as process:
-            part = tmp_path / "coco" / "train2017" / "5.jpg.part"
-            while process.poll() is None and not (part.exists() and part.stat().st_size):
-                time.sleep(0.005)
+            wait_for_half(process, server, tmp_path, "train2017/5.jpg")
             os.kill(process.pid, signal.SIGKILL)
         before = len(server.requests)
         done = miniature.python("data_prep.build", *flags(server, tmp_path))
@@ -226,7 +246,7 @@ def test_archive_that_leaves_its_folder_is_refused(tmp_path) -> None:
     says = r"outside its folder. Received: '../../evil.json'"
     content = {f"/{download.COCO_ARCHIVE}": packed}
     with serving(content) as server, pytest.raises(ValueError, match=says):
-        download.fetch_annotations(Downloader(IMPATIENT), str(tmp_path / "coco"), server.url)
+        download.fetch_annotations(Downloader(PATIENT), str(tmp_path / "coco"), server.url)
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -237,10 +257,10 @@ def test_damaged_archive_is_fetched_anew_by_the_same_command(tmp_path) -> None:
     damaged[200] ^= 255
     with serving({name: bytes(damaged)}) as server:
         with pytest.raises(ValueError, match="damaged"):
-            download.fetch_annotations(Downloader(IMPATIENT), str(tmp_path), server.url)
+            download.fetch_annotations(Downloader(PATIENT), str(tmp_path), server.url)
         assert not list(tmp_path.rglob("instances_*.json"))
         server.content[name] = good
-        download.fetch_annotations(Downloader(IMPATIENT), str(tmp_path), server.url)
+        download.fetch_annotations(Downloader(PATIENT), str(tmp_path), server.url)
     assert (tmp_path / "annotations" / "instances_train2017.json").exists()
 
 
@@ -295,9 +315,7 @@ def test_interrupted_download_says_one_line_and_goes_on(tmp_path) -> None:
         with subprocess.Popen(
             command, env=miniature.environment(), stderr=subprocess.PIPE, text=True
         ) as process:
-            part = tmp_path / "coco" / "train2017" / "5.jpg.part"
-            while process.poll() is None and not (part.exists() and part.stat().st_size):
-                time.sleep(0.005)
+            wait_for_half(process, server, tmp_path, "train2017/5.jpg")
             os.kill(process.pid, signal.SIGINT)
             server.over.set()
             _, stderr = process.communicate(timeout=180)

@@ -123,7 +123,7 @@ def test_flag_takes_what_its_field_says(arguments, name, value) -> None:
         ("--colour=blue", "should be one of <red|green>"),
         ("--is_open=perhaps", "perhaps"),
         ("--place=", "must name a directory. Received: place=''"),
-        ("--place=hdfs://b", "or begin with az://. Received: hdfs://"),
+        ("--place=hdfs://b", "or begin with gs://, s3:// or az://. Give such a path"),
         ("--maps=a,gs://b", "must be a path of this machine. Received: gs://"),
     ],
 )

@@ -20,7 +20,7 @@ def test_next_is_made_while_the_last_is_used_up() -> None:
 
     def consume(handed: Iterator[int]) -> None:
         for number in handed:
-            assert made[min(number + 1, 3)].wait(timeout=30)
+            assert made[min(number + 1, 3)].wait(timeout=120)
             taken.append(number)
 
     hand_over(items(), consume)

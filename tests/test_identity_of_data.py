@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from buckets.store import Store
 from data_prep.build import build, build_task, dry_run
 from data_prep.config import BuildConfig
 from tests.support import coco_folder
@@ -15,7 +16,7 @@ def coco(tmp_path: Path) -> Path:
     return coco_folder.write(tmp_path / "coco", coco_folder.instances(20))
 
 
-def config(coco: Path, data_dir: Path, **changes: object) -> BuildConfig:
+def config(coco: Path, data_dir: Path | str, **changes: object) -> BuildConfig:
     given = {"coco_dir": str(coco), "data_dir": str(data_dir), "classes": coco_folder.CLASSES}
     return BuildConfig(**given | {"num_workers": 1} | changes)
 
@@ -78,6 +79,38 @@ def test_files_of_others_are_not_written_over(name, coco, tmp_path) -> None:
     with pytest.raises(ValueError, match=f"would write over. Received: .*with {name}"):
         build(config(coco, tmp_path / "data"))
     assert [path.name for path in (tmp_path / "data").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+@pytest.mark.parametrize(
+    ("there", "data_dir", "says"),
+    [
+        ("run/config.json", "run", "holds a run, .*, with config.json"),
+        ("run/checkpoints/step-00000010.npz", "run/", "holds a run, .*, with checkpoints"),
+        ("run/.lease", "run", "holds a run, .*, with .lease"),
+        ("run/crossval.json", "run", "holds a cross-validation, .*, with crossval.json"),
+        ("run/tune.json", "run", "holds a search for a recipe, .*, with tune.json"),
+        ("run/config.json", "run/checkpoints", "for the checkpoints of a run. .*, beside config"),
+    ],
+)
+def test_run_is_no_place_for_a_dataset(
+    is_remote, there, data_dir, says, memory_bucket, tmp_path, monkeypatch
+) -> None:
+    """Nothing is read before, and nothing is written."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if is_remote:
+        Store(memory_bucket).write(there, b"{}")
+    else:
+        (tmp_path / there).parent.mkdir(parents=True)
+        (tmp_path / there).write_bytes(b"{}")
+    before = sorted(tmp_path.rglob("*"))
+    place = f"{memory_bucket if is_remote else tmp_path}/{data_dir}"
+    for changes in ({}, {"overwrite": True}, {"dry_run": True}):
+        start = dry_run if changes.get("dry_run") else build
+        with pytest.raises(ValueError, match=f"The data_dir .*{says}"):
+            start(config(tmp_path / "no_such_folder", place, **changes))
+    assert [p for p in sorted(tmp_path.rglob("*")) if "cache" not in p.parts] == before
+    assert not is_remote or [*Store(memory_bucket).list()] == [there]
 
 
 def test_same_relative_path_elsewhere_is_another_source(coco, tmp_path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,9 @@ def planned(backend: str, *flags: str, **options: object) -> Job:
     if backend == "k8s":
         options = {"image": IMAGE, **options}
     return planning.plan(LaunchConfig(backend=backend, **options), flags or BUCKET)
+
+
+BUILD = ("--data_dir=d", "--coco_dir=c")
 
 
 def command_of(job: Job, *start: str) -> list[str]:
@@ -161,9 +165,6 @@ def test_one_line_and_the_right_code(
     assert [path.name for path in tmp_path.iterdir()] == ["git"]
 
 
-BUILD = ("--data_dir=d", "--coco_dir=c")
-
-
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -229,6 +230,14 @@ def test_job_is_called_as_its_workdir_and_as_no_other(workdir: str, name: str) -
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("flag", ["--data_dir", "--workdir", "--weights"])
+def test_half_a_scheme_is_refused_as_by_the_trainer(backend: str, flag: str) -> None:
+    says = f"{flag}, which has one slash .* Received: gs:/b/x. Write gs://b/x, or"
+    with pytest.raises(FlagsError, match=says):
+        planned(backend, *BUCKET, f"{flag}=gs:/b/x")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_run_among_the_files_of_its_dataset_is_refused_on_every_backend(backend: str) -> None:
     with pytest.raises(FlagsError, match="must not go among the files of its dataset"):
         planned(backend, "--data_dir=gs://b/data", "--workdir=gs://b/data/run")
@@ -287,6 +296,134 @@ def test_flags_reach_the_machine_as_the_user_meant_them(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("flags", "options", "says"),
+    [
+        # Beside a bucket lies another one, maybe a stranger's.
+        (("--workdir=gs://c",), {}, "a folder of its bucket, such as gs://c/first. Received"),
+        (("--workdir=gs://c/",), {}, "a folder of its bucket, such as gs://c/first. Received"),
+        (("--workdir=gs://b/run*",), {}, "for a pattern, of several runs"),
+        (("--workdir=gs://b/run[1]",), {}, "for a pattern, of several runs"),
+        # What is cleaned up would have the data in it.
+        (("--data_dir=gs://b/r.launch", "--workdir=gs://b/r/"), {}, "--data_dir must lie else"),
+        (("--weights=gs://b/runs/first.launch/w.h5",), {}, "--weights must lie elsewhere"),
+        # The VM has rights in no other.
+        (("--weights=s3://b/w.h5",), {}, "--weights must begin with gs://"),
+        (("--init_from=az://b/run",), {}, "--init_from must begin with gs://"),
+        ((), {"write_to": "/a,b"}, "Received: /a,b. Name another one with --write_to"),
+        ((), {"write_to": "/[a]"}, "Received: /[a]. Name another one with --write_to"),
+    ],
+)
+def test_what_gcloud_or_the_vm_would_take_for_something_else_is_refused(
+    flags: tuple[str, ...], options: dict, says: str
+) -> None:
+    with pytest.raises(FlagsError) as error:
+        planned("gcp", *BUCKET, *flags, **options)
+    assert says in str(error.value)
+
+
+# Each language's quotes, comments, variables and lists, and a letter beyond 16 bits.
+NASTY = """it's: "a" #1 {b} [c] $HOME `d` \\e %x & | > !f, {{ g }} 猫😀"""
+FREE = {
+    "gcp": ("zone",),
+    "sky": ("infra", "accelerator"),
+    "slurm": ("partition",),
+    "k8s": ("namespace", "image", "claim", "mount", "service_account", "secret"),
+}
+
+
+def assigned(script: str, *names: str) -> list[str]:
+    """The variables of a script's head, as bash reads them; nothing else of it is run."""
+    assert subprocess.run(["bash", "-n", "-c", script], check=False).returncode == 0
+    head = script[script.index("set -") : script.index("\n)\n") + 3]
+    shown = "".join(f'printf "%s\\0" "${{{name}}}"\n' for name in names)
+    done = subprocess.run(
+        ["bash", "-c", f"{head}{shown}"], capture_output=True, text=True, check=True,
+        env={**os.environ, "SLURM_JOB_ID": "7"},
+    )  # fmt: skip
+    return done.stdout.split("\0")[:-1]
+
+
+def nasty(backend: str, data: str, run: str, **options: object) -> Job:
+    """A job of a backend whose free options and paths are all nasty."""
+    free = dict.fromkeys(FREE[backend], NASTY)
+    flags = (f"--data_dir={data}", f"--workdir={run}", f"--weights=gs://b/{NASTY}")
+    return planned(backend, *flags, **{"name": "null", **free, **options})
+
+
+def test_vm_script_has_the_values_that_a_user_gave() -> None:
+    data, run = f"gs://b/d/{NASTY}", f"gs://b/r/{NASTY}".replace("[c]", "")
+    script = nasty("gcp", data, run).files["startup.sh"]
+    found = assigned(script, "DATA", "RUN", "SOURCE", "ZONE", "FLAGS[@]")
+    uploaded = f"{run}.launch/source-{source.commit()[:12]}.tar.gz"
+    assert found == [data, run, uploaded, NASTY, f"--weights=gs://b/{NASTY}"]
+
+
+def test_batch_script_has_the_values_that_a_user_gave() -> None:
+    flags = [f"--data_dir=gs://b/d/{NASTY}", f"--workdir=gs://b/r/{NASTY}"]
+    script = nasty("slurm", *(flag.partition("=")[2] for flag in flags)).files["train.sbatch"]
+    expected = ["--num_gpus=1", *flags, f"--weights=gs://b/{NASTY}"]
+    assert assigned(script, "FLAGS[@]") == expected
+    assert f"--partition={NASTY}" in sbatch_options(script)
+
+
+def sbatch_options(script: str) -> list[str]:
+    """Those of the #SBATCH lines, which sbatch reads as Python does: get_argument of its opt.c."""
+    lines = [line for line in script.splitlines() if line.startswith("#SBATCH ")]
+    return [word for line in lines for word in shlex.split(line[8:], comments=True)]
+
+
+def test_sky_task_has_the_values_that_a_user_gave() -> None:
+    flags = [f"--data_dir=gs://b/d/{NASTY}", f"--workdir=gs://b/r/{NASTY}"]
+    job = nasty("sky", *(flag.partition("=")[2] for flag in flags))
+    task = yaml.safe_load(job.files["task.yaml"])
+    assert (task["name"], task["resources"]["infra"]) == ("null", NASTY)
+    assert task["resources"]["accelerators"] == f"{NASTY}:1"
+    words = shlex.split(task["run"].replace(" \\\n", " "))
+    assert words[4:] == ["--num_gpus=1", *flags, f"--weights=gs://b/{NASTY}"]
+
+
+def test_jobset_has_the_values_that_a_user_gave() -> None:
+    mount = f"/m/{NASTY}"
+    data, run = f"{mount}/d/{NASTY}", f"{mount}/r/{NASTY}"
+    job = nasty("k8s", data, run, mount=mount)
+    jobset = yaml.safe_load(job.files["jobset.yaml"])
+    assert jobset["metadata"] == {"name": "null", "namespace": NASTY}
+    pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    flags = [f"--data_dir={data}", f"--workdir={run}", f"--weights=gs://b/{NASTY}"]
+    args = [arg.replace("$$", "$") for arg in container["args"]]  # As Kubernetes reads it.
+    assert args[2:] == flags
+    assert "$$" in container["args"][2]
+    assert container["volumeMounts"][0]["mountPath"] == mount
+    assert container["envFrom"][0]["secretRef"]["name"] == container["image"] == NASTY
+    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == NASTY
+    assert pod["serviceAccountName"] == NASTY
+    assert shlex.split(job.clean_up)[-1] == f"--namespace={NASTY}"
+
+
+def test_job_of_slurm_may_be_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / """it's "a" #1 50%"""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    script = planned("slurm", *BUILD, build_tasks=2).files["build.sbatch"]
+    job = f"{folder}/jobs/animals-build".replace("%", "%%")  # As sbatch has a percent sign.
+    assert {f"--chdir={folder}", f"--output={job}/%x-%j.log"} <= set(sbatch_options(script))
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x7fb", "a\u2028b"])
+def test_character_that_begins_a_line_is_refused_in_every_value(value: str) -> None:
+    for backend, names in FREE.items():
+        with pytest.raises(ValueError, match=f"{names[0]} has a character .*Leave it out"):
+            LaunchConfig(backend=backend, **{names[0]: value})
+        for flags in ((f"--data_dir=gs://b/{value}", BUCKET[1]),
+                      (BUCKET[0], f"--workdir=gs://b/{value}")):  # fmt: skip
+            with pytest.raises(FlagsError, match="no place for such a character"):
+                planned(backend, *flags)
+
+
 def test_paths_of_shared_folders_reach_the_nodes_absolute() -> None:
     job = planned("slurm", "--data_dir=~/d", "--workdir=runs/first", "--cache_dir=c",
                   "--weights=~/w.h5", python="bin/python")  # fmt: skip
@@ -314,7 +451,7 @@ def test_folder_that_skypilot_uploads_may_be_below_home(
         ("gcp", {"when_done": "stop", "spot": True}, "delete animals-first-XXXX --zone"),
         ("gcp", {}, "gcloud storage rm --recursive gs://b/runs/first.launch"),
         ("sky", {}, "sky down"),
-        ("slurm", {}, "rm -r /j"),
+        ("slurm", {}, "cd /j && rm -f train.sbatch worker.sh submit.sh job.json anim"),
         ("k8s", {}, "kubectl delete jobset animals-first"),
     ],
 )  # fmt: skip
@@ -328,6 +465,20 @@ def test_commands_for_afterwards_are_shown(backend: str, options: dict, clean_up
         assert command in line
         subprocess.run(["bash", "-n", "-c", line.partition(":")[2]], check=True)
     assert "python -m launch.logs --name=animals-first\n" in planned(backend).advice()
+
+
+@pytest.mark.parametrize("flags", [("--data_dir=d", "--workdir=job"), BUILD])
+def test_clean_up_of_slurm_leaves_what_is_no_file_of_the_job(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "it's a job"
+    options = {"build_tasks": 2} if flags == BUILD else {}
+    job = planned("slurm", *flags, name="mine", write_to=str(folder), **options)
+    job.write()
+    for name in ("mine-7.log", "preempted-7", "mine.txt", "history.csv"):
+        (folder / name).touch()
+    subprocess.run(["bash", "-c", job.clean_up], check=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "mine.txt"]
 
 
 def clone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

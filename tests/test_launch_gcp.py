@@ -71,7 +71,7 @@ class Cloud:
     def shut_down(self) -> None:
         """Runs the shutdown script, which returns when the run is safe."""
         subprocess.run(
-            ["bash", self.root / "vm" / "shutdown-script"], check=True, timeout=30,
+            ["bash", self.root / "vm" / "shutdown-script"], check=True, timeout=300,
             env={**os.environ, "ANIMALS_ROOT": str(self.disk)},
         )  # fmt: skip
 
@@ -90,7 +90,7 @@ class Cloud:
         return int(found.stdout)
 
 
-def wait_until(condition: Callable[[], object], cloud: Cloud, seconds: float = 180) -> None:
+def wait_until(condition: Callable[[], object], cloud: Cloud, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, cloud.log()
@@ -141,7 +141,7 @@ def test_vm_is_taken_away_is_created_again_and_deletes_itself(
     wait_until(lambda: list(kept.glob("*.npz")), cloud)
     server.preempted.set()
     cloud.shut_down()
-    assert vm.wait(30) == 42, cloud.log()
+    assert vm.wait(300) == 42, cloud.log()
     assert ending(cloud.calls()) == ["poweroff"]
     stopped_at = max(kept.iterdir()).name
 
@@ -151,7 +151,7 @@ def test_vm_is_taken_away_is_created_again_and_deletes_itself(
     vm = cloud.boot(server.host)
     wait_until(lambda: max(kept.glob("*.npz")).name > stopped_at, cloud)
     os.kill(cloud.trainer(), signal.SIGTERM)
-    assert vm.wait(60) == 0, cloud.log()
+    assert vm.wait(600) == 0, cloud.log()
     log = cloud.log()
     assert f"Resumed at step {int(stopped_at[5:13])}" in log
     assert log.count("The trainer ended with exit code 42") == 2
@@ -167,13 +167,15 @@ def test_vm_is_taken_away_is_created_again_and_deletes_itself(
     # The trainer refuses the same run with other settings: the VM fails, and ends for good.
     history = (cloud.bucket / "runs/first/history.csv").read_bytes()
     cloud.launch(*long_recipe, "--seed=1")
-    assert cloud.boot(server.host).wait(60) == 1
+    assert cloud.boot(server.host).wait(600) == 1
     assert "The workdir holds another run" in cloud.log()
     assert ending(cloud.calls()) == [*LEAVES_GROUP, DELETES_ITSELF]
     assert (cloud.bucket / "runs/first/history.csv").read_bytes() == history
 
 
-FAILS, DONE, STOPPABLE = "exit 1", "exit 0", "trap 'exit 42' TERM; while true; do sleep 0.1; done"
+FAILS, DONE = "exit 1", "exit 0"
+STOPPABLE = "trap 'exit 42' TERM; touch $CLOUD/ready; while true; do sleep 0.1; done"
+MAX_SLEEP = 'sleep "$MAX_SECONDS"'
 
 
 @pytest.mark.parametrize(
@@ -203,13 +205,16 @@ def test_vm_ends_as_it_should(
     if "without_rights" in options:
         (tmp_path / "without_rights").touch()
     script = tmp_path / "vm/startup-script"
-    script.write_text(script.read_text().replace("MAX_SECONDS='3600'", "MAX_SECONDS='1'"))
+    text = script.read_text().replace("MAX_SECONDS='3600'", "MAX_SECONDS='1'")
+    assert MAX_SLEEP in text
+    ready = "{ sleep 1; until [[ -e $CLOUD/ready ]]; do sleep 0.1; done; }"
+    script.write_text(text.replace(MAX_SLEEP, ready))  # The trainer can be stopped by then.
     cloud.install(trainer)
     vm = cloud.boot(server.host)
     if trainer == STOPPABLE and "--max_hours=1" not in options:
-        wait_until(lambda: (cloud.disk / "startup.pid").exists(), cloud)
+        wait_until(lambda: (tmp_path / "ready").exists(), cloud)
         cloud.shut_down()
-    assert vm.wait(30) == code, cloud.log()
+    assert vm.wait(300) == code, cloud.log()
     after = [call for call in cloud.calls() if " create " not in call and " storage " not in call]
     repairs = [call for call in after if call.endswith("--default-action-on-vm-failure=repair")]
     assert after == [*repairs, *ends]
@@ -218,11 +223,26 @@ def test_vm_ends_as_it_should(
     assert says in (cloud.bucket / "runs/first.launch/startup.log").read_text()
 
 
+def test_vm_that_may_not_write_to_the_bucket_is_off_and_says_so_on_its_disk(
+    tmp_path: Path,
+) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.launch()
+    (tmp_path / "read_only").touch()
+    cloud.install(FAILS)
+    assert cloud.boot("127.0.0.1:9").wait(30) == 1
+    assert ending(cloud.calls())[-1] == "poweroff"
+    assert not any("instances delete" in call for call in cloud.calls())
+    assert "is on this VM alone" in cloud.log()
+    assert "could not be deleted" not in cloud.log()
+    assert not (cloud.bucket / "runs/first.launch/startup.log").exists()
+
+
 def test_vm_without_its_gpus_ends_with_a_line(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path)
     cloud.launch(options=("--gpus=1",))
     cloud.install(DONE)
-    assert cloud.boot("127.0.0.1:9").wait(30) != 0
+    assert cloud.boot("127.0.0.1:9").wait(300) != 0
     says = "Of 1 GPUs 0 are visible"
     assert says in cloud.log()
     assert says in (cloud.bucket / "runs/first.launch/startup.log").read_text()

@@ -29,7 +29,7 @@ def logs(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("*.log"))
 
 
-def wait_until(condition: Callable[[], bool], folder: Path, seconds: float = 180) -> None:
+def wait_until(condition: Callable[[], bool], folder: Path, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, logs(folder)
@@ -105,3 +105,29 @@ def test_array_builds_the_bytes_of_one_build(slurm_cluster: Cluster, tmp_path: P
     states = [state for job in jobs for state in slurm_cluster.wait(job)]
     assert states == ["COMPLETED"] * 4, logs(tmp_path / "job")
     assert read_manifest(tmp_path / "data").digest == whole.digest
+
+
+def test_array_that_is_stopped_is_not_queued_again(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / """it's "a" #1 50%"""  # sbatch writes the logs there, too.
+    builder = tmp_path / "python"
+    builder.write_text(
+        "#!/bin/bash\ntrap 'exit 42' TERM\necho begun\nwhile sleep 0.1; do :; done\n"
+    )
+    builder.chmod(0o755)
+    array, last = launched(
+        slurm_cluster, "--build_tasks=1", f"--write_to={folder}", f"--python={builder}",
+        "--name=stopped", "--", f"--data_dir={tmp_path}/data", f"--coco_dir={tmp_path}/coco",
+    )  # fmt: skip
+    wait_until(lambda: "begun" in logs(folder), folder)
+    # Told to stop by Slurm itself it goes on later: it is still its job that runs.
+    slurm_cluster.run("scancel", "--signal=TERM", "--full", array)
+    wait_until(lambda: slurm_cluster.states(array) == ["PENDING"], folder)
+    slurm_cluster.run("scontrol", "update", f"JobId={array}", "StartTime=now+2")
+    wait_until(lambda: logs(folder).count("begun") == 2, folder)
+
+    stop = miniature.python(
+        "launch.stop", f"--job_dir={folder}", SLURM_CONF=slurm_cluster.environment["SLURM_CONF"]
+    )
+    assert stop.returncode == 0, stop.stderr
+    states = [*slurm_cluster.wait(array), *slurm_cluster.wait(last)]
+    assert states == ["CANCELLED", "CANCELLED"], logs(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.command import FlagsError
 from launch import planning
 from launch.config import LaunchConfig
 from tests.support.miniature import python
@@ -139,3 +140,16 @@ def test_one_line_and_the_right_code(
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_another_run_does_not_take_the_place_of_a_job_of_the_same_name(tmp_path: Path) -> None:
+    def write(*flags: str) -> None:
+        config = LaunchConfig(backend="gcp", write_to=str(tmp_path))
+        planning.plan(config, ["--data_dir=gs://b/data", *flags]).write()
+
+    write("--workdir=gs://b/runs/first")
+    write("--workdir=gs://b/runs/first/", "--epochs=3")  # The same one, as it goes on.
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(FlagsError, match=r"runs/first\. Received: a job that writes gs://c"):
+        write("--workdir=gs://c/runs/first")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before

@@ -5,25 +5,43 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from buckets import lease as lease_module
 from buckets.lease import NAME, Lease, LostLeaseError
 from buckets.store import Store
 
 FAST = {"beat_s": 0.05, "watch_s": 0.3, "settle_s": 0.05}
+STILL = 60  # Seconds between two numbers: none comes within a test.
+_made: list[Lease] = []
 
 
 @pytest.fixture
-def store(memory_bucket: str) -> Store:
-    return Store(f"{memory_bucket}/run")
+def store(memory_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Whose leases end with the test: a thread that writes late is not to write into the next."""
+    monkeypatch.setattr(lease_module, "_RELEASE_SECONDS", 60.0)
+    yield Store(f"{memory_bucket}/run")
+    while _made:
+        _made.pop().release()
 
 
-def lease(store: Store, **seconds: float) -> Lease:
-    return Lease(store, "in use by {}".format, lambda line: None, **{**FAST, **seconds})
+def lease(
+    store: Store, say: Callable[[str], object] = lambda line: None, **seconds: float
+) -> Lease:
+    _made.append(Lease(store, "in use by {}".format, say, **{**FAST, **seconds}))
+    return _made[-1]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def content(store: Store) -> dict[str, Any]:
@@ -40,49 +58,49 @@ def test_second_process_of_this_machine_is_refused_at_once(store: Store) -> None
     first = lease(store)
     first.take()
     with pytest.raises(RuntimeError, match=f"in use by process {os.getpid()} on host"):
-        lease(store, watch_s=60).take()
+        lease(store, watch_s=STILL).take()
     first.release()
     assert store.entry(NAME) is None
     lease(store).take()
 
 
 def test_process_of_this_machine_that_is_gone_is_followed_at_once(store: Store) -> None:
-    lease(store).take()
+    lease(store, beat_s=STILL).take()
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     leave(store, **{**content(store), "pid": int(gone.stdout), "token": "theirs"})
-    lease(store, watch_s=60).take()
+    lease(store, watch_s=STILL).take()
     assert content(store)["pid"] == os.getpid()
 
 
 def test_number_of_a_process_that_came_later_is_not_the_holder(store: Store) -> None:
-    lease(store).take()
+    lease(store, beat_s=STILL).take()
     leave(store, **{**content(store), "started": 1.0, "token": "theirs"})
-    lease(store, watch_s=60).take()
+    lease(store, watch_s=STILL).take()
 
 
 def test_lease_that_was_copied_with_its_folder_keeps_nobody_out(store: Store) -> None:
     original, copy = lease(store), Store(f"{store.url}-copy")
     original.take()
     copy.write(NAME, store.read(NAME))
-    lease(copy, watch_s=60).take()
+    lease(copy, watch_s=STILL).take()
     original.require()
     with pytest.raises(RuntimeError, match="in use"):
-        lease(copy, watch_s=60).take()
+        lease(copy, watch_s=STILL).take()
 
 
 def test_lease_of_an_older_version_names_no_url_and_holds(store: Store) -> None:
-    lease(store).take()
+    lease(store, beat_s=STILL).take()
     leave(store, **{name: value for name, value in content(store).items() if name != "url"})
     with pytest.raises(RuntimeError, match=f"in use by process {os.getpid()}"):
-        lease(store, watch_s=60).take()
+        lease(store, watch_s=STILL).take()
 
 
 def test_holder_elsewhere_is_told_by_a_number_that_moves(store: Store) -> None:
     leave(store)
-    threading.Timer(0.1, leave, [store], {"count": 4}).start()
+    as_it_is_watched = lease(store, say=lambda line: leave(store, count=4), watch_s=STILL)
     with pytest.raises(RuntimeError, match="in use by process 7 on host far"):
-        lease(store, watch_s=20).take()
+        as_it_is_watched.take()
 
 
 @pytest.mark.parametrize("left", [{}, {"machine": None}, None])
@@ -94,13 +112,31 @@ def test_holder_elsewhere_that_is_silent_is_followed(store: Store, left: Any) ->
     assert content(store)["pid"] == os.getpid()
 
 
-def test_of_many_that_come_at_once_one_has_it(store: Store) -> None:
+def test_of_many_that_come_at_once_one_has_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none settles before the others have written, for which there is time enough."""
+    settle_s, takers, settling = 0.3, [], []
+
+    def sleep(seconds: float) -> None:
+        if seconds != settle_s:
+            time.sleep(seconds)
+            return
+        settling.append(seconds)
+        wait_until(lambda: len(settling) + sum(t.done() for t in takers) >= len(many))
+
+    monkeypatch.setattr(
+        lease_module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    )
     for left in (False, True):
         if left:
             leave(store)
-        many = [lease(store, settle_s=0.3) for _ in range(6)]
+        many = [lease(store, settle_s=settle_s) for _ in range(6)]
         with concurrent.futures.ThreadPoolExecutor(len(many)) as pool:
-            failures = [each.exception() for each in [pool.submit(one.take) for one in many]]
+            takers[:] = []
+            for one in many:
+                takers.append(pool.submit(one.take))
+        failures = [each.exception() for each in takers]
         assert failures.count(None) == 1
         many[failures.index(None)].release()
 
@@ -108,8 +144,7 @@ def test_of_many_that_come_at_once_one_has_it(store: Store) -> None:
 def test_number_moves_while_the_holder_does_something_else(store: Store) -> None:
     held = lease(store)
     held.take()
-    time.sleep(0.3)
-    assert content(store)["count"] > 1
+    wait_until(lambda: content(store)["count"] > 1)
     held.require()
     held.release()
 
@@ -117,9 +152,9 @@ def test_number_moves_while_the_holder_does_something_else(store: Store) -> None
 def test_holder_finds_out_that_it_was_taken_over(store: Store) -> None:
     held = lease(store)
     held.take()
-    leave(store)
-    time.sleep(0.2)
-    assert held.is_lost
+    with held._renewing:  # It does not write over what it has not seen.
+        leave(store)
+    wait_until(lambda: held.is_lost)
     with pytest.raises(LostLeaseError, match="in use by process 7 on host far"):
         held.require()
     held.release()
@@ -127,7 +162,7 @@ def test_holder_finds_out_that_it_was_taken_over(store: Store) -> None:
 
 
 def test_holder_that_was_asleep_looks_before_it_goes_on(store: Store) -> None:
-    held = lease(store, beat_s=60)
+    held = lease(store, beat_s=STILL)
     held.take()
     held._confirmed -= 200
     leave(store)
@@ -157,14 +192,20 @@ def test_answer_that_took_long_is_no_proof_of_now(
 def test_number_moves_as_soon_as_the_store_is_back(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, read = lease(store), type(store._fs).cat_file
+    """Nothing that failed meanwhile is repeated more and more rarely: it is begun anew."""
+    held, renew, begun = lease(store), Lease._renew, []
+
+    def count(self: Lease, store: Store) -> None:
+        begun.append(store)
+        renew(self, store)
+
     held.take()
     with monkeypatch.context() as patch:
+        patch.setattr(Lease, "_renew", count)
         patch.setattr(type(store._fs), "cat_file", drop)
-        time.sleep(1.5)
-    before = json.loads(read(store._fs, store._path(NAME)))["count"]
-    time.sleep(0.7)
-    assert content(store)["count"] > before
+        wait_until(lambda: len(begun) > 3)
+    before = content(store)["count"]
+    wait_until(lambda: content(store)["count"] > before)
     held.release()
 
 
@@ -173,7 +214,7 @@ def drop(*_: object, **__: object) -> None:
 
 
 def test_lease_that_somebody_removed_is_told_so(store: Store) -> None:
-    held = lease(store, beat_s=60)
+    held = lease(store, beat_s=STILL)
     held.take()
     store.remove(NAME)
     with pytest.raises(LostLeaseError, match=r"removed it.*Received: memory://"):

@@ -72,7 +72,7 @@ def started(
             worker.communicate()
 
 
-def ends(workers: list[subprocess.Popen[str]], timeout: float = 180) -> list[tuple[int, str, str]]:
+def ends(workers: list[subprocess.Popen[str]], timeout: float = 600) -> list[tuple[int, str, str]]:
     """Waits for all; returns their exit codes, stdout and stderr."""
     outputs = [worker.communicate(timeout=timeout) for worker in workers]
     return [(w.returncode, *output) for w, output in zip(workers, outputs, strict=True)]
@@ -119,7 +119,7 @@ def test_run_that_loses_workers_again_and_again_ends_at_the_same_bits(
             os.waitpid(workers[lost].pid, os.WUNTRACED)  # It is killed, or stopped.
             start = time.monotonic()
             [(code, _, stderr)] = ends([workers[1 - lost]])
-            assert time.monotonic() - start < 30
+            assert time.monotonic() - start < 60
         assert code == 1, stderr
         assert "A worker was lost" in error_line(stderr)
 

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -237,7 +237,7 @@ def other_worker(url: str, chief: mirror.Mirror) -> Iterator[None]:
 def test_workers_of_one_machine_wait_for_nobody(dry_run: bool, tmp_path: Path) -> None:
     """Each has a copy of its own, or they would never meet."""
     code = (
-        "import os, signal; signal.alarm(15)\n"
+        "import os, signal; signal.alarm(120)\n"
         "from trainer.config import TrainConfig\n"
         "from trainer.distribute.cluster import Cluster\n"
         "from trainer.main import copied\n"
@@ -260,7 +260,8 @@ def test_run_that_was_taken_over_writes_no_more(url: str, store: Store, done: li
         opened = stack.enter_context(mirror.opened(url))
         save(url, 1, 2)
         holder = json.loads(store.read(lease.NAME)) | {"token": "other", "host": "far"}
-        store.write(lease.NAME, json.dumps(holder).encode())
+        with opened._lease._renewing:  # It does not write over what it has not seen.
+            store.write(lease.NAME, json.dumps(holder).encode())
         opened._lease._confirmed -= 60  # Else it looks a few seconds later.
         done.clear()
         save(url, 3)
@@ -323,6 +324,46 @@ def test_emptied_cache_removes_nothing_from_the_bucket(url: str, store: Store) -
         Workdir(url).put_up()
         shutil.rmtree(mirror.folder_of(url))
     assert {"config.json", "metrics.json"} <= store.list().keys()
+
+
+def write_nowhere(root: Path) -> None:
+    shutil.rmtree(root)
+    (root / "history.csv").write_text("")
+
+
+def write_nowhere_below(root: Path) -> None:
+    (root / "folds/1-1/history.csv").write_text("")
+
+
+def write_beside_a_new_one(root: Path) -> None:
+    shutil.rmtree(root)
+    (root / "checkpoints").mkdir(parents=True)
+    raise RuntimeError("A fold failed.")
+
+
+@pytest.mark.parametrize("work", [write_nowhere, write_nowhere_below, write_beside_a_new_one])
+def test_copy_that_is_removed_in_the_midst_is_said_to_be(
+    work: Callable[[Path], None], url: str, caplog: pytest.LogCaptureFixture, monkeypatch
+) -> None:
+    root = mirror.copies.copy_of(url, "runs")
+
+    def work_in(path: str | Path) -> None:
+        with mirror.opened(path):
+            work(root if path == url else Path(path))
+
+    monkeypatch.setattr(mirror, "_HANDED_DOWN", {root: url})
+    with pytest.raises(mirror.RemovedCopyError, match=rf"removed\. .*, the copy of {url}\. The b"):
+        work_in(url)
+    assert caplog.text == ""  # Nothing is tried to be put up.
+    with pytest.raises(mirror.RemovedCopyError, match=rf"removed\. .* of {url}/folds/1-1\. The b"):
+        work_in(root / "folds/1-1")  # As its process does.
+
+
+def test_other_errors_are_what_they_are(url: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), mirror.opened(url):
+        (tmp_path / "elsewhere").read_text()
+    with pytest.raises(FileNotFoundError), mirror.opened(tmp_path / "run"):
+        (tmp_path / "run/history.csv").write_text("")
 
 
 @pytest.mark.parametrize("error", [None, DivergedError])
@@ -397,6 +438,34 @@ def test_fold_that_was_killed_in_its_first_start_goes_on_on_its_machine(
     store.write("crossval.json", b"of another start")
     with mirror.opened(url):
         assert not checkpoint.exists()
+
+
+def stop_fold(url: str, *steps: int, newest: int) -> list[str]:
+    """A fold whose process leaves these checkpoints is stopped; returns what the bucket holds."""
+    with mirror.opened(url):
+        shutil.rmtree(folder := CrossvalFiles(url).fold(1, 2).checkpoints, ignore_errors=True)
+        write(url, *(f"folds/1-2/checkpoints/{name}" for name in names(*steps)))
+        assert mirror.put_newest(folder, in_haste=lambda: True) == folder / names(newest)[0]
+    return sorted(name[-12:] for name in Store(url).list("folds/1-2/checkpoints/"))
+
+
+def test_newest_checkpoint_of_a_fold_that_was_stopped_is_kept_until_it_is_done(
+    url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stop_fold(url, 8, 16, newest=16) == ["00000016.npz"]
+    assert stop_fold(url, 16, 24, newest=24) == ["00000016.npz", "00000024.npz"]
+    assert stop_fold(url, 24, 32, newest=32) == ["00000024.npz", "00000032.npz"]
+    assert stop_fold(url, 28, newest=28) == ["00000024.npz", "00000028.npz"]  # 32 was damaged.
+    with elsewhere(tmp_path, monkeypatch, "other"), mirror.opened(url):
+        fold = CrossvalFiles(url).fold(1, 2)
+        assert sorted(path.name for path in fold.checkpoints.iterdir()) == names(24, 28)
+        write(url, "folds/1-2/metrics.json")
+        CrossvalFiles(url).put_up()
+        assert not store.list("folds/1-2/checkpoints/")
+        fold.metrics.unlink()  # It is given more epochs.
+        mirror.put_newest(fold.checkpoints, in_haste=lambda: True)
+        assert store.entry("folds/1-2/metrics.json") is None
+    assert store.entry(f"folds/1-2/checkpoints/{names(28)[0]}")
 
 
 def test_dataset_is_not_fetched(url: str, store: Store) -> None:
@@ -489,3 +558,27 @@ def test_weights_come_from_a_bucket(store: Store, url: str) -> None:
         check_path(f"{url}/weights.h5", VGG16)
     with pytest.raises(WeightsError, match=f"Tried {url}/none.h5: no such file"):
         check_path(f"{url}/none.h5", VGG16)
+
+
+def test_dry_run_names_where_the_runs_features_will_be(url: str, tmp_path: Path) -> None:
+    with mirror.opened(url, mirror.TRIED, writes=False):
+        workdir = Workdir(url)
+    assert mirror.shown(workdir.report) == f"{url}/report.html"
+    assert mirror.shown(workdir.features) == f"{mirror.copies.copy_of(url, 'runs')}/features"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("crossval.json", "a cross-validation. Received: {0}. Name one of its runs, as {0}/folds"),
+        ("tune.json", "a search .*. Received: {0}. Train .* --flagfile={0}/best.flags "),
+    ],
+)
+def test_reader_of_many_runs_is_pointed_to_one(
+    name: str, advice: str, url: str, store: Store, tmp_path: Path
+) -> None:
+    store.write(name, b"{}")
+    (tmp_path / name).write_text("{}")
+    for path in (url, tmp_path):
+        with pytest.raises(ValueError, match=advice.format(path)):
+            Workdir.reading(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from buckets import urls
 from cli import paths
 from tests.support.coco_folder import jpeg
 from tests.support.miniature import environment
@@ -45,8 +46,10 @@ def test_home_folder_is_expanded_and_nothing_else(
     [
         ("s3://bucket/data", "or begin with gs://. Received: s3://bucket/data. Give such"),
         ("az://bucket/data", "Received: az://"),
-        ("HTTP://host/data", "Received: http://host/data"),
-        ("file:///data", "Received: file:///data"),
+        ("HTTP://host/data", "Received: HTTP://host/data. Give such"),
+        ("file:///data", "Received: file:///data. Write /data."),
+        ("GCS://bucket/data", "Received: GCS://bucket/data. Write gs://bucket/data."),
+        ("s3a://bucket/data", "Received: s3a://bucket/data. Give such"),
         ("gs://b/x/../data/run", "'..', '.' or an empty one. Received: gs://b/x/../data"),
         ("gs://b//data/run", "Received: gs://b//data/run. Write the URL without"),
         ("gs://b/data/./run", "Received: gs://b/data/./run"),
@@ -59,6 +62,31 @@ def test_path_that_cannot_be_served_is_refused(given: str, says: str) -> None:
     with pytest.raises(ValueError, match="Received") as error:
         paths.expand(given, schemes=("gs",))
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ("gcs://b/x/y", "gs://b/x/y"),
+        ("s3a://b/x", "s3://b/x"),
+        ("S3N://b/x", "s3://b/x"),
+        ("abfs://c/x", "az://c/x"),
+        ("abfss://c@account.dfs.core.windows.net/x/y", "az://c/x/y"),
+        ("wasbs://c@account.blob.core.windows.net", "az://c"),
+        ("https://storage.googleapis.com/b/x", "gs://b/x"),
+        ("https://b.storage.googleapis.com/x", "gs://b/x"),
+        ("https://console.cloud.google.com/storage/browser/b/x", "gs://b/x"),
+        ("https://s3.eu-west-1.amazonaws.com/b/x", "s3://b/x"),
+        ("https://my.b.s3.eu-west-1.amazonaws.com/x", "s3://my.b/x"),
+        ("https://account.blob.core.windows.net/c/x", "az://c/x"),
+        ("https://storage.googleapis.com/b/x?alt=media", None),
+        ("https://example.org/b/x", None),
+        ("gcs://", None),
+        ("gs://b/x", None),
+    ],
+)
+def test_url_in_the_spelling_of_another_tool_is_known(given: str, ours: str | None) -> None:
+    assert urls.respelt(given) == ours
 
 
 # For each command its flags that take a path, and whether they take one of a bucket.
@@ -99,7 +127,8 @@ def test_each_path_flag_takes_what_its_command_can_serve(module: str) -> None:
         assert home in ("/nest/x", ["/nest/x"]), name
         served = s3 in ("s3://b/x", ["s3://b/x"])
         assert served if buckets else "must be a path of this machine" in s3, name
-        assert "Received: hdfs://" in hdfs, name
+        assert hdfs.startswith(f"flag --{name}=hdfs://b/x: must be a path of this machine"), name
+        assert hdfs.count("hdfs://") == 1, name
 
 
 def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_itself(
@@ -116,7 +145,7 @@ def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_it
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
         env={**environment(), "HOME": str(tmp_path)},
     )  # fmt: skip
-    assert done.stdout.startswith("~/photo.jpg must be a path of this machine")
+    assert done.stdout.startswith("~/photo.jpg must be a path of this machine. Give such a path")
 
 
 def test_path_that_no_text_can_hold_is_refused_with_a_line() -> None:

@@ -72,12 +72,12 @@ def test_notice_stops_a_run_with_a_checkpoint(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        assert server.waiting.wait(60)
+        assert server.waiting.wait(180)
         for line in process.stdout:
             if line.startswith("epoch 2/"):
                 break
         server.preempted.set()
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=180)
     assert process.returncode == 42, stderr
     assert set(server.paths) == {"/computeMetadata/v1/instance/preempted"}
     [line] = [line for line in stderr.splitlines() if line.startswith("Error: ")]

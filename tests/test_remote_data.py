@@ -285,7 +285,7 @@ def test_stop_does_not_wait_for_a_shard_that_does_not_come(
             time.sleep(0.1)
         time.sleep(2)
         process.terminate()
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=180)
     assert process.returncode == 42, stderr
     # What ends a run that waits, 20 s later, writes none.
     [step] = re.findall(r"a checkpoint of step (\d+) is written", stderr)

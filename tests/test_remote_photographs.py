@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import re
 import shutil
 import threading
 from collections import Counter
@@ -11,15 +12,19 @@ from typing import Any
 
 import pytest
 
+from buckets.copies import VanishedError
 from buckets.failures import BucketError
 from buckets.store import Store
+from data_prep import selection
 from data_prep.build import build
 from data_prep.config import SOURCE_PATHS, BuildConfig
-from data_prep.sources import bucket_tree, coco, fetching, folder
+from data_prep.sources import bucket_tree, coco, fetching, folder, headers
+from data_prep.sources.bucket_tree import BucketTree
 from tests.support import coco_folder
 from tests.support.coco_folder import jpeg
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.test_coco_layouts import EXPORTS
+from tfrecords import naming
 
 # All that a build leaves but for its times and the place of its source.
 COMPARED = (
@@ -289,6 +294,22 @@ def test_file_names_may_be_urls(memory_bucket: str, tmp_path: Path) -> None:
     assert [p.name for p in source.photographs] == [f"{number}.jpg" for number in range(1, 11)]
 
 
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_file_name_that_is_the_url_of_another_place_is_said_to_be_one(
+    is_remote: bool, memory_bucket: str, tmp_path: Path
+) -> None:
+    content = coco_folder.instances(12)
+    root = coco_folder.write(tmp_path / "coco", content)
+    names = ["s3://other/x.jpg", f"https://h/{'x' * 300}.jpg"]
+    for image, name in zip(content["images"], names, strict=False):
+        image["file_name"] = name
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    place = put(root, f"{memory_bucket}/coco") if is_remote else str(root)
+    lines = made(tmp_path / "data", coco_dir=place)["rejected.jsonl"].splitlines()
+    assert [json.loads(line)["file"] for line in lines[:2]] == sorted(names)
+    assert all(b"is a URL: it must be a name below" in line for line in lines[:2])
+
+
 def test_object_is_copied_into_its_own_folder_or_not_at_all(
     memory_bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -363,3 +384,72 @@ def test_disk_must_have_room(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match="The disk has no room"):
         source.tree.fetch(p.path for p in source.photographs)
+
+
+def vanishes(pattern: str, monkeypatch: pytest.MonkeyPatch, cache: Path, after: str) -> None:
+    """Lets what matches vanish from the cache folder once a step of the build has ended."""
+    module, name = {
+        "photographs are fetched": (BucketTree, "fetch"),
+        "the first is read": (Store, "read"),
+        "photographs are digested": (selection, "digest_photographs"),
+    }[after]
+    step = getattr(module, name)
+
+    def step_and_clear(*given: Any, **options: Any) -> Any:
+        done = step(*given, **options)
+        for path in cache.rglob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return done
+
+    monkeypatch.setattr(module, name, step_and_clear)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "after", "options"),
+    [
+        ("3.jpg", "photographs are fetched", {}),
+        ("3.jpg", "photographs are digested", {}),
+        ("3.jpg", "photographs are digested", {"num_workers": 2, "num_shards": 2}),
+        ("3.jpg", "photographs are digested", {"drop_near_duplicates": True}),
+        ("coco-*", "the first is read", {}),
+        ("incoming", "the first is read", {}),
+        ("instances_*.json", "photographs are fetched", {}),
+    ],
+)
+def test_copy_that_vanishes_is_no_photograph_that_the_bucket_lacks(
+    pattern: str,
+    after: str,
+    options: dict[str, Any],
+    memory_bucket: str,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = coco_folder.write(tmp_path / "coco")
+    url = put(root, f"{memory_bucket}/coco")
+    with monkeypatch.context() as clearing:
+        vanishes(pattern, clearing, cache, after)
+        with pytest.raises(VanishedError) as error:
+            made(tmp_path / "data", coco_dir=url, **options)
+    assert re.search(rf"Received: {cache}/.*, from {url}.*start the same command", str(error.value))
+    assert not (tmp_path / "data" / naming.MANIFEST).exists()
+    local = made(tmp_path / "local", coco_dir=str(root), **options)
+    assert made(tmp_path / "data", coco_dir=url, **options) == local
+
+
+def test_size_that_vanished_with_its_copy_is_not_one_that_nobody_knows(
+    memory_bucket: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = coco_folder.write(tmp_path / "coco")
+    sizes_are_not_written(root)
+    url = put(root, f"{memory_bucket}/coco")
+    made(tmp_path / "first", coco_dir=url)
+    read_sizes = headers.read_sizes
+
+    def clear_and_read(paths: list[str]) -> Any:
+        next(cache.rglob("3.jpg")).unlink()
+        return read_sizes(paths)
+
+    monkeypatch.setattr(headers, "read_sizes", clear_and_read)
+    with pytest.raises(VanishedError, match=f"from {url}/train2017/3.jpg"):
+        made(tmp_path / "second", coco_dir=url)

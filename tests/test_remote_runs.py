@@ -6,14 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from buckets.store import Store
-from tests.support import miniature, warm
+from tests.support import doomed, miniature, warm
 from trainer.workdir import history
 
 FLAGS = ("--epochs=2", "--batch_size=8", "--checkpoint_every=1")
@@ -47,12 +46,15 @@ class Machines:
         self._monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache))
 
 
-def start(dataset: Path, url: str) -> subprocess.Popen[str]:
-    command = miniature.command(f"--data_dir={dataset}", f"--workdir={url}", *FLAGS)
-    return subprocess.Popen(
-        warm.up(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=miniature.environment(),
-    )  # fmt: skip
+def train(
+    dataset: Path, url: str, script: tuple[str, ...] = (miniature.__file__,)
+) -> subprocess.CompletedProcess[str]:
+    return miniature.train(f"--data_dir={dataset}", f"--workdir={url}", *FLAGS, script=script)
+
+
+def doom(phase: str, nth: int, number: signal.Signals) -> tuple[str, ...]:
+    """A run that sends itself the signal as it enters the phase for the nth time."""
+    return (doomed.__file__, phase, str(nth), "0", str(int(number)))
 
 
 def say(module: str, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -69,12 +71,6 @@ def nameless(name: str) -> str:
 
 def steps(store: Store) -> list[int]:
     return sorted(int(name[-12:-4]) for name in store.list("checkpoints") if "step-" in name)
-
-
-def wait_for(store: Store, step: int, run: subprocess.Popen[str]) -> None:
-    while not any(there >= step for there in steps(store)):
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.02)
 
 
 def assert_same(store: Store, local: Path) -> None:
@@ -98,11 +94,10 @@ def test_run_in_a_bucket_is_the_local_one(
     bucket: str, dataset: Path, local: Path, machine: Machines
 ) -> None:
     url = f"{bucket}/runs/first"
-    run = start(dataset, url)
-    out, errors = run.communicate()
-    assert run.returncode == 0, errors
-    assert f"Report: {url}/report.html" in out
-    assert str(machine.cache) not in out
+    run = train(dataset, url)
+    assert run.returncode == 0, run.stderr
+    assert f"Report: {url}/report.html" in run.stdout
+    assert str(machine.cache) not in run.stdout
     store = Store(url)
     assert_same(store, local)
     kept = [path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()]
@@ -130,27 +125,21 @@ def test_run_that_is_stopped_and_killed_ends_elsewhere_with_the_same_bits(
 ) -> None:
     url = f"{bucket}/runs/first"
     store = Store(url)
-    stopped = start(dataset, url)
-    wait_for(store, 3, stopped)
-    stopped.send_signal(signal.SIGTERM)
-    _, errors = stopped.communicate()
-    assert stopped.returncode == 42, errors
-    assert f"a checkpoint of step {steps(store)[-1]} is written" in errors
+    stopped = train(dataset, url, doom("train", 3, signal.SIGTERM))
+    assert stopped.returncode == 42, stopped.stderr
+    assert f"a checkpoint of step {steps(store)[-1]} is written" in stopped.stderr
     assert store.entry(".lease") is None
 
     machine.take_another()
     before = steps(store)[-1]
-    killed = start(dataset, url)
-    wait_for(store, before + 3, killed)
-    killed.kill()
-    killed.communicate()
+    killed = train(dataset, url, doom("checkpoint", 6, signal.SIGKILL))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert store.entry("metrics.json") is None
     assert store.entry(".lease")
 
     machine.take_another()
-    last = start(dataset, url)
-    out, errors = last.communicate()
-    assert last.returncode == 0, errors
-    [step] = re.findall(r"starting at step (\d+)", out)
+    last = train(dataset, url)
+    assert last.returncode == 0, last.stderr
+    [step] = re.findall(r"starting at step (\d+)", last.stdout)
     assert int(step) >= before + 3
     assert_same(store, local)

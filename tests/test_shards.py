@@ -141,10 +141,10 @@ def test_where_photographs_lie_does_not_matter(task: ShardTask, tmp_path: Path) 
 def test_shard_of_another_encoding_is_built_anew(module, name, value, task, monkeypatch) -> None:
     """So that no dataset is made by two versions of the code in turn."""
     build_shard(task)
-    before = shard(task).stat().st_mtime_ns
+    os.utime(shard(task), (0, 0))  # The file system's clock is coarse.
     monkeypatch.setattr(module, name, value)
     build_shard(task)
-    assert shard(task).stat().st_mtime_ns != before
+    assert shard(task).stat().st_mtime_ns
 
 
 def test_unreadable_shard_is_named(task: ShardTask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,10 @@ def test_step_under_way_ends_before_the_run_does() -> None:
 @pytest.mark.parametrize("second", [TERM, INT])
 def test_second_signal_ends_a_long_call_at_once(second: str) -> None:
     start = time.monotonic()
-    done = run(f"with stop.deferred(): send({TERM}, {second}); long_call()")
+    done = run(f"with stop.deferred(): send({TERM}, {second}); long_call()", grace=600)
     assert done.returncode == 42
     assert "Stopped by a second signal." in done.stderr
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # The start of Python included; the call takes longer.
 
 
 def test_long_call_ends_with_the_grace() -> None:
@@ -121,9 +121,12 @@ def test_signal_beside_a_notice_is_not_the_second_one(numbers: tuple[str, str]) 
 def test_end_of_the_grace_waits_for_a_checkpoint_under_way() -> None:
     done = run(
         f"""
+    said = threading.Event()
+    say = signals._say
+    signals._say = lambda line: say(line) or said.set()
     with stop.deferred(), stop.saving:
         send({TERM})
-        time.sleep(1.0)
+        said.wait(60)
         print("saved", flush=True)
 """,
         grace=0.2,

@@ -167,7 +167,10 @@ def test_mlflow_and_wandb_keep_one_run_in_the_workdir(tmp_path: Path) -> None:
     kept = {name: value for name, value in environment().items() if not name.startswith(theirs)}
     done = subprocess.run(
         [sys.executable, "-c", FOLLOWED, str(root)], capture_output=True, text=True, cwd=tmp_path,
-        env={**kept, "HOME": str(tmp_path / "home"), "DO_NOT_TRACK": "0"}, check=False,
+        env={
+            **kept, "HOME": str(tmp_path / "home"), "DO_NOT_TRACK": "0",
+            "WANDB__SERVICE_WAIT": "300",  # Seconds, for the start of its other process.
+        }, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "told no more" not in done.stderr

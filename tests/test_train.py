@@ -128,7 +128,7 @@ def test_run_that_is_stopped_again_and_again_ends_at_the_same_bits(
 ) -> None:
     flags = (f"--data_dir={dataset}", f"--workdir={tmp_path}", "--checkpoint_every=4", *RECIPE)
     planned = [
-        Kill("import", 1, 0.6, signal.SIGINT),  # Ctrl-C while TensorFlow loads.
+        Kill("import", 1, 0.3, signal.SIGINT),  # Ctrl-C while TensorFlow loads.
         Kill("train", 2, 0.0, signal.SIGTERM),  # A machine is taken away within an epoch.
         Kill("checkpoint", 2, 0.001, signal.SIGKILL, replicas=2),  # No warning.
         Kill("evaluate", 1, 0.0, signal.SIGTERM),  # Between an epoch's last step and its row.

@@ -1,10 +1,11 @@
 """A cross-validation, from the folds to the figures of all together: the story on one page."""
 
+import contextlib
 import dataclasses
 import datetime
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from trainer.results.selection import select
 from trainer.tracking.trackers import Trackers
 from trainer.workdir import mirror
 from trainer.workdir.crossval_files import CrossvalFiles, describe
-from trainer.workdir.files import read_json, write_json
+from trainer.workdir.files import Workdir, read_json, write_json
 from trainer.workdir.initial_model import dataset_of, identify
 
 _PHOTOGRAPHS_IN_REPORT = 24
@@ -213,14 +214,39 @@ def train_fold(
         print(f"{title} Finished before.", flush=True)
         return
     crossval.files.remove_metrics()  # They stand for folds that are all finished.
-    code = child.run(command_line(crossval, run), stop, child.titled(title, known))
-    if code == PREEMPTED:
-        raise PreemptedError(f"Fold {run.fold} was stopped. Start the same command again to go on.")
+    show = child.titled(title, known)
+    with kept(crossval.files.fold(repeat, fold), stop, show):
+        code = child.run(command_line(crossval, run), stop, show)
+        if code == PREEMPTED:
+            raise PreemptedError(
+                f"Fold {run.fold} was stopped. Start the same command again to go on."
+            )
     if code:
         raise RuntimeError(
             f"A fold failed, as the lines above say. Received: exit code {code} of fold "
-            f"{run.fold} in {run.workdir}. Finished folds are kept: start the same command again."
+            f"{run.fold} in {mirror.shown(Path(run.workdir))}. Finished folds are kept: start the "
+            "same command again."
         )
+
+
+@contextlib.contextmanager
+def kept(fold: Workdir, stop: StopSignals, show: Callable[[str], object]) -> Iterator[None]:
+    """Puts the newest checkpoint of a fold that is stopped into the bucket, if it is in one.
+
+    Args:
+        show: Takes the line that says so.
+
+    Raises:
+        BucketError: if it cannot be written.
+    """
+    try:
+        yield
+    except PreemptedError:
+        with stop.saving:  # The end of the grace waits for it.
+            path = mirror.put_newest(fold.checkpoints, lambda: stop.requested)
+        if path:
+            show(f"The checkpoint is in the bucket: {mirror.shown(path)}.\n")
+        raise
 
 
 def of_fold(crossval: Crossval, repeat: int, fold: int) -> TrainConfig:
@@ -337,7 +363,7 @@ def read_folds(crossval: Crossval) -> np.ndarray:
         if not np.array_equal(rows.ids, examples.ids[own]):
             raise ValueError(
                 "The predictions are on other examples than the fold's. Received: "
-                f"{path}. Remove its folder and start the same command again."
+                f"{mirror.shown(path)}. Remove its folder and start the same command again."
             )
         probabilities[repeat - 1, own] = rows.probabilities
     return probabilities

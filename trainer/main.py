@@ -61,7 +61,7 @@ def copied(
     config: TrainConfig, cluster: Cluster | None
 ) -> contextlib.AbstractContextManager[object]:
     """What a run in a bucket works in: a copy, which one process keeps the bucket equal to."""
-    kind = "tried" if config.dry_run else "runs"
+    kind = mirror.TRIED if config.dry_run else "runs"
     is_chief = cluster is None or cluster.is_chief
     if cluster and not is_chief:  # Several workers may share this machine.
         kind = f"{kind}-{cluster.rank}"

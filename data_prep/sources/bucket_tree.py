@@ -4,6 +4,7 @@ The copy lies in the platform's cache folder, one for each URL. `fetched.jsonl` 
 file which version of its object it is, so that none is fetched twice and one that was replaced is.
 """
 
+import contextlib
 import fnmatch
 import functools
 import hashlib
@@ -11,7 +12,6 @@ import stat
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from io import RawIOBase
 from pathlib import Path
 from typing import NamedTuple
@@ -133,17 +133,36 @@ class BucketTree(Tree):
         Raises:
             BucketError: if one cannot be read.
             ValueError: if the disk has no room for them.
+            VanishedError: if somebody clears the cache folder meanwhile.
         """
         names = [*filter(_is_path, dict.fromkeys(map(self._name, paths)))]
         if not self._outdated(names):
             return
-        with fetching.alone_in(self._copy):
+        with self.in_use(), fetching.alone_in(self._copy):
             outdated = self._outdated(names)  # Another process may have been here.
             wanted = [name for name in outdated if name in self._entries]
             for gone in set(outdated).difference(wanted):
                 (self.root / gone).unlink(missing_ok=True)
             if wanted:
                 self._fetch_all(wanted, at_once, unit)
+
+    def require_kept(self, path: Path) -> None:
+        """Refuses to call an object missing of which only the copy is."""
+        name = self._name(path)
+        if name in self._entries and _stamp_of(self.root / name) is None:
+            raise copies.vanished(path, self.shown(path))
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Says of a copy that is gone that it was one."""
+        try:
+            yield
+        except FileNotFoundError as error:  # Of an object it is raised too, with no file's name.
+            path = Path(error.filename or "")
+            if not path.is_relative_to(self._copy):
+                raise
+            of = self.shown(path) if path.is_relative_to(self.root) else self.place
+            raise copies.vanished(path, of) from error
 
     def _name(self, path: Path | str) -> str:
         """The name of the object that a path is the copy of."""
@@ -176,7 +195,9 @@ class BucketTree(Tree):
         with (self._copy / _RECORD).open("ab", buffering=0) as record:
             record.write(b"\n")  # A kill may have torn the last line.
             get = functools.partial(self._get, record)
-            with closing(fetching.several_at_once(get, names, at_once, unit=units)) as done:
+            with contextlib.closing(
+                fetching.several_at_once(get, names, at_once, unit=units)
+            ) as done:
                 for _ in done:
                     pass
         for given_up in incoming.iterdir():  # Begun by a killed build, of objects that are gone.
@@ -188,8 +209,10 @@ class BucketTree(Tree):
         # Under a short name of its own: the longest that there may be have no room for an ending.
         part = self._copy / "incoming" / hashlib.sha256(name.encode()).hexdigest()
         try:
-            self._receive(name, part)
+            with self.in_use():
+                self._receive(name, part)
         except FileNotFoundError:
+            del self._entries[name]
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)

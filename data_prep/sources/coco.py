@@ -206,6 +206,7 @@ def _decode(file: AnnotationFile, classes: tuple[str, ...]) -> Detections:
         content = content.removeprefix(codecs.BOM_UTF8)  # Some Windows tools write it.
         return coco_file.decode(content, classes)
     except FileNotFoundError:
+        file.tree.require_kept(file.path)
         raise ValueError(f"There is no such annotation file. Received: {file}.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"Not JSON in UTF-8: {error}. Received: {file}.") from None
@@ -311,8 +312,11 @@ def _photographs(
     photographs: list[Photograph] = []
     bad_boxes: list[Rejection] = []
     for image in coco.images:
-        name = _name(file, image)
+        written = file.file_name(image.file_name)
+        name = _plain(written)
         source_file = name if below_root == "." else f"{below_root}/{name}"
+        if urls.is_remote(written):  # It lies below no folder.
+            source_file = written
         size = image.width, image.height
         if not _is_sized(image):
             size = sizes.get(image.id, _UNKNOWN)
@@ -352,8 +356,7 @@ def _by_image(entries: Iterable[_Joined], label_of: Mapping[int, int]) -> dict[i
     return of_image
 
 
-def _name(file: AnnotationFile, image: Image) -> str:
-    name = file.file_name(image.file_name)
+def _plain(name: str) -> str:
     return PurePosixPath(name).as_posix() if "/" in name else name  # `./a.jpg` is `a.jpg`.
 
 
@@ -366,7 +369,7 @@ def _read_sizes(
 ) -> dict[int, tuple[int, int]]:
     """Returns {image id: (width, height)} for photographs with boxes but no size in the file."""
     path_of = {
-        image.id: f"{file.folders[0]}/{_name(file, image)}"
+        image.id: f"{file.folders[0]}/{_plain(file.file_name(image.file_name))}"
         for image in images
         if not _is_sized(image) and image.id in annotations
     }
@@ -378,6 +381,8 @@ def _read_sizes(
 
     file.tree.fetch(path_of.values())
     sizes = headers.read_sizes(list(path_of.values()))
+    for path in set(path_of.values()).difference(sizes):
+        file.tree.require_kept(Path(path))
     return {
         image_id: _annotated_size(sizes[path], annotations[image_id])
         for image_id, path in path_of.items()

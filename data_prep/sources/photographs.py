@@ -83,9 +83,9 @@ class Source(NamedTuple):
         dropped: {rule: number of annotations or files that it left out}.
         description: What was recognised and where, for a person.
         kind: What was recognised: COCO, the tool that labelled it, class folders.
+        tree: What its photographs lie in.
         doubts: What looks wrong with its boxes, so that no crops should be made of them.
         bad_images: Photographs that the source describes in a way that makes no sense.
-        tree: What its photographs lie in; None: in no one place.
     """
 
     classes: tuple[str, ...]
@@ -94,9 +94,9 @@ class Source(NamedTuple):
     dropped: Mapping[Rule, int]
     description: str
     kind: str
+    tree: Tree
     doubts: Sequence[str] = ()
     bad_images: Sequence[Rejection] = ()
-    tree: Tree | None = None
 
 
 def hashed_id(text: str) -> int:

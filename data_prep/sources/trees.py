@@ -1,7 +1,8 @@
 """The files and folders that a source lies in, on this machine or in a bucket."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from buckets import urls
@@ -81,6 +82,22 @@ class Tree:
             unit: What one of them is, in messages.
         """
         # They are here, or nowhere.
+
+    def require_kept(self, path: Path) -> None:
+        """Refuses to call a file missing of which only the copy on this machine is.
+
+        Raises:
+            VanishedError: if so.
+        """
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While files are read: says of a copy that is gone that it was one.
+
+        Raises:
+            VanishedError: in place of the FileNotFoundError that it would be.
+        """
+        yield
 
 
 def tree_of(place: str) -> Tree:

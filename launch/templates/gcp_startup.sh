@@ -6,12 +6,12 @@
 set -euo pipefail
 
 COMMIT='{{ commit }}' # Of the project, as source.
-SOURCE='{{ source }}'
+SOURCE='{{ source | in_quotes }}'
 EXTRAS='{{ extras }}'
 GPUS='{{ gpus }}'
-DATA='{{ data }}'
-RUN='{{ run }}'
-ZONE='{{ zone }}'
+DATA='{{ data | in_quotes }}'
+RUN='{{ run | in_quotes }}'
+ZONE='{{ zone | in_quotes }}'
 GROUP='{{ group }}'         # Creates the VM again when it is taken away; empty: there is none.
 WHEN_DONE='{{ when_done }}' # delete or stop.
 MAX_SECONDS='{{ max_seconds }}'
@@ -112,7 +112,7 @@ train() {
 # What the VM knows of itself.
 metadata() {
   local host="${GCE_METADATA_HOST:-metadata.google.internal}"
-  curl --silent --max-time 5 --header 'Metadata-Flavor: Google' \
+  curl --silent --max-time 5 --retry 3 --header 'Metadata-Flavor: Google' \
     "http://$host/computeMetadata/v1/instance/$1"
 }
 
@@ -164,10 +164,15 @@ finish() {
   # What failed for good is not to be created again either.
   if leave_group && [[ $WHEN_DONE == delete ]]; then
     say "Deleting the VM"
-    # Without its log in the bucket nobody would know what happened.
-    save_log && gcloud compute instances delete "$(metadata name)" --zone="$ZONE" --quiet && return
-    say "The VM could not be deleted, and its disk is paid for: does its service account have the" \
-      "role roles/compute.instanceAdmin.v1? Delete it by hand"
+    if ! save_log; then # Without it nobody would know what happened.
+      say "The log could not be copied to $RUN.launch and is on this VM alone, which is kept for it:" \
+        "its disk is paid for. May its service account write there? Delete $(metadata name) by hand"
+    elif gcloud compute instances delete "$(metadata name)" --zone="$ZONE" --quiet; then
+      return
+    else
+      say "The VM could not be deleted, and its disk is paid for: does its service account have the" \
+        "role roles/compute.instanceAdmin.v1? Delete it by hand"
+    fi
   fi
   say "Powering off"
   save_log || true

@@ -41,10 +41,9 @@ RECIPE = (
 )  # fmt: skip
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-# How often a phase comes in a run at least, and how many seconds of it a signal may fall into. The
-# first moments of a process are Python's own: its start, before any line of this project.
+# How often a phase comes in a run at least, and how many seconds of it a signal may fall into.
 PHASES = {
-    "import": (1, (0.3, 4.0)),
+    "import": (1, (0.0, 4.0)),
     "build": (1, (0.0, 0.4)),
     "trace": (1, (0.0, 1.0)),
     "train": (9, (0.0, 0.02)),

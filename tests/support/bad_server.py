@@ -24,6 +24,7 @@ class BadServer(ThreadingHTTPServer):
         self.manners: dict[str, list[str]] = defaultdict(list)
         self.requests: list[tuple[str, str]] = []
         self.sent = 0
+        self.counting = threading.Lock()
         self.over = threading.Event()
 
     @property
@@ -62,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             cut = len(body) // 2 if manner in ("drop", "stall") else len(body)
             self._answer(code, body[:cut], {**headers, "Content-Length": str(len(body))})
             if manner == "stall":
-                self.server.over.wait(10)
+                self.server.over.wait(60)
             self.close_connection = cut < len(body)
 
     def _answer(self, code: int, body: bytes, headers: dict[str, str]) -> None:
@@ -70,9 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        with self.server.counting:  # Before a client has all, and its test looks.
+            self.server.sent += len(body)
         self.wfile.write(body)
         self.wfile.flush()
-        self.server.sent += len(body)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -58,9 +58,9 @@ def make_bucket(scheme: str, endpoint: str) -> str:
     """Makes an empty bucket with a name of its own; returns its URL."""
     name = f"tests-{next(_names)}-{secrets.token_hex(4)}"
     if scheme == "s3":
-        answer = requests.put(f"{endpoint}/{name}", timeout=60)
+        answer = requests.put(f"{endpoint}/{name}", timeout=300)
     else:
-        answer = requests.post(f"{endpoint}/storage/v1/b", json={"name": name}, timeout=60)
+        answer = requests.post(f"{endpoint}/storage/v1/b", json={"name": name}, timeout=300)
     answer.raise_for_status()
     return f"{scheme}://{name}"
 
@@ -70,6 +70,8 @@ def reached(scheme: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Leads this process's clients and those of processes it starts to an endpoint."""
     for name, value in variables(scheme, endpoint).items():
         monkeypatch.setenv(name, value)
+    # It heeds some of them.
+    clients.load(scheme)
     if scheme == "gs":  # fsspec reads the variable when it is imported.
         monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
     forget_clients()

@@ -2,12 +2,14 @@
 
 `python tests/support/doomed.py PHASE NTH SECONDS SIGNAL FLAGS` sends itself SIGNAL, so many
 seconds after it enters PHASE for the nth time, and says when. A run that is over by then ends like
-any other.
+any other. The phase `import` is TensorFlow's, the only one of seconds; a signal during the first
+moments of a process is Python's own to handle, not the project's.
 """
 
 import dataclasses
 import functools
 import importlib
+import importlib.abc
 import os
 import re
 import signal
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from cli.command import PREEMPTED
@@ -23,7 +25,7 @@ from tests.support import miniature, warm
 
 # The function that a phase is: its module, and its name there.
 PHASES = {
-    "import": None,  # It begins with the process.
+    "import": None,
     "build": ("trainer.workdir.checkpoints", "Checkpoints.restore"),
     "features": ("tfrecords.files", "atomic_writer"),
     "trace": ("trainer.numerics.reproducible_model", "ReproducibleModel.train_step"),
@@ -118,12 +120,24 @@ def _send_later(seconds: float, number: int) -> None:
     threading.Thread(target=send, daemon=True).start()
 
 
+class _AtImport(importlib.abc.MetaPathFinder):
+    """Does something once, as the import of TensorFlow begins; finds nothing."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do = do
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "tensorflow":
+            sys.meta_path.remove(self)
+            self._do()
+
+
 def _main() -> None:
     phase, nth, seconds, number = sys.argv[1:5]
     del sys.argv[1:5]
     target = PHASES[phase]
     if target is None:
-        _send_later(float(seconds), int(number))
+        sys.meta_path.insert(0, _AtImport(lambda: _send_later(float(seconds), int(number))))
         miniature.run()
     else:
         miniature.run(lambda: _arm(target, int(nth), float(seconds), int(number)))

@@ -107,7 +107,9 @@ class FaultProxy:
         return self._tell("hits", None)
 
     def _tell(self, what: str, content: Any) -> Any:
-        answer = self._session.post(f"{self._control}/{what}", data=json.dumps(content), timeout=60)
+        answer = self._session.post(
+            f"{self._control}/{what}", data=json.dumps(content), timeout=300
+        )
         answer.raise_for_status()
         return answer.json()
 

@@ -89,7 +89,7 @@ class Cluster:
                           "--format=%T")  # fmt: skip
         return listed.splitlines()
 
-    def wait(self, job: str, seconds: float = 60) -> list[str]:
+    def wait(self, job: str, seconds: float = 600) -> list[str]:
         """Returns the states that a job, or each task of an array, ended in."""
         under_way = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
 
@@ -193,7 +193,7 @@ def _daemon(command: list[str], environment: Mapping[str, str]) -> Iterator[None
                 process.kill()
 
 
-def _wait_for(condition: Callable[[], T], what: str, seconds: float = 120) -> T:
+def _wait_for(condition: Callable[[], T], what: str, seconds: float = 300) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():

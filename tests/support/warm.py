@@ -11,6 +11,7 @@ of how a process starts, and some runs of each kind, stay cold.
 
 import atexit
 import contextlib
+import faulthandler
 import functools
 import gc
 import importlib
@@ -143,6 +144,7 @@ def become(
     for stream, descriptor in enumerate(descriptors):
         os.dup2(descriptor, stream)
         os.close(descriptor)
+    faulthandler.enable()  # Of a crash nothing else is left, and the next one may be far off.
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)

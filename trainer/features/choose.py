@@ -16,6 +16,7 @@ from trainer.distribute.strategy import is_on_cpu
 from trainer.features.source import FeatureSource
 from trainer.features.store import FeatureStore
 from trainer.model.division import UndividedError
+from trainer.workdir.mirror import shown
 
 # Floating-point operations that must be spared for a byte to be worth keeping: what a device does
 # while a disk, or the system's cache of it, gives one. Two cores were seen to do 500 billion a
@@ -62,7 +63,7 @@ def choose_features(
         return None
     other = "" if config.needs_features else " (--cache_features=off computes them in every step)"
     print(
-        f"Frozen layers: computed once, to features of {size} in {store.folder}{other}.",
+        f"Frozen layers: computed once, to features of {size} in {shown(store.folder)}{other}.",
         flush=True,
     )
     return features

@@ -167,7 +167,7 @@ def _add_matching_objects(
 
 
 def _add_named(found: Selection, argument: str, leave_out: str | None) -> None:
-    path = paths.expand(argument)
+    path = paths.expand(argument, is_named=True)
     if glob.has_magic(argument) and not os.path.lexists(path):
         _add_matches(found, argument, path, leave_out)
     else:

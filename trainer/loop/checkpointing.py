@@ -7,6 +7,7 @@ import keras
 from cli.command import PreemptedError
 from trainer.distribute.workers import Workers
 from trainer.loop.signals import StopSignals
+from trainer.workdir import mirror
 from trainer.workdir.checkpoints import Checkpoints
 from trainer.workdir.train_state import TrainState
 
@@ -31,8 +32,9 @@ class Stopping(keras.callbacks.Callback):
 
     def _preempted(self) -> PreemptedError:
         reason = self._stop.reason or "a signal to another worker"
+        where = " on this machine" if mirror.is_put_up_by_another() else ""
         return PreemptedError(
-            f"Stopped by {reason}; a checkpoint of step {self._state.step} is written. "
+            f"Stopped by {reason}; a checkpoint of step {self._state.step} is written{where}. "
             "Start the same command again to go on."
         )
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import IO, Any
 
 from trainer.loop.signals import StopSignals
+from trainer.workdir import mirror
 
 _LOOK_SECONDS = 0.2
 _STARTED = "ANIMALS_STARTED"  # In the environment of a command that another one started.
@@ -78,7 +79,7 @@ def run(command: Sequence[str], stop: StopSignals, show: Callable[[str], object]
             text=True,
             errors="replace",
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", _STARTED: "1"},
+            env={**os.environ, **mirror.environment(), "PYTHONUNBUFFERED": "1", _STARTED: "1"},
         )
         assert child.stdin
         assert child.stdout

@@ -9,7 +9,7 @@ from typing import Any
 
 from cli.command import PREEMPTED, PreemptedError
 from trainer.config import TrainConfig
-from trainer.cross_validation import Crossval, command_line, is_finished, of_fold
+from trainer.cross_validation import Crossval, command_line, is_finished, kept, of_fold
 from trainer.loop import child
 from trainer.loop.signals import StopSignals
 from trainer.tuning.space import OF_FEATURES, Flags, Space
@@ -17,6 +17,7 @@ from trainer.tuning.trials import FailedTrialError
 from trainer.tuning.worker import FailedFoldError, Workers
 from trainer.workdir.files import Workdir, read_json
 from trainer.workdir.initial_model import identify
+from trainer.workdir.mirror import shown
 from trainer.workdir.tuning_files import TuningFiles
 
 
@@ -81,13 +82,15 @@ class Folds:
     def _run(self, crossval: Crossval, fold: int, number: int) -> None:
         """Starts a run of the trainer, or goes on with it."""
         run, log = of_fold(crossval, 1, fold), self.files.log(number)
-        with log.open("a") as file:
+        workdir = crossval.files.fold(1, fold)
+        say = child.titled(f"Trial {number}, fold {run.fold}:", set())
+        with log.open("a") as file, kept(workdir, self.stop, say):
             code = child.run(command_line(crossval, run), self.stop, file.write)
-        if code == PREEMPTED:
-            raise PreemptedError("A trial was stopped. Start the same command again to go on.")
+            if code == PREEMPTED:
+                raise PreemptedError("A trial was stopped. Start the same command again to go on.")
         if code:
             raise FailedTrialError(
-                f"Received: exit code {code} of fold {run.fold}; {log} says more."
+                f"Received: exit code {code} of fold {run.fold}; {shown(log)} says more."
             )
 
     def _of_trial(self, flags: Flags, number: int) -> Crossval:

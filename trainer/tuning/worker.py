@@ -19,6 +19,7 @@ from cli.command import PreemptedError
 from trainer import keras_settings
 from trainer.config import TrainConfig
 from trainer.loop.signals import StopSignals
+from trainer.workdir.mirror import shown
 
 if TYPE_CHECKING:
     from trainer.tuning.heads import Heads
@@ -72,7 +73,8 @@ class Worker:
             failure = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            failure = f"Received: exit code {self._process.exitcode}; {log} says more."
+            code = self._process.exitcode
+            failure = f"Received: exit code {code}; {shown(Path(log))} says more."
         if failure:
             raise FailedFoldError(failure)
 

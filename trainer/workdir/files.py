@@ -18,6 +18,13 @@ from trainer.workdir import identity, mirror
 from trainer.workdir.mirror import shown
 
 _LOCK = ".lock"
+_OF_MANY = {
+    "crossval.json": ("a cross-validation", "Name one of its runs, as {}/folds/1-1"),
+    "tune.json": (
+        "a search for a recipe, which keeps no models",
+        "Train what it found with `python -m trainer.main --flagfile={}/best.flags --workdir=...`",
+    ),
+}
 
 
 class Workdir:
@@ -47,10 +54,14 @@ class Workdir:
         """The folder of a run that is but read; of one in a bucket, what it holds now.
 
         Raises:
+            ValueError: if it holds a cross-validation or a search in place of a run.
             RuntimeError: if the client of its store is not installed.
             BucketError: if the bucket cannot be read.
         """
-        return cls(mirror.read(path))
+        workdir = cls(mirror.read(path))
+        if not workdir.config.exists():
+            _refuse_many(path)
+        return workdir
 
     @property
     def name(self) -> str:
@@ -68,7 +79,7 @@ class Workdir:
             RuntimeError: if another process holds the folder, with its host and process id.
         """
         with contextlib.ExitStack() as stack:
-            if mirror.url_of(self.root) is None:
+            if not mirror.is_leased(self.root):
                 path = self.root / _LOCK
                 try:
                     stack.enter_context(lock.hold_and_remove(path, _refusal))
@@ -218,6 +229,17 @@ class Workdir:
 
 def _refusal(path: Path) -> str:
     return mirror.in_use(str(path.parent), lock.holder(path))
+
+
+def _refuse_many(path: str | os.PathLike[str]) -> None:
+    """Refuses what holds many runs, and points to one."""
+    root = mirror.read(path, list(_OF_MANY))
+    for name, (what, instead) in _OF_MANY.items():
+        if (root / name).exists():
+            raise ValueError(
+                f"The workdir must hold one run, and holds {what}. Received: {os.fspath(path)}. "
+                f"{instead.format(shown(root))}."
+            )
 
 
 def _is_zip(path: Path) -> bool:

@@ -6,9 +6,10 @@ with each checkpoint and at the end. Features are computed anew where they are n
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ class Mirror:
         self.store = Store(url)
         self._changing = threading.RLock()
         self._checkpoints: set[str] = set()
+        self._of_folds: set[str] = set()  # Checkpoints of folds that were stopped.
+        self._given_up: set[Path] = set()
         self._writing: concurrent.futures.Future[None] | None = None
         self._lease: Lease | None = None
 
@@ -88,7 +91,9 @@ class Mirror:
             yield
 
     def begin(self) -> None:
-        """Makes the copy what the bucket holds; checkpoints are fetched when they are needed.
+        """Makes the copy what the bucket holds; a run's checkpoints are fetched when it needs them.
+
+        Those of folds are fetched, whose processes know of no bucket.
 
         Raises:
             BucketError: if it cannot be read.
@@ -99,10 +104,11 @@ class Mirror:
         self._replica = Replica(self.store, self.root)
         entries = self.store.list()
         self._checkpoints = _checkpoints(entries)
+        self._of_folds = {name for name in entries if _is_of_fold(name)} if self.writes else set()
         for name in self._names():
             if name not in entries and not self._may_stay(name, entries):
                 self._replica.forget(name)
-        wanted = [name for name in entries if _is_fetched(name)]
+        wanted = [name for name in entries if _is_fetched(name) or name in self._of_folds]
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda name: self._replica.fetch(name, entries[name]), wanted))
         self._replica.save()
@@ -110,8 +116,8 @@ class Mirror:
     def _may_stay(self, name: str, entries: dict[str, "Entry"]) -> bool:
         """Whether a file that only the copy has is kept.
 
-        Features are; and the checkpoints of a fold that nobody has gone on with elsewhere, which
-        do not go up.
+        Features are; and the checkpoints of a fold that nobody has gone on with elsewhere, of which
+        the newest alone goes up, and that at a stop.
         """
         parts = PurePosixPath(name).parts
         if parts[0] in _STAY_HERE:
@@ -121,7 +127,7 @@ class Mirror:
         identity = "/".join([*parts[: parts.index(CHECKPOINTS)], "config.json"])
         if identity not in entries and parts[0] == _FOLDS:  # It was killed in its first start.
             identity = _CROSSVAL
-        return identity in entries and self._replica.is_current(identity, entries[identity])
+        return identity in entries and self._replica.has_seen(identity, entries[identity])
 
     def put_up(self, *, and_what_is_gone: bool = False) -> None:
         """Puts up whatever has changed, but checkpoints; `metrics.json` last.
@@ -136,10 +142,7 @@ class Mirror:
         """
         with self._changing:
             self.require()
-            for name in self._replica.names():
-                # It stands for a run that is finished, and this one goes on.
-                if PurePosixPath(name).name == _LAST and self._is_removed(name):
-                    self._replica.remove(name)
+            self._remove_old_figures()
             there = self.store.list() if and_what_is_gone else None
             for name in sorted(self._names(), key=_place):
                 is_gone = there is not None and name not in there
@@ -150,6 +153,23 @@ class Mirror:
                     is_model = name.endswith(".keras")
                     self._replica.put(name, compared=is_model, snapshot=not is_model)
             self._replica.save()
+            self._remove_of_folds({name for name in self._of_folds if self._is_done(name)})
+
+    def _remove_old_figures(self) -> None:
+        """Removes figures that stand for a run that is finished, where it goes on."""
+        for name in self._replica.names():
+            if PurePosixPath(name).name == _LAST and self._is_removed(name):
+                self._replica.remove(name)
+
+    def _is_done(self, name: str) -> bool:
+        """Whether nobody needs the checkpoint of a fold any more."""
+        fold = (self.root / name).parents[1]
+        return fold in self._given_up or (fold / _LAST).exists()
+
+    def _remove_of_folds(self, names: set[str]) -> None:
+        """Removes checkpoints of folds from the bucket alone."""
+        self.store.remove(*names)
+        self._of_folds -= names
 
     def _is_removed(self, name: str) -> bool:
         """Whether a file is gone, and its folder is not: a cache may be emptied at any time."""
@@ -211,6 +231,42 @@ class Mirror:
             self._replica.save()
         logging.info("The checkpoint is in the bucket: %s.", shown(path))
 
+    def put_newest(self, folder: Path, in_haste: Callable[[], bool]) -> Path | None:
+        """Puts up the newest checkpoint of a fold that was stopped, and keeps the one before it.
+
+        Args:
+            folder: Its checkpoints, which the fold's process has written.
+            in_haste: As `put_checkpoint` takes it.
+
+        Returns:
+            The checkpoint; None where there is none yet.
+
+        Raises:
+            LostLeaseError: if another process has taken the run over.
+            BucketError: if it cannot be written.
+        """
+        paths = sorted(folder.glob("step-*.npz"), key=_step)
+        if not paths:
+            return None
+        newest = self._name(paths[-1])
+        with self._changing:
+            self.require()
+            self._remove_old_figures()  # With them, it would pass for one that nobody needs.
+            entry = self.store.entry(newest)
+            if entry is None or not self._replica.is_current(newest, entry):
+                self._replica.put(newest, compared=True, in_haste=in_haste, snapshot=False)
+            there = {name for name in self._of_folds if (self.root / name).parent == folder}
+            before = [name for name in there if _step(name) < _step(newest)]
+            self._of_folds.add(newest)
+            kept = {newest, *sorted(before, key=_step)[-1:]}
+            self._remove_of_folds(there - kept)
+            self._replica.save()
+        return paths[-1]
+
+    def give_up(self, fold: Path) -> None:
+        """Has checkpoints of a fold that will not go on removed, once all the rest is put up."""
+        self._given_up.add(fold)
+
     def follow(self, writing: "concurrent.futures.Future[None]") -> None:
         """Takes what writes a checkpoint, which is waited for before the run is given back."""
         self._writing = writing
@@ -234,7 +290,17 @@ class Mirror:
 
 
 _OPEN: dict[str, Mirror] = {}  # By the URL: what this process works in.
-_GIVEN: dict[Path, str] = {}  # The URL that a copy is of.
+_COPIES = "ANIMALS_COPIES"  # In the environment of a command that works in another one's copy.
+
+
+def _handed_down(variables: Mapping[str, str]) -> dict[Path, str]:
+    """The URL of each copy that another process has made, puts up, and has this one work in."""
+    return {Path(root): url for root, url in json.loads(variables.get(_COPIES, "{}")).items()}
+
+
+_HANDED_DOWN = _handed_down(os.environ)
+_GIVEN: dict[Path, str] = {**_HANDED_DOWN}  # The URL that a copy is of.
+TRIED = "tried"  # The kind of a copy that a dry run has beside the run's.
 
 
 @contextlib.contextmanager
@@ -258,7 +324,8 @@ def opened(
         ValueError: if the platform's cache folder cannot be written.
     """
     if not urls.is_remote(os.fspath(path)):
-        yield None
+        with _naming_removal(Path(path)) if is_handed_down(path) else contextlib.nullcontext():
+            yield None
         return
     from buckets.replica import held
 
@@ -271,10 +338,11 @@ def opened(
         mirror.begin()
         _OPEN[url] = mirror
         try:
-            yield mirror
-            mirror.end()
-            if writes:
-                mirror.put_up(and_what_is_gone=True)
+            with _naming_removal(mirror.root):
+                yield mirror
+                mirror.end()
+                if writes:
+                    mirror.put_up(and_what_is_gone=True)
         except BaseException as error:
             if writes:
                 _save_what_can_be(mirror, error)
@@ -283,13 +351,59 @@ def opened(
             del _OPEN[url]
 
 
+class RemovedCopyError(RuntimeError):
+    """Somebody has removed a copy in the midst of the work in it."""
+
+
+@contextlib.contextmanager
+def _naming_removal(root: Path) -> Iterator[None]:
+    """Says so where somebody removes a copy that is being worked in: all that is written fails.
+
+    Raises:
+        RemovedCopyError: in place of whatever went wrong, if the copy is gone, or is a new folder.
+    """
+    from buckets.failures import BucketError
+    from buckets.lease import LostLeaseError
+
+    root.mkdir(parents=True, exist_ok=True)
+    folder = os.open(root, os.O_RDONLY)  # While it is open, no other folder is taken for it.
+    try:
+        yield
+    except (BucketError, LostLeaseError, RemovedCopyError):
+        raise
+    except Exception as error:
+        if not (_is_gone(folder, root) or _misses_file(error, root)):
+            raise
+        raise RemovedCopyError(
+            "A copy in the cache folder must stay there while it is worked in, and it was removed. "
+            f"Received: {root}, the copy of {url_of(root)}. The bucket has all that was put up, "
+            "with the last checkpoint: start the same command again."
+        ) from error
+    finally:
+        os.close(folder)
+
+
+def _is_gone(folder: int, root: Path) -> bool:
+    """Whether the folder that is open is no longer where it was."""
+    try:
+        return not os.path.samestat(os.fstat(folder), root.stat())
+    except OSError:
+        return True
+
+
+def _misses_file(error: Exception, root: Path) -> bool:
+    """Whether a file of the copy could be neither read nor written: its folder was removed."""
+    return isinstance(error, FileNotFoundError) and Path(error.filename or "").is_relative_to(root)
+
+
 def _save_what_can_be(mirror: Mirror, error: BaseException) -> None:
     """Puts up what there is, on the way out of an error that is to be shown, not another one."""
     from buckets.failures import BucketError
     from buckets.lease import LostLeaseError
 
     mirror.end()
-    if isinstance(error, (BucketError, LostLeaseError)):  # It would go wrong again, for minutes.
+    # It would go wrong again, the first for minutes.
+    if isinstance(error, (BucketError, LostLeaseError, RemovedCopyError)):
         return
     try:
         mirror.put_up(and_what_is_gone=True)
@@ -349,17 +463,62 @@ def put(*paths: Path) -> None:
             Store(_GIVEN[root]).upload(path, path.relative_to(root).as_posix(), compared=True)
 
 
+def environment() -> dict[str, str]:
+    """What a command is given that is to work in a copy of this process, and to speak of URLs."""
+    copied = {str(each.root): each.url for each in _OPEN.values()}
+    return {_COPIES: json.dumps(copied)} if copied else {}
+
+
+def put_newest(folder: Path, in_haste: Callable[[], bool]) -> Path | None:
+    """Puts up the newest checkpoint of a fold that was stopped, as `Mirror.put_newest`.
+
+    Returns:
+        The checkpoint; None where there is none yet, and of a fold in no bucket.
+    """
+    mirror = _around(folder)
+    return mirror.put_newest(folder, in_haste) if mirror else None
+
+
+def is_put_up_by_another() -> bool:
+    """Whether what this process writes is put into a bucket by the one that started it."""
+    return bool(_HANDED_DOWN)
+
+
+def is_handed_down(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is in a copy of the process that started this one, which puts it up."""
+    return any(Path(path).is_relative_to(root) for root in _HANDED_DOWN)
+
+
+def is_leased(path: Path) -> bool:
+    """Whether a path is in a copy that this process keeps others out of."""
+    return (mirror := _around(path)) is not None and mirror.writes
+
+
+def _around(path: Path) -> Mirror | None:
+    """What this process has opened that a path is in."""
+    return next((each for each in _OPEN.values() if path.is_relative_to(each.root)), None)
+
+
 def shown(path: Path) -> str:
-    """What a person is told of a path: of one in a copy, the URL."""
-    return url_of(path) or str(path)
+    """What a person is told of a path: of one in a copy, the URL, if it goes up."""
+    return url_of(path) or str(_of_the_run(path))
 
 
 def url_of(path: Path) -> str | None:
-    """The URL of what a path is a copy of; None where it is none."""
+    """The URL of what a path is a copy of; None where it is none, and stays here."""
     for root, url in _GIVEN.items():
         if path.is_relative_to(root):
-            return urls.join(url, *path.relative_to(root).parts)
+            parts = path.relative_to(root).parts
+            return None if parts and parts[0] in _STAY_HERE else urls.join(url, *parts)
     return None
+
+
+def _of_the_run(path: Path) -> Path:
+    """Where a file will be that a dry run speaks of."""
+    for root, url in _GIVEN.items():
+        if path.is_relative_to(root) and root.parent.name == TRIED:
+            return copies.copy_of(url, "runs") / path.relative_to(root)
+    return path
 
 
 def in_use(workdir: str, holder: str) -> str:
@@ -373,6 +532,21 @@ def in_use(workdir: str, holder: str) -> str:
 
 def _checkpoints(names: "Sequence[str] | dict[str, Entry]") -> set[str]:
     return {name for name in names if PurePosixPath(name).parts[:-1] == (CHECKPOINTS,)}
+
+
+def _is_of_fold(name: str) -> bool:
+    """Whether an object is the checkpoint of a fold, or of a trial's."""
+    path = PurePosixPath(name)
+    return (
+        path.parts[0] in _FETCHED_FOLDERS
+        and path.parent.name == CHECKPOINTS
+        and path.match("step-*.npz")
+    )
+
+
+def _step(path: str | Path) -> int:
+    """The step of a checkpoint."""
+    return int(PurePosixPath(path).stem.removeprefix("step-"))
 
 
 def _is_fetched(name: str) -> bool:

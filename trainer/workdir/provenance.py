@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import TrainConfig
+from trainer.workdir import mirror
 
 _PACKAGES = ("coco-animals", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 _ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def describe(config: TrainConfig, strategy: tf.distribute.Strategy, step: int) -
     return {
         "time": now.isoformat(timespec="seconds"),
         "step": step,
-        "flags": dataclasses.asdict(config),
+        "flags": _flags(config),
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in _PACKAGES},
@@ -46,8 +47,9 @@ def command_line(config: TrainConfig) -> str:
     Those of a recipe are among them, so that its name is not.
     """
     flags = []
+    values = _flags(config)
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value = values[field.name]
         if field.name == "recipe":
             continue
         if value is True:
@@ -55,6 +57,16 @@ def command_line(config: TrainConfig) -> str:
         elif value != field.default:
             flags.append(f"--{field.name}={value}")
     return shlex.join(["python", "-m", "trainer.main", *flags])
+
+
+def _flags(config: TrainConfig) -> dict[str, Any]:
+    """Returns the flags; of a fold in a bucket, those that its copy needs on no other machine."""
+    flags = dataclasses.asdict(config)
+    if mirror.is_handed_down(config.workdir):
+        flags["workdir"] = mirror.shown(Path(config.workdir))
+        if mirror.is_handed_down(config.cache_dir or ""):
+            flags["cache_dir"] = None
+    return flags
 
 
 def git_commit(root: Path = _ROOT) -> str | None:

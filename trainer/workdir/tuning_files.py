@@ -40,6 +40,8 @@ class TuningFiles:
         """Removes what is large of a trial's folds; their figures and predictions stay."""
         for fold in range(1, folds + 1):
             workdir = self.trial(number).fold(1, fold)
+            if self.mirror:
+                self.mirror.give_up(workdir.root)
             for path in (getattr(workdir, name) for name in _REST):
                 if path.is_dir():
                     shutil.rmtree(path)
