@@ -136,7 +136,7 @@ def _url(argument: str) -> str:
     """
     if not originals.is_text(argument):
         raise ValueError("An object's name is UTF-8.")
-    return paths.expand(argument, urls.SCHEMES)
+    return paths.expand(argument, urls.SCHEMES, is_named=True)
 
 
 def _add_url(found: Selection, url: str, objects: "Objects") -> None:
@@ -167,7 +167,7 @@ def _add_matching_objects(
 
 
 def _add_named(found: Selection, argument: str, leave_out: str | None) -> None:
-    path = paths.expand(argument, is_named=True)
+    path = paths.expand(argument)
     if glob.has_magic(argument) and not os.path.lexists(path):
         _add_matches(found, argument, path, leave_out)
     else:
