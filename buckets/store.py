@@ -177,6 +177,17 @@ class Store:
         """
         return self._ask("read", name, lambda: self._fs.cat_file(self._path(name)))
 
+    def head(self, name: str, count: int) -> bytes:
+        """Returns the first bytes of an object that has some.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            BucketError: if it cannot be read.
+        """
+        return self._ask(
+            "read", name, lambda: self._fs.cat_file(self._path(name), start=0, end=count)
+        )
+
     def download(
         self,
         name: str,

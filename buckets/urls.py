@@ -1,5 +1,6 @@
 """Which paths are remote, and how they are put together: by their text alone."""
 
+import glob
 import re
 
 SCHEMES = ("gs", "s3", "az", "memory")  # `memory` lasts as long as its process: for tests.
@@ -93,6 +94,21 @@ def split(url: str) -> tuple[str, str]:
     """Returns the URL of the folder, and the last name: of `gs://b/run/model.keras`, say."""
     folder, _, name = url.rstrip("/").rpartition("/")
     return folder, name
+
+
+def split_pattern(pattern: str) -> tuple[str, tuple[str, ...]]:
+    """Returns the URL below which all lies that a pattern matches, and the pattern's parts there.
+
+    Without a `*`, `?` or `[` in it, there are none.
+
+    Raises:
+        ValueError: if it stands for several buckets.
+    """
+    parts = without_scheme(pattern).rstrip("/").split("/")
+    magic = (at for at, part in enumerate(parts) if glob.has_magic(part))
+    if not (fixed := next(magic, len(parts))):
+        raise ValueError("A pattern cannot stand for a bucket's name: write it out.")
+    return f"{scheme_of(pattern)}://{'/'.join(parts[:fixed])}", tuple(parts[fixed:])
 
 
 def lies_in(url: str, folder: str) -> bool:

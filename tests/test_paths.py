@@ -145,7 +145,7 @@ def test_photograph_is_found_in_the_home_folder_and_another_scheme_costs_only_it
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
         env={**environment(), "HOME": str(tmp_path)},
     )  # fmt: skip
-    assert done.stdout.startswith("~/photo.jpg must be a path of this machine. Give such a path")
+    assert done.stdout.startswith("~/photo.jpg must be a path of this machine, or begin with gs://")
 
 
 def test_path_that_no_text_can_hold_is_refused_with_a_line() -> None:

@@ -31,6 +31,13 @@ def may_be_photograph(path: Path) -> bool:
     return ending in _DRAWINGS or (not is_other and ending not in _ENDINGS)
 
 
+def by_name(path: Path) -> bool | None:
+    """Whether a file is a photograph, as far as its name says; None: its bytes have to."""
+    if is_photograph(path):
+        return True
+    return None if may_be_photograph(path) else False
+
+
 def is_photograph(path: Path) -> bool:
     """Whether the name says so."""
     kind, packed = _TYPES.guess_type(path.name.lower())

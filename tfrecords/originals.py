@@ -57,10 +57,17 @@ def _check(path: str | Path) -> None:
         raise UnusableImageError("cannot be read: no file can have this name") from error
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise UnusableImageError("cannot be read: not a regular file")
-    if status.st_size > MAX_BYTES:
-        raise UnusableImageError(
-            f"too large: {status.st_size} bytes, at most {MAX_BYTES} are allowed"
-        )
+    require_size(status.st_size)
+
+
+def require_size(size: int) -> None:
+    """Refuses a file that is larger than photographs are.
+
+    Raises:
+        UnusableImageError: if it has too many bytes.
+    """
+    if size > MAX_BYTES:
+        raise UnusableImageError(f"too large: {size} bytes, at most {MAX_BYTES} are allowed")
 
 
 def is_text(name: str) -> bool:

@@ -188,7 +188,7 @@ def _say(line: str) -> None:
 
 def run() -> None:
     """The console script."""
-    command.run(main, arguments="IMAGE|FOLDER|GLOB|-...")
+    command.run(main, arguments="IMAGE|FOLDER|GLOB|URL|-...")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Says what is on photographs: `python -m trainer.predict --workdir=W IMAGE|FOLDER|GLOB|-...`."""
+"""Says what is on photographs: `python -m trainer.predict --workdir=W IMAGE...`."""
 
 import sys
 
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
 
 def run() -> None:
     """The console script."""
-    command.run(main, arguments="IMAGE|FOLDER|GLOB|-...")
+    command.run(main, arguments="IMAGE|FOLDER|GLOB|URL|-...")
 
 
 if __name__ == "__main__":

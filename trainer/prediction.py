@@ -175,20 +175,24 @@ def read(
     same.
 
     Args:
-        photographs: Paths.
+        photographs: Paths and URLs; those in buckets are read ahead.
         image_size: Upper bound of the short side in pixels; 0: there is none.
         complain: Called with the name of one that cannot be read, and what is wrong.
+
+    Raises:
+        BucketError: if none of a bucket can be read.
     """
     from tfrecords import originals
     from tfrecords.unusable import UnusableImageError
     from trainer.inference import photographs as inference
 
-    for path in photographs:
-        name = originals.shown(path)
-        try:
-            yield name, inference.read(path, image_size)
-        except (UnusableImageError, OSError, ValueError) as error:
-            complain(name, inference.complaint(name, error))
+    with contextlib.closing(inference.fetched(photographs)) as fetched:
+        for path, photograph in zip(photographs, fetched, strict=True):
+            name = originals.shown(path)
+            try:
+                yield name, inference.read(photograph(), image_size)
+            except (UnusableImageError, OSError, ValueError) as error:
+                complain(name, inference.complaint(name, error))
 
 
 def predict(

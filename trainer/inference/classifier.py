@@ -1,9 +1,11 @@
 """The classifier of a trained run: the one way from a photograph to probabilities."""
 
+import contextlib
 import functools
+import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import keras
 import numpy as np
@@ -99,20 +101,22 @@ class Classifier:
         """Returns the probabilities of photographs, float32 [n, num_classes].
 
         Args:
-            some: Each a path, the bytes of a file, or RGB, uint8 [height, width, 3].
+            some: Each a path or a URL, the bytes of a file, or RGB, uint8 [height, width, 3]. Those
+                in buckets are read ahead.
 
         Raises:
             UnusableImageError: if one is no photograph, or has too many pixels: which, and why.
             OSError: if the file of one cannot be read.
             ValueError: if one is an array of another kind.
             TypeError: if it is one photograph, not a list of them.
+            BucketError: if a bucket cannot be read.
         """
         _refuse_one(some)
         rows = [np.empty([0, len(self.classes)], np.float32)]
-        for start in range(0, len(some), _BATCH_SIZE):  # Of many, the squares would fill memory.
-            batch = enumerate(some[start : start + _BATCH_SIZE], start)
-            jpegs = [self._read_one(number, each) for number, each in batch]
-            rows.append(self.probabilities(self.squares(jpegs)))
+        with contextlib.closing(self._read_each(some)) as jpegs:
+            # Of many, the squares would fill memory.
+            while batch := list(itertools.islice(jpegs, _BATCH_SIZE)):
+                rows.append(self.probabilities(self.squares(batch)))
         return np.concatenate(rows)
 
     def explain(
@@ -131,12 +135,12 @@ class Classifier:
 
         Raises:
             ValueError: also if there is no such class, or no such method for this model.
-            UnusableImageError, OSError, TypeError: as `predict`.
+            UnusableImageError, OSError, TypeError, BucketError: as `predict`.
         """
         _refuse_one(some)
         heat_maps = self.heat_maps(method)
         chosen = [label_of(name, self.classes) for name in classes or []]
-        jpegs = [self.read(each) for each in some]
+        jpegs = list(self._read_each(some))
         squares = self.squares(jpegs)
         probabilities = self.probabilities(squares)
         labels = probabilities.argmax(axis=1) if classes is None else np.array(chosen, np.int64)
@@ -173,13 +177,15 @@ class Classifier:
         """
         return self._heat_maps(method)
 
-    def _read_one(self, number: int, photograph: Photograph) -> bytes:
-        """Reads one of several, and says which it is where it cannot be used."""
-        try:
-            return self.read(photograph)
-        except UnusableImageError as error:
-            which = f" ({photograph})" if isinstance(photograph, str | os.PathLike) else ""
-            raise UnusableImageError(f"some[{number}]{which}: {error}") from error
+    def _read_each(self, some: Sequence[Photograph]) -> Generator[bytes]:
+        """Reads several, and says which it is where one cannot be used."""
+        with contextlib.closing(photographs.fetched(some)) as fetched:
+            for number, (each, photograph) in enumerate(zip(some, fetched, strict=True)):
+                try:
+                    yield self.read(photograph())
+                except UnusableImageError as error:
+                    which = f" ({each})" if isinstance(each, str | os.PathLike) else ""
+                    raise UnusableImageError(f"some[{number}]{which}: {error}") from error
 
     def read(self, photograph: Photograph) -> bytes:
         """Returns a photograph as the dataset would have stored it, a JPEG; raises as `predict`."""
