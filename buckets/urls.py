@@ -43,14 +43,17 @@ def is_remote(path: str) -> bool:
 def mended(path: str) -> str | None:
     """Returns `gs://bucket/data` of `gs:/bucket/data`; None where no slash is missing."""
     half = _HALF_A_SCHEME.match(path)
-    return f"{half[1].lower()}://{path[half.end() :]}" if half else None
+    if not half:
+        return None
+    scheme, rest = half[1].lower(), path[half.end() :]
+    return f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
 
 
 def respelt(path: str) -> str | None:
     """Returns `gs://bucket/data` of `gcs://bucket/data`; None where no such spelling is known."""
     for pattern, ours in _SPELLINGS:
         found = pattern.match(path)
-        if found and not {"?", "#"}.intersection(path):  # Those are of web pages.
+        if found and not {"?", "#", "%"}.intersection(path):  # Those mean more in web pages.
             spelt = found.expand(ours) + path[found.end() :]
             return spelt if bucket_of(spelt) or not is_remote(spelt) else None
     return None

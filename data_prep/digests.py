@@ -66,7 +66,7 @@ def digest_photographs(candidates: Sequence[Candidate], tree: Tree) -> Digests:
         found_by = list(pool.map(lambda part: [(p, _look_up(p, tree)) for p in part], parts))
     found_of = dict(itertools.chain.from_iterable(found_by))
     found_of |= dict.fromkeys(nameless, "its name is not UTF-8: rename it")
-    # Some are there all the same, where a tool has made folders of such a name.
+    # Some are there all the same: fetched from where --download has them, say.
     found_of |= {
         path: _IS_URL
         for path, file in file_of.items()

@@ -22,8 +22,9 @@ _FILES = (
 )  # fmt: skip
 
 # Files of the trainer, by which it knows whose a folder is, and what such a folder holds.
+_RUN_CONFIG = "config.json"
 _OF_RUNS = {
-    "config.json": "a run",
+    _RUN_CONFIG: "a run",
     ".lease": "a run",  # In a bucket, before anything else is there.
     "crossval.json": "a cross-validation",
     "tune.json": "a search for a recipe",
@@ -47,7 +48,7 @@ def check_no_run(config: BuildConfig) -> None:
         return
     found = _marks_of_runs(place)
     whose = _OF_RUNS[found[0]] if found else "a run"
-    if place.has_folder(_CHECKPOINTS):
+    if place.has_any(_CHECKPOINTS, "step-*.npz"):
         found.append(_CHECKPOINTS)
     if found:
         raise ValueError(
@@ -64,7 +65,17 @@ def check_no_run(config: BuildConfig) -> None:
 
 def _marks_of_runs(place: Target) -> list[str]:
     there = place.map(place.exists, _OF_RUNS)
-    return [name for name, exists in zip(_OF_RUNS, there, strict=True) if exists]
+    found = [name for name, exists in zip(_OF_RUNS, there, strict=True) if exists]
+    return [name for name in found if name != _RUN_CONFIG or _has_run_config(place)]
+
+
+def _has_run_config(place: Target) -> bool:
+    """Whether its config.json is the trainer's: many a tool writes one."""
+    try:
+        read = msgspec.json.decode(place.read(_RUN_CONFIG))
+    except (IsADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return isinstance(read, dict) and {"recipe", "data"} <= read.keys()
 
 
 def _split(data_dir: str) -> tuple[str, str]:

@@ -98,6 +98,10 @@ class Target:
         """Whether there is such a folder in it."""
         return (self.folder / name).is_dir()
 
+    def has_any(self, folder: str, pattern: str) -> bool:
+        """Whether a file directly in a folder of it has a name that matches a pattern."""
+        return any((self.folder / folder).glob(pattern))
+
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
         return (self.folder / name).exists()
@@ -254,6 +258,11 @@ class BucketTarget(Target):
     def has_folder(self, name: str) -> bool:
         """Whether there are objects below it."""
         return bool(self._store.list(name))
+
+    def has_any(self, folder: str, pattern: str) -> bool:
+        """Whether there is such an object."""
+        pattern = f"{folder}/{pattern}"
+        return any(fnmatch.fnmatchcase(name, pattern) for name in self._store.list(folder))
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""

@@ -88,8 +88,8 @@ class Job:
         if found != self.submitted.writes:
             raise FlagsError(
                 f"{self.folder} holds the files of a job that writes {found}. Received: a job that "
-                f"writes {self.submitted.writes}. Pass another --name, or remove that folder once "
-                "that job is over."
+                f"writes {self.submitted.writes}. Pass another --name, or remove {RECORD} there "
+                "once that job is over."
             )
 
     def check_client(self) -> None:

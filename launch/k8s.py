@@ -51,7 +51,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
         folder=folder,
         files={"jobset.yaml": render("k8s_jobset.yaml", values)},
         commands=(("kubectl", "apply", "--filename", f"{folder}/jobset.yaml"),),
-        submitted=_submitted(config, paths["workdir"]),
+        submitted=_submitted(config, paths["workdir"].rstrip("/")),
         clean_up=shlex.join(
             ("kubectl", "delete", "jobset", name, f"--namespace={config.namespace}")
         ),

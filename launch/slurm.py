@@ -17,12 +17,13 @@ _NOTICE_SECONDS = 120  # Before the time limit: a step, a checkpoint, and twice 
 
 def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
     """Returns the job: a batch script that starts one worker on each node."""
+    flags = trainer.on_shared_folders()
     values = {
         **_values(config, folder),
         "num_nodes": config.num_nodes,
         "gpus": config.gpus,
         "notice_seconds": _NOTICE_SECONDS,
-        "flags": [f"--num_gpus={config.gpus}", *trainer.on_shared_folders()],
+        "flags": [f"--num_gpus={config.gpus}", *flags],
     }
     return Job(
         folder=folder,
@@ -31,7 +32,7 @@ def describe(config: LaunchConfig, trainer: TrainerFlags, folder: Path) -> Job:
             "worker.sh": render("slurm_worker.sh", values),
         },
         commands=(("sbatch", f"{folder}/train.sbatch"),),
-        **_common_fields(config, folder, trainer.paths()["workdir"]),
+        **_common_fields(config, folder, _path_in(flags, "workdir")),
     )
 
 
@@ -51,8 +52,6 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
         **_values(config, folder),
         "flags": [f"--num_tasks={num_tasks}", f"--num_workers={config.cpus_per_node}", *flags],
     }
-    option = "--data_dir="
-    dataset = next(flag.removeprefix(option) for flag in flags if flag.startswith(option))
     script = f"{folder}/build.sbatch"
     return Job(
         folder=folder,
@@ -62,8 +61,15 @@ def describe_build(config: LaunchConfig, arguments: Sequence[str], folder: Path)
             # Once all jobs of this name have ended, well or not: it says what is missing.
             ("sbatch", "--dependency=singleton", script),
         ),
-        **_common_fields(config, folder, dataset),
+        **_common_fields(config, folder, _path_in(flags, "data_dir")),
     )
+
+
+def _path_in(flags: Sequence[str], name: str) -> str:
+    """The path that the nodes are given, in the one spelling that it has."""
+    option = f"--{name}="
+    path = next(flag.removeprefix(option) for flag in flags if flag.startswith(option))
+    return path.rstrip("/")
 
 
 def _common_fields(config: LaunchConfig, folder: Path, writes: str) -> dict[str, Any]:

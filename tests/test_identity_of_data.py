@@ -98,11 +98,12 @@ def test_run_is_no_place_for_a_dataset(
 ) -> None:
     """Nothing is read before, and nothing is written."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    content = b'{"recipe": {"epochs": 2}, "data": {}}'
     if is_remote:
-        Store(memory_bucket).write(there, b"{}")
+        Store(memory_bucket).write(there, content)
     else:
         (tmp_path / there).parent.mkdir(parents=True)
-        (tmp_path / there).write_bytes(b"{}")
+        (tmp_path / there).write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
     place = f"{memory_bucket if is_remote else tmp_path}/{data_dir}"
     for changes in ({}, {"overwrite": True}, {"dry_run": True}):
@@ -111,6 +112,24 @@ def test_run_is_no_place_for_a_dataset(
             start(config(tmp_path / "no_such_folder", place, **changes))
     assert [p for p in sorted(tmp_path.rglob("*")) if "cache" not in p.parts] == before
     assert not is_remote or [*Store(memory_bucket).list()] == [there]
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "// Of an editor.", None])
+def test_what_another_tool_calls_as_a_run_does_stays_beside_a_dataset(
+    content, coco, memory_bucket, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root, store = tmp_path / "data", Store(f"{memory_bucket}/data")
+    (root / "checkpoints").mkdir(parents=True)
+    (root / "checkpoints" / "best.pt").touch()
+    store.write("checkpoints/best.pt", b"")
+    if content is None:
+        (root / "config.json").mkdir()
+    else:
+        (root / "config.json").write_text(content)
+        store.write("config.json", content.encode())
+    for place in (root, root / "checkpoints", store.url):
+        assert dry_run(config(coco, place)).tasks
 
 
 def test_same_relative_path_elsewhere_is_another_source(coco, tmp_path, monkeypatch) -> None:

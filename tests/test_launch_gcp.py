@@ -230,7 +230,7 @@ def test_vm_that_may_not_write_to_the_bucket_is_off_and_says_so_on_its_disk(
     cloud.launch()
     (tmp_path / "read_only").touch()
     cloud.install(FAILS)
-    assert cloud.boot("127.0.0.1:9").wait(30) == 1
+    assert cloud.boot("127.0.0.1:9").wait(300) == 1
     assert ending(cloud.calls())[-1] == "poweroff"
     assert not any("instances delete" in call for call in cloud.calls())
     assert "is on this VM alone" in cloud.log()

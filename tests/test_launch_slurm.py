@@ -115,19 +115,19 @@ def test_array_that_is_stopped_is_not_queued_again(slurm_cluster: Cluster, tmp_p
     )
     builder.chmod(0o755)
     array, last = launched(
-        slurm_cluster, "--build_tasks=1", f"--write_to={folder}", f"--python={builder}",
+        slurm_cluster, "--build_tasks=2", f"--write_to={folder}", f"--python={builder}",
         "--name=stopped", "--", f"--data_dir={tmp_path}/data", f"--coco_dir={tmp_path}/coco",
     )  # fmt: skip
-    wait_until(lambda: "begun" in logs(folder), folder)
+    wait_until(lambda: logs(folder).count("begun") == 2, folder)
     # Told to stop by Slurm itself it goes on later: it is still its job that runs.
     slurm_cluster.run("scancel", "--signal=TERM", "--full", array)
-    wait_until(lambda: slurm_cluster.states(array) == ["PENDING"], folder)
+    wait_until(lambda: slurm_cluster.states(array) == ["PENDING"] * 2, folder)
     slurm_cluster.run("scontrol", "update", f"JobId={array}", "StartTime=now+2")
-    wait_until(lambda: logs(folder).count("begun") == 2, folder)
+    wait_until(lambda: logs(folder).count("begun") == 4, folder)
 
     stop = miniature.python(
         "launch.stop", f"--job_dir={folder}", SLURM_CONF=slurm_cluster.environment["SLURM_CONF"]
     )
     assert stop.returncode == 0, stop.stderr
     states = [*slurm_cluster.wait(array), *slurm_cluster.wait(last)]
-    assert states == ["CANCELLED", "CANCELLED"], logs(folder)
+    assert states == ["CANCELLED"] * 3, logs(folder)

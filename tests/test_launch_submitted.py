@@ -142,14 +142,29 @@ def test_one_line_and_the_right_code(
     assert done.stderr.splitlines()[-1].startswith("Error: ")
 
 
-def test_another_run_does_not_take_the_place_of_a_job_of_the_same_name(tmp_path: Path) -> None:
-    def write(*flags: str) -> None:
-        config = LaunchConfig(backend="gcp", write_to=str(tmp_path))
-        planning.plan(config, ["--data_dir=gs://b/data", *flags]).write()
+SAME = {  # The same run or dataset, in two spellings; and another one.
+    "gcp": ("gs://b/runs/first", "gs://b/runs/first/", "gs://c/runs/first"),
+    "sky": ("gs://b/runs/first", "gs://b/runs/first/", "gs://c/runs/first"),
+    "slurm": ("runs/first", "{here}/runs/first/", "/elsewhere/runs/first"),
+    "k8s": ("/m/runs/first", "/m/runs/first/", "/m/others/first"),
+}
 
-    write("--workdir=gs://b/runs/first")
-    write("--workdir=gs://b/runs/first/", "--epochs=3")  # The same one, as it goes on.
+
+@pytest.mark.parametrize("backend", SAME)
+def test_another_run_does_not_take_the_place_of_a_job_of_the_same_name(
+    backend: str, tmp_path: Path
+) -> None:
+    def write(workdir: str, *flags: str) -> None:
+        image = {"image": "r/i:1"} if backend == "k8s" else {}
+        config = LaunchConfig(backend=backend, write_to=str(tmp_path), **image)
+        given = [f"--workdir={workdir}", *flags]
+        data = "/m/data" if backend == "k8s" else "gs://b/data"
+        planning.plan(config, [f"--data_dir={data}", *given]).write()
+
+    first, again, other = (path.format(here=Path.cwd()) for path in SAME[backend])
+    write(first)
+    write(again, "--epochs=3")  # As it goes on.
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    with pytest.raises(FlagsError, match=r"runs/first\. Received: a job that writes gs://c"):
-        write("--workdir=gs://c/runs/first")
+    with pytest.raises(FlagsError, match=rf"runs/first\. Received: a job that writes {other}"):
+        write(other)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before

@@ -133,7 +133,7 @@ def test_of_many_that_come_at_once_one_has_it(
             leave(store)
         many = [lease(store, settle_s=settle_s) for _ in range(6)]
         with concurrent.futures.ThreadPoolExecutor(len(many)) as pool:
-            takers[:] = []
+            takers[:], settling[:] = [], []
             for one in many:
                 takers.append(pool.submit(one.take))
         failures = [each.exception() for each in takers]

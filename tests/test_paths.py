@@ -55,6 +55,7 @@ def test_home_folder_is_expanded_and_nothing_else(
         ("gs://b/data/./run", "Received: gs://b/data/./run"),
         ("gs://../data", "Received: gs://../data"),
         ("gs:/bucket/data", "Write gs://bucket/data, or ./gs:/bucket/data"),
+        ("file:/data", "Write file:///data, or ./file:/data"),
         ("~nobody-of-this-name/data", "or ./~nobody-of-this-name/data"),
     ],
 )
@@ -80,6 +81,7 @@ def test_path_that_cannot_be_served_is_refused(given: str, says: str) -> None:
         ("https://my.b.s3.eu-west-1.amazonaws.com/x", "s3://my.b/x"),
         ("https://account.blob.core.windows.net/c/x", "az://c/x"),
         ("https://storage.googleapis.com/b/x?alt=media", None),
+        ("https://storage.googleapis.com/b/a%20b", None),
         ("https://example.org/b/x", None),
         ("gcs://", None),
         ("gs://b/x", None),

@@ -315,8 +315,8 @@ def _photographs(
         written = file.file_name(image.file_name)
         name = _plain(written)
         source_file = name if below_root == "." else f"{below_root}/{name}"
-        if urls.is_remote(written):  # It lies below no folder.
-            source_file = written
+        if urls.is_remote(written) and not file.tree.is_file(folder / name):
+            source_file = written  # It lies below no folder.
         size = image.width, image.height
         if not _is_sized(image):
             size = sizes.get(image.id, _UNKNOWN)
