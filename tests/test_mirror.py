@@ -462,6 +462,7 @@ def test_newest_checkpoint_of_a_fold_that_was_stopped_is_kept_until_it_is_done(
         assert sorted(path.name for path in fold.checkpoints.iterdir()) == names(24, 28)
         write(url, "folds/1-2/metrics.json")
         CrossvalFiles(url).put_up()
+        assert mirror.put_newest(fold.checkpoints, in_haste=lambda: True) is None
         assert not store.list("folds/1-2/checkpoints/")
         fold.metrics.unlink()  # It is given more epochs.
         mirror.put_newest(fold.checkpoints, in_haste=lambda: True)

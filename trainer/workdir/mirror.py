@@ -111,10 +111,8 @@ class Mirror:
         if mirrored.CHECKPOINTS not in parts[1:]:
             return False
         identity = "/".join([*parts[: parts.index(mirrored.CHECKPOINTS)], "config.json"])
-        if (
-            identity not in entries and parts[0] == mirrored.FOLDS
-        ):  # It was killed in its first start.
-            identity = mirrored.CROSSVAL_FILE
+        if identity not in entries and parts[0] == mirrored.FOLDS:
+            identity = mirrored.CROSSVAL_FILE  # It was killed in its first start.
         return identity in entries and self._replica.has_seen(identity, entries[identity])
 
     def put_up(self, *, and_what_is_gone: bool = False) -> None:
@@ -229,14 +227,14 @@ class Mirror:
             in_haste: As `put_checkpoint` takes it.
 
         Returns:
-            The checkpoint; None where there is none yet.
+            The checkpoint; None where there is none yet, or nobody needs it any more.
 
         Raises:
             LostLeaseError: if another process has taken the run over.
             BucketError: if it cannot be written.
         """
         paths = sorted(folder.glob("step-*.npz"), key=mirrored.step)
-        if not paths:
+        if not paths or self._is_done(self._name(paths[-1])):
             return None
         newest = self._name(paths[-1])
         with self._changing:
@@ -428,7 +426,7 @@ def put_newest(folder: Path, in_haste: Callable[[], bool]) -> Path | None:
     """Puts up the newest checkpoint of a fold that was stopped, as `Mirror.put_newest`.
 
     Returns:
-        The checkpoint; None where there is none yet, and of a fold in no bucket.
+        The checkpoint; None where there is none to put up, and of a fold in no bucket.
     """
     mirror = _around(folder)
     return mirror.put_newest(folder, in_haste) if mirror else None
