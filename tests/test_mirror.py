@@ -446,7 +446,9 @@ def stop_fold(url: str, *steps: int, newest: int) -> list[str]:
     with mirror.opened(url):
         shutil.rmtree(folder := CrossvalFiles(url).fold(1, 2).checkpoints, ignore_errors=True)
         write(url, *(f"folds/1-2/checkpoints/{name}" for name in names(*steps)))
+        write(url, "tune.json")
         assert mirror.put_newest(folder, in_haste=lambda: True) == folder / names(newest)[0]
+        assert Store(url).entry("tune.json")  # Before the end of the grace ends all.
     return sorted(name[-12:] for name in Store(url).list("folds/1-2/checkpoints/"))
 
 

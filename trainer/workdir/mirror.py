@@ -222,6 +222,9 @@ class Mirror:
     def put_newest(self, folder: Path, in_haste: Callable[[], bool]) -> Path | None:
         """Puts up the newest checkpoint of a fold that was stopped, and keeps the one before it.
 
+        Then whatever else has changed: without its study, a search would draw another trial, and
+        hold the checkpoint for that one's.
+
         Args:
             folder: Its checkpoints, which the fold's process has written.
             in_haste: As `put_checkpoint` takes it.
@@ -248,7 +251,7 @@ class Mirror:
             self._of_folds.add(newest)
             kept = {newest, *sorted(before, key=mirrored.step)[-1:]}
             self._remove_of_folds(there - kept)
-            self._replica.save()
+            self.put_up()
         return paths[-1]
 
     def give_up(self, fold: Path) -> None:
@@ -423,7 +426,7 @@ def environment() -> dict[str, str]:
 
 
 def put_newest(folder: Path, in_haste: Callable[[], bool]) -> Path | None:
-    """Puts up the newest checkpoint of a fold that was stopped, as `Mirror.put_newest`.
+    """Puts up the newest checkpoint of a fold that was stopped, and the rest, as `Mirror` does.
 
     Returns:
         The checkpoint; None where there is none to put up, and of a fold in no bucket.
