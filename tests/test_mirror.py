@@ -446,7 +446,9 @@ def stop_fold(url: str, *steps: int, newest: int) -> list[str]:
     with mirror.opened(url):
         shutil.rmtree(folder := CrossvalFiles(url).fold(1, 2).checkpoints, ignore_errors=True)
         write(url, *(f"folds/1-2/checkpoints/{name}" for name in names(*steps)))
+        write(url, "tune.json")
         assert mirror.put_newest(folder, in_haste=lambda: True) == folder / names(newest)[0]
+        assert Store(url).entry("tune.json")  # Before the end of the grace ends all.
     return sorted(name[-12:] for name in Store(url).list("folds/1-2/checkpoints/"))
 
 
@@ -462,6 +464,7 @@ def test_newest_checkpoint_of_a_fold_that_was_stopped_is_kept_until_it_is_done(
         assert sorted(path.name for path in fold.checkpoints.iterdir()) == names(24, 28)
         write(url, "folds/1-2/metrics.json")
         CrossvalFiles(url).put_up()
+        assert mirror.put_newest(fold.checkpoints, in_haste=lambda: True) is None
         assert not store.list("folds/1-2/checkpoints/")
         fold.metrics.unlink()  # It is given more epochs.
         mirror.put_newest(fold.checkpoints, in_haste=lambda: True)

@@ -19,7 +19,7 @@ from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.miniature import environment
 from tfrecords import originals
 from trainer import explain, prediction
-from trainer.inference import ahead
+from trainer.inference import ahead, objects
 from trainer.inference.classifier import Classifier
 from trainer.inference.selection import Selection, select
 from trainer.results import saved_predictions
@@ -98,6 +98,15 @@ def test_bucket_gives_what_a_folder_gives(photographs: str, tmp_path: Path) -> N
             p.replace(str(tmp_path), photographs) for p in here.photographs
         ]
         assert there.passed_over_in_words() == here.passed_over_in_words()
+
+
+def test_slash_too_many_names_another_object(memory_bucket: str) -> None:
+    names = ["a//x.jpg", "a/x.jpg"]
+    for name in names:
+        Store(memory_bucket).write(name, name.encode())
+    urls = found(memory_bucket).photographs
+    assert urls == [f"{memory_bucket}/{name}" for name in names]
+    assert [objects.Objects().read(url) for url in urls] == [name.encode() for name in names]
 
 
 def test_urls_are_listed_on_standard_input_among_paths(photographs: str) -> None:

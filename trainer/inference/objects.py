@@ -45,7 +45,7 @@ class Objects:
         missing = FileNotFoundError(errno.ENOENT, "There is no such object", url)
         if url.rstrip("/") == _bucket(url):
             raise missing
-        folder, name = urls.split(url)
+        folder, name = _split(url)
         store = self._store(folder)
         try:
             with _blaming_it_alone(store):
@@ -65,7 +65,7 @@ class Objects:
         """
         if url.endswith("/") or url == _bucket(url):
             return True
-        folder, name = urls.split(url)
+        folder, name = _split(url)
         store = self._store(folder)
         if junk.is_photograph(Path(name)):
             return False
@@ -75,7 +75,7 @@ class Objects:
 
     def is_there(self, url: str) -> bool:
         """Whether there is such an object, or are any below it."""
-        folder, name = urls.split(url)
+        folder, name = _split(url)
         return self._store(folder).entry(name) is not None or bool(self.below(url))
 
     def below(self, url: str) -> list[tuple[str, ...]]:
@@ -101,7 +101,7 @@ class Objects:
 
     def _begins_as_photograph(self, url: str, room: Room) -> bool:
         """Whether an object is a photograph, by its bytes: the first, where they tell."""
-        folder, name = urls.split(url)
+        folder, name = _split(url)
         store = self._store(folder)
         with (
             contextlib.suppress(UnavailableImageError, FileNotFoundError),
@@ -140,6 +140,13 @@ def _blaming_it_alone(store: Store) -> Iterator[None]:
         store.check()
         why = said(error.__cause__ or error).removesuffix(".")
         raise UnavailableImageError(f"cannot be read: {why}") from error
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Returns the URL of the folder and the name; of two slashes in a row, the second is its."""
+    folder, name = urls.split(url)
+    bare = folder.rstrip("/")
+    return bare, f"{folder[len(bare) :]}{name}"
 
 
 def _bucket(url: str) -> str:

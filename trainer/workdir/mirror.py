@@ -111,10 +111,8 @@ class Mirror:
         if mirrored.CHECKPOINTS not in parts[1:]:
             return False
         identity = "/".join([*parts[: parts.index(mirrored.CHECKPOINTS)], "config.json"])
-        if (
-            identity not in entries and parts[0] == mirrored.FOLDS
-        ):  # It was killed in its first start.
-            identity = mirrored.CROSSVAL_FILE
+        if identity not in entries and parts[0] == mirrored.FOLDS:
+            identity = mirrored.CROSSVAL_FILE  # It was killed in its first start.
         return identity in entries and self._replica.has_seen(identity, entries[identity])
 
     def put_up(self, *, and_what_is_gone: bool = False) -> None:
@@ -224,19 +222,22 @@ class Mirror:
     def put_newest(self, folder: Path, in_haste: Callable[[], bool]) -> Path | None:
         """Puts up the newest checkpoint of a fold that was stopped, and keeps the one before it.
 
+        Then whatever else has changed: without its study, a search would draw another trial, and
+        hold the checkpoint for that one's.
+
         Args:
             folder: Its checkpoints, which the fold's process has written.
             in_haste: As `put_checkpoint` takes it.
 
         Returns:
-            The checkpoint; None where there is none yet.
+            The checkpoint; None where there is none yet, or nobody needs it any more.
 
         Raises:
             LostLeaseError: if another process has taken the run over.
             BucketError: if it cannot be written.
         """
         paths = sorted(folder.glob("step-*.npz"), key=mirrored.step)
-        if not paths:
+        if not paths or self._is_done(self._name(paths[-1])):
             return None
         newest = self._name(paths[-1])
         with self._changing:
@@ -250,7 +251,7 @@ class Mirror:
             self._of_folds.add(newest)
             kept = {newest, *sorted(before, key=mirrored.step)[-1:]}
             self._remove_of_folds(there - kept)
-            self._replica.save()
+            self.put_up()
         return paths[-1]
 
     def give_up(self, fold: Path) -> None:
@@ -425,10 +426,10 @@ def environment() -> dict[str, str]:
 
 
 def put_newest(folder: Path, in_haste: Callable[[], bool]) -> Path | None:
-    """Puts up the newest checkpoint of a fold that was stopped, as `Mirror.put_newest`.
+    """Puts up the newest checkpoint of a fold that was stopped, and the rest, as `Mirror` does.
 
     Returns:
-        The checkpoint; None where there is none yet, and of a fold in no bucket.
+        The checkpoint; None where there is none to put up, and of a fold in no bucket.
     """
     mirror = _around(folder)
     return mirror.put_newest(folder, in_haste) if mirror else None
