@@ -30,6 +30,7 @@ class Objects:
 
     def __init__(self) -> None:
         self._answered: set[str] = set()
+        self._stores: dict[str, Store] = {}  # One for a folder, which says once what takes long.
         self._lock = threading.Lock()
 
     def read(self, url: str, room: Room = lambda size: None) -> bytes:
@@ -118,8 +119,8 @@ class Objects:
 
     def _store(self, url: str) -> Store:
         """Returns what lies below a URL, once its bucket has answered."""
-        store = Store(url)
         with self._lock:
+            store = self._stores.setdefault(url, Store(url))
             if (bucket := _bucket(url)) not in self._answered:
                 store.check()
                 self._answered.add(bucket)
